@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
+
 from recallpb.internal.v1 import documents_pb2
 
 POLL_SECONDS = 1.0

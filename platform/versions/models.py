@@ -1,0 +1,205 @@
+"""Builds, the versions they make, the replicas that serve them, and the switches between them."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from catalog.models import Service
+from tenants.scoping import TenantScoped
+from versions import states
+
+
+class PlatformState(models.Model):
+    """One row. `epoch` rises when a database is restored, so that its documents win over younger ones in Redis."""
+
+    epoch = models.PositiveIntegerField(default=1)
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch}"
+
+
+class Build(TenantScoped):
+    """One run that turns a drop into a version. The row is the truth; Celery's message is only a doorbell.
+
+    A worker claims the row by raising `fence` and writing `lease_until`; every later write names the fence, so that a
+    worker that lost its lease can write nothing. A step that waits sets `wake_at` and frees the lease.
+    """
+
+    tenant_path = "service__tenant"
+
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="builds")
+    number = models.PositiveIntegerField()
+    state = models.CharField(max_length=10, choices=states.BuildState.choices, default=states.BuildState.PENDING)
+    # The spec as it was when the build was asked for.
+    spec = models.JSONField()
+    spec_generation = models.PositiveIntegerField()
+    # Empty: the newest complete one.
+    drop_name = models.CharField(max_length=255, blank=True)
+    drop_fingerprint = models.CharField(max_length=64, blank=True)
+    drop = models.JSONField(default=dict)
+    # Builds even what was built before.
+    force = models.BooleanField(default=False)
+    version_number = models.PositiveIntegerField(null=True, blank=True)
+    # Where the artifact is made; contains the fence, so that two workers never share a folder.
+    work_dir = models.CharField(max_length=500, blank=True)
+    report = models.JSONField(default=dict)
+    # Values that one step leaves for later ones, beside the files in work_dir.
+    context = models.JSONField(default=dict)
+
+    fence = models.PositiveIntegerField(default=0)
+    lease_owner = models.CharField(max_length=100, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    wake_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    # Steps whose guard an operator overrode, with the reason: {step: reason}.
+    overrides = models.JSONField(default=dict)
+
+    error_reason = models.CharField(max_length=100, blank=True)
+    error_owner = models.CharField(max_length=10, blank=True)
+    error_message = models.TextField(blank=True)
+
+    requested_by = models.CharField(max_length=150)
+    requested_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["service", "number"], name="build_number_once_per_service")]
+        indexes = [models.Index(fields=["state", "wake_at"], name="build_due")]
+
+    def __str__(self) -> str:
+        return f"{self.service} build {self.number}"
+
+
+class BuildStep(models.Model):
+    """One step of one build: what the page shows and where a retry goes on."""
+
+    build = models.ForeignKey(Build, on_delete=models.CASCADE, related_name="steps")
+    name = models.CharField(max_length=40)
+    position = models.PositiveSmallIntegerField()
+    state = models.CharField(max_length=10, choices=states.StepState.choices, default=states.StepState.PENDING)
+    # 0 to 1; null when the step cannot tell.
+    progress = models.FloatField(null=True, blank=True)
+    rate = models.FloatField(null=True, blank=True)
+    eta_seconds = models.FloatField(null=True, blank=True)
+    detail = models.CharField(max_length=500, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [models.UniqueConstraint(fields=["build", "name"], name="step_once_per_build")]
+
+    def __str__(self) -> str:
+        return f"{self.build}: {self.name}"
+
+
+class Version(TenantScoped):
+    """The immutable result of a build. Once READY nothing of it changes but its retirement."""
+
+    tenant_path = "service__tenant"
+
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    build = models.ForeignKey(Build, on_delete=models.PROTECT, related_name="versions")
+    state = models.CharField(max_length=10, choices=states.VersionState.choices, default=states.VersionState.BUILDING)
+    spec = models.JSONField()
+    engine = models.CharField(max_length=40, blank=True)
+    engine_params = models.JSONField(default=dict)
+    search_params = models.JSONField(default=dict)
+    model_version = models.CharField(max_length=200, blank=True)
+    items = models.PositiveBigIntegerField(default=0)
+    searchable_items = models.PositiveBigIntegerField(default=0)
+    bytes = models.PositiveBigIntegerField(default=0)
+    artifact = models.CharField(max_length=500, blank=True)
+    manifest_sha256 = models.CharField(max_length=64, blank=True)
+    recall = models.FloatField(null=True, blank=True)
+    p99_ms = models.FloatField(null=True, blank=True)
+    report = models.JSONField(default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.CharField(max_length=150)
+    completed_at = models.DateTimeField(null=True, blank=True)
+    # Was it ever live, and did somebody roll back from it.
+    activated_at = models.DateTimeField(null=True, blank=True)
+    bad_at = models.DateTimeField(null=True, blank=True)
+    bad_reason = models.CharField(max_length=500, blank=True)
+    # When retirement began (it left the routes), and when its files were deleted.
+    retiring_at = models.DateTimeField(null=True, blank=True)
+    files_deleted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["service", "number"], name="version_number_once_per_service")]
+
+    def __str__(self) -> str:
+        return f"{self.service} version {self.number}"
+
+
+class Node(models.Model):
+    """A host of the data plane, known from its agent's reports."""
+
+    name = models.CharField(max_length=63, unique=True)
+    cpu_count = models.PositiveIntegerField(default=0)
+    memory_total_bytes = models.PositiveBigIntegerField(default=0)
+    memory_available_bytes = models.PositiveBigIntegerField(default=0)
+    # Rises with each change of the node's placements.
+    placements_generation = models.PositiveBigIntegerField(default=0)
+    seen_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Replica(TenantScoped):
+    """One version loaded on one node. `orders` are what the agent shall do with it, `results` what came of them."""
+
+    tenant_path = "version__service__tenant"
+
+    version = models.ForeignKey(Version, on_delete=models.CASCADE, related_name="replicas")
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="replicas")
+    state = models.CharField(max_length=10, choices=states.ReplicaState.choices, default=states.ReplicaState.WANTED)
+    address = models.CharField(max_length=255, blank=True)
+    # [{"order_id", "kind": "WARM" | "CHECK"}]
+    orders = models.JSONField(default=list)
+    # {order_id: {"ok", "error", "p50_ms", "p99_ms", "queries", "agreement", "version", "items"}}
+    results = models.JSONField(default=dict)
+    error = models.TextField(blank=True)
+    items = models.PositiveBigIntegerField(default=0)
+    rss_bytes = models.PositiveBigIntegerField(default=0)
+    respawns = models.PositiveIntegerField(default=0)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["version", "node"], name="replica_once_per_node")]
+
+    def __str__(self) -> str:
+        return f"{self.version} on {self.node}"
+
+
+class Activation(TenantScoped):
+    """One switch of a live pointer. Complete when every leased gateway serves its generation."""
+
+    tenant_path = "service__tenant"
+
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="activations")
+    kind = models.CharField(max_length=10, choices=[("activate", "activate"), ("rollback", "rollback")])
+    from_version = models.PositiveIntegerField(null=True, blank=True)
+    to_version = models.PositiveIntegerField()
+    # The live_generation that this switch made, and the route generation that carries it.
+    live_generation = models.PositiveIntegerField()
+    route_generation = models.PositiveBigIntegerField()
+    state = models.CharField(
+        max_length=10, choices=states.ActivationState.choices, default=states.ActivationState.PENDING
+    )
+    laggards = models.JSONField(default=list)
+    actor = models.CharField(max_length=150)
+    reason = models.CharField(max_length=500, blank=True)
+    at = models.DateTimeField(auto_now_add=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["service", "live_generation"], name="activation_once_per_generation")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.service}: {self.from_version} -> {self.to_version}"

@@ -1,0 +1,100 @@
+"""The state machines, as tables. A `state` column changes only through common.transitions.move.
+
+Build      PENDING -> RUNNING -> SUCCEEDED
+                         |-> HELD -> RUNNING (override) | CANCELLED (newer drop, operator, expiry)
+                         |-> FAILED -> PENDING (retry from the failed step)
+           A build may be cancelled from PENDING, RUNNING and HELD.
+Step       PENDING -> RUNNING -> DONE | HELD | FAILED | CANCELLED; a retry or override goes back to PENDING.
+Version    BUILDING -> READY -> RETIRING -> RETIRED; BUILDING -> FAILED. RETIRING -> READY when it is wanted again.
+Replica    WANTED -> LOADING -> READY; READY <-> LOADING on respawn; any -> FAILED; any -> WITHDRAWN -> GONE.
+Activation PENDING -> COMPLETE, or PENDING -> LAGGING -> COMPLETE.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class BuildState(models.TextChoices):
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    HELD = "HELD"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class StepState(models.TextChoices):
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    HELD = "HELD"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class VersionState(models.TextChoices):
+    BUILDING = "BUILDING"
+    READY = "READY"
+    RETIRING = "RETIRING"
+    RETIRED = "RETIRED"
+    FAILED = "FAILED"
+
+
+class ReplicaState(models.TextChoices):
+    WANTED = "WANTED"
+    LOADING = "LOADING"
+    READY = "READY"
+    FAILED = "FAILED"
+    WITHDRAWN = "WITHDRAWN"
+    GONE = "GONE"
+
+
+class ActivationState(models.TextChoices):
+    PENDING = "PENDING"
+    COMPLETE = "COMPLETE"
+    LAGGING = "LAGGING"
+
+
+BUILD = {
+    "PENDING": frozenset({"RUNNING", "CANCELLED", "FAILED"}),
+    "RUNNING": frozenset({"RUNNING", "HELD", "SUCCEEDED", "FAILED", "CANCELLED"}),
+    "HELD": frozenset({"RUNNING", "PENDING", "CANCELLED"}),
+    "FAILED": frozenset({"PENDING"}),
+    "SUCCEEDED": frozenset(),
+    "CANCELLED": frozenset(),
+}
+BUILD_UNFINISHED = frozenset({"PENDING", "RUNNING", "HELD"})
+BUILD_FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
+
+STEP = {
+    "PENDING": frozenset({"RUNNING", "CANCELLED"}),
+    "RUNNING": frozenset({"RUNNING", "DONE", "HELD", "FAILED", "CANCELLED", "PENDING"}),
+    "HELD": frozenset({"PENDING", "RUNNING", "CANCELLED"}),
+    "FAILED": frozenset({"PENDING"}),
+    "DONE": frozenset(),
+    "CANCELLED": frozenset({"PENDING"}),
+}
+
+VERSION = {
+    "BUILDING": frozenset({"READY", "FAILED"}),
+    "READY": frozenset({"RETIRING", "FAILED"}),
+    "RETIRING": frozenset({"RETIRED", "READY"}),
+    "RETIRED": frozenset(),
+    "FAILED": frozenset(),
+}
+
+REPLICA = {
+    "WANTED": frozenset({"LOADING", "READY", "FAILED", "WITHDRAWN"}),
+    "LOADING": frozenset({"READY", "FAILED", "WITHDRAWN"}),
+    "READY": frozenset({"LOADING", "FAILED", "WITHDRAWN"}),
+    "FAILED": frozenset({"LOADING", "READY", "WITHDRAWN"}),
+    "WITHDRAWN": frozenset({"GONE", "WANTED"}),
+    "GONE": frozenset({"WANTED"}),
+}
+
+ACTIVATION = {
+    "PENDING": frozenset({"COMPLETE", "LAGGING"}),
+    "LAGGING": frozenset({"COMPLETE"}),
+    "COMPLETE": frozenset(),
+}
