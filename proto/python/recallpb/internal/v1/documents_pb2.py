@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from recallpb.v1 import recall_pb2 as recallpb_dot_v1_dot_recall__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$recallpb/internal/v1/documents.proto\x12\x14recallpb.internal.v1\x1a\x18recallpb/v1/recall.proto\"*\n\x05Stamp\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x12\n\ngeneration\x18\x02 \x01(\x03\"\x83\x02\n\x05Route\x12*\n\x05stamp\x18\x01 \x01(\x0b\x32\x1b.recallpb.internal.v1.Stamp\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x11\n\ttombstone\x18\x04 \x01(\x08\x12\x34\n\x08versions\x18\x05 \x03(\x0b\x32\".recallpb.internal.v1.RouteVersion\x12#\n\x06limits\x18\x06 \x01(\x0b\x32\x13.recallpb.v1.Limits\x12\x16\n\x0etenant_qps_max\x18\x07 \x01(\x01\x12\'\n\x04keys\x18\x08 \x03(\x0b\x32\x19.recallpb.internal.v1.Key\"\xa0\x01\n\x0cRouteVersion\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\r\n\x05items\x18\x03 \x01(\x03\x12#\n\x06schema\x18\x04 \x01(\x0b\x32\x13.recallpb.v1.Schema\x12\x34\n\x08replicas\x18\x05 \x03(\x0b\x32\".recallpb.internal.v1.RouteReplica\"A\n\x0cRouteReplica\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\"a\n\x03Key\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\r\n\x05scope\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x1a\n\x12\x65xpires_at_seconds\x18\x05 \x01(\x03\"V\n\rRouteSnapshot\x12+\n\x06routes\x18\x01 \x03(\x0b\x32\x1b.recallpb.internal.v1.Route\x12\x18\n\x10revoked_prefixes\x18\x02 \x03(\t\"{\n\nPlacements\x12*\n\x05stamp\x18\x01 \x01(\x0b\x32\x1b.recallpb.internal.v1.Stamp\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x33\n\nplacements\x18\x03 \x03(\x0b\x32\x1f.recallpb.internal.v1.Placement\"\xa9\x01\n\tPlacement\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x10\n\x08\x61rtifact\x18\x05 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x06 \x01(\t\x12+\n\x06orders\x18\x07 \x03(\x0b\x32\x1b.recallpb.internal.v1.Order\"|\n\x05Order\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12.\n\x04kind\x18\x02 \x01(\x0e\x32 .recallpb.internal.v1.Order.Kind\"1\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x08\n\x04WARM\x10\x01\x12\t\n\x05\x43HECK\x10\x02\"\xea\x01\n\nNodeReport\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tcpu_count\x18\x02 \x01(\x03\x12\x1a\n\x12memory_total_bytes\x18\x03 \x01(\x03\x12\x1e\n\x16memory_available_bytes\x18\x04 \x01(\x03\x12\x35\n\x08replicas\x18\x05 \x03(\x0b\x32#.recallpb.internal.v1.ReplicaReport\x12\x35\n\x10placements_stamp\x18\x06 \x01(\x0b\x32\x1b.recallpb.internal.v1.Stamp\x12\x11\n\tagent_pid\x18\x07 \x01(\x03\"\xd6\x02\n\rReplicaReport\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x38\n\x05state\x18\x02 \x01(\x0e\x32).recallpb.internal.v1.ReplicaReport.State\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x03\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\r\n\x05items\x18\x06 \x01(\x03\x12\x11\n\trss_bytes\x18\x07 \x01(\x03\x12\r\n\x05\x65rror\x18\x08 \x01(\t\x12\x31\n\x06orders\x18\t \x03(\x0b\x32!.recallpb.internal.v1.OrderResult\x12\x10\n\x08respawns\x18\n \x01(\x03\"R\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07LOADING\x10\x01\x12\t\n\x05READY\x10\x02\x12\n\n\x06\x46\x41ILED\x10\x03\x12\x0e\n\nRESPAWNING\x10\x04\"\x9e\x01\n\x0bOrderResult\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x0e\n\x06p50_ms\x18\x04 \x01(\x01\x12\x0e\n\x06p99_ms\x18\x05 \x01(\x01\x12\x0f\n\x07queries\x18\x06 \x01(\x03\x12\x11\n\tagreement\x18\x07 \x01(\x01\x12\x0f\n\x07version\x18\x08 \x01(\x03\x12\r\n\x05items\x18\t \x01(\x03\"\xe5\x01\n\rGatewayReport\x12\x0f\n\x07gateway\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x41\n\x07serving\x18\x04 \x03(\x0b\x32\x30.recallpb.internal.v1.GatewayReport.ServingEntry\x12\x15\n\rstale_seconds\x18\x05 \x01(\x01\x1aK\n\x0cServingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.recallpb.internal.v1.Stamp:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$recallpb/internal/v1/documents.proto\x12\x14recallpb.internal.v1\x1a\x18recallpb/v1/recall.proto\"*\n\x05Stamp\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x12\n\ngeneration\x18\x02 \x01(\x03\"\x83\x02\n\x05Route\x12*\n\x05stamp\x18\x01 \x01(\x0b\x32\x1b.recallpb.internal.v1.Stamp\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x11\n\ttombstone\x18\x04 \x01(\x08\x12\x34\n\x08versions\x18\x05 \x03(\x0b\x32\".recallpb.internal.v1.RouteVersion\x12#\n\x06limits\x18\x06 \x01(\x0b\x32\x13.recallpb.v1.Limits\x12\x16\n\x0etenant_qps_max\x18\x07 \x01(\x01\x12\'\n\x04keys\x18\x08 \x03(\x0b\x32\x19.recallpb.internal.v1.Key\"\xba\x01\n\x0cRouteVersion\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\r\n\x05items\x18\x03 \x01(\x03\x12#\n\x06schema\x18\x04 \x01(\x0b\x32\x13.recallpb.v1.Schema\x12\x34\n\x08replicas\x18\x05 \x03(\x0b\x32\".recallpb.internal.v1.RouteReplica\x12\x18\n\x10searchable_items\x18\x06 \x01(\x03\"A\n\x0cRouteReplica\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\"a\n\x03Key\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\r\n\x05scope\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x1a\n\x12\x65xpires_at_seconds\x18\x05 \x01(\x03\"V\n\rRouteSnapshot\x12+\n\x06routes\x18\x01 \x03(\x0b\x32\x1b.recallpb.internal.v1.Route\x12\x18\n\x10revoked_prefixes\x18\x02 \x03(\t\"{\n\nPlacements\x12*\n\x05stamp\x18\x01 \x01(\x0b\x32\x1b.recallpb.internal.v1.Stamp\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x33\n\nplacements\x18\x03 \x03(\x0b\x32\x1f.recallpb.internal.v1.Placement\"\xa9\x01\n\tPlacement\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x10\n\x08\x61rtifact\x18\x05 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x06 \x01(\t\x12+\n\x06orders\x18\x07 \x03(\x0b\x32\x1b.recallpb.internal.v1.Order\"|\n\x05Order\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12.\n\x04kind\x18\x02 \x01(\x0e\x32 .recallpb.internal.v1.Order.Kind\"1\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x08\n\x04WARM\x10\x01\x12\t\n\x05\x43HECK\x10\x02\"\xea\x01\n\nNodeReport\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tcpu_count\x18\x02 \x01(\x03\x12\x1a\n\x12memory_total_bytes\x18\x03 \x01(\x03\x12\x1e\n\x16memory_available_bytes\x18\x04 \x01(\x03\x12\x35\n\x08replicas\x18\x05 \x03(\x0b\x32#.recallpb.internal.v1.ReplicaReport\x12\x35\n\x10placements_stamp\x18\x06 \x01(\x0b\x32\x1b.recallpb.internal.v1.Stamp\x12\x11\n\tagent_pid\x18\x07 \x01(\x03\"\xd6\x02\n\rReplicaReport\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x38\n\x05state\x18\x02 \x01(\x0e\x32).recallpb.internal.v1.ReplicaReport.State\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x03\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\r\n\x05items\x18\x06 \x01(\x03\x12\x11\n\trss_bytes\x18\x07 \x01(\x03\x12\r\n\x05\x65rror\x18\x08 \x01(\t\x12\x31\n\x06orders\x18\t \x03(\x0b\x32!.recallpb.internal.v1.OrderResult\x12\x10\n\x08respawns\x18\n \x01(\x03\"R\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07LOADING\x10\x01\x12\t\n\x05READY\x10\x02\x12\n\n\x06\x46\x41ILED\x10\x03\x12\x0e\n\nRESPAWNING\x10\x04\"\x9e\x01\n\x0bOrderResult\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x0e\n\x06p50_ms\x18\x04 \x01(\x01\x12\x0e\n\x06p99_ms\x18\x05 \x01(\x01\x12\x0f\n\x07queries\x18\x06 \x01(\x03\x12\x11\n\tagreement\x18\x07 \x01(\x01\x12\x0f\n\x07version\x18\x08 \x01(\x03\x12\r\n\x05items\x18\t \x01(\x03\"\xe5\x01\n\rGatewayReport\x12\x0f\n\x07gateway\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x41\n\x07serving\x18\x04 \x03(\x0b\x32\x30.recallpb.internal.v1.GatewayReport.ServingEntry\x12\x15\n\rstale_seconds\x18\x05 \x01(\x01\x1aK\n\x0cServingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.recallpb.internal.v1.Stamp:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,31 +39,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUTE']._serialized_start=133
   _globals['_ROUTE']._serialized_end=392
   _globals['_ROUTEVERSION']._serialized_start=395
-  _globals['_ROUTEVERSION']._serialized_end=555
-  _globals['_ROUTEREPLICA']._serialized_start=557
-  _globals['_ROUTEREPLICA']._serialized_end=622
-  _globals['_KEY']._serialized_start=624
-  _globals['_KEY']._serialized_end=721
-  _globals['_ROUTESNAPSHOT']._serialized_start=723
-  _globals['_ROUTESNAPSHOT']._serialized_end=809
-  _globals['_PLACEMENTS']._serialized_start=811
-  _globals['_PLACEMENTS']._serialized_end=934
-  _globals['_PLACEMENT']._serialized_start=937
-  _globals['_PLACEMENT']._serialized_end=1106
-  _globals['_ORDER']._serialized_start=1108
-  _globals['_ORDER']._serialized_end=1232
-  _globals['_ORDER_KIND']._serialized_start=1183
-  _globals['_ORDER_KIND']._serialized_end=1232
-  _globals['_NODEREPORT']._serialized_start=1235
-  _globals['_NODEREPORT']._serialized_end=1469
-  _globals['_REPLICAREPORT']._serialized_start=1472
-  _globals['_REPLICAREPORT']._serialized_end=1814
-  _globals['_REPLICAREPORT_STATE']._serialized_start=1732
-  _globals['_REPLICAREPORT_STATE']._serialized_end=1814
-  _globals['_ORDERRESULT']._serialized_start=1817
-  _globals['_ORDERRESULT']._serialized_end=1975
-  _globals['_GATEWAYREPORT']._serialized_start=1978
-  _globals['_GATEWAYREPORT']._serialized_end=2207
-  _globals['_GATEWAYREPORT_SERVINGENTRY']._serialized_start=2132
-  _globals['_GATEWAYREPORT_SERVINGENTRY']._serialized_end=2207
+  _globals['_ROUTEVERSION']._serialized_end=581
+  _globals['_ROUTEREPLICA']._serialized_start=583
+  _globals['_ROUTEREPLICA']._serialized_end=648
+  _globals['_KEY']._serialized_start=650
+  _globals['_KEY']._serialized_end=747
+  _globals['_ROUTESNAPSHOT']._serialized_start=749
+  _globals['_ROUTESNAPSHOT']._serialized_end=835
+  _globals['_PLACEMENTS']._serialized_start=837
+  _globals['_PLACEMENTS']._serialized_end=960
+  _globals['_PLACEMENT']._serialized_start=963
+  _globals['_PLACEMENT']._serialized_end=1132
+  _globals['_ORDER']._serialized_start=1134
+  _globals['_ORDER']._serialized_end=1258
+  _globals['_ORDER_KIND']._serialized_start=1209
+  _globals['_ORDER_KIND']._serialized_end=1258
+  _globals['_NODEREPORT']._serialized_start=1261
+  _globals['_NODEREPORT']._serialized_end=1495
+  _globals['_REPLICAREPORT']._serialized_start=1498
+  _globals['_REPLICAREPORT']._serialized_end=1840
+  _globals['_REPLICAREPORT_STATE']._serialized_start=1758
+  _globals['_REPLICAREPORT_STATE']._serialized_end=1840
+  _globals['_ORDERRESULT']._serialized_start=1843
+  _globals['_ORDERRESULT']._serialized_end=2001
+  _globals['_GATEWAYREPORT']._serialized_start=2004
+  _globals['_GATEWAYREPORT']._serialized_end=2233
+  _globals['_GATEWAYREPORT_SERVINGENTRY']._serialized_start=2158
+  _globals['_GATEWAYREPORT_SERVINGENTRY']._serialized_end=2233
 # @@protoc_insertion_point(module_scope)
