@@ -1,0 +1,40 @@
+"""One platform for all end-to-end tests of a session; each test makes services of its own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.platform import Platform
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
+    with tempfile.TemporaryDirectory(prefix="recall-e2e-") as folder:
+        platform = Platform(Path(folder))
+        platform.up()
+        try:
+            platform.as_owner("films")
+            yield platform
+        finally:
+            platform.down()
+            if keep := os.environ.get("RECALL_TEST_KEEP_LOGS"):
+                (platform.home / "logs").rename(Path(keep))
+
+
+def hnsw_service(name: str, *, dimension: int = 64, **limits: Any) -> dict[str, Any]:
+    """The spec of a service on the graph engine, with a graph that is quick to build."""
+    return {
+        "name": name,
+        "schema": {"id_type": "int64", "dimension": dimension, "metric": "ip"},
+        "source": {"uri": f"file:{name}/", "notice": "manual"},
+        "engine": {"name": "hnsw", "params": {"M": 12, "ef_construction": 60}},
+        "search": {"params": {"ef": 100}},
+        "guards": {"min_recall": 0.5},
+        "limits": {"qps": 5000, "concurrency": 256, **limits},
+    }

@@ -1,0 +1,30 @@
+"""Drops that the end-to-end tests make: clustered vectors, ids that tell which drop they came from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+CLUSTERS = 200
+
+
+def write_drop(source: Path, name: str, *, items: int, dimension: int, first_id: int, seed: int) -> np.ndarray:
+    """Writes one complete drop below `source`, manifest last; returns its vectors, float32 [items, dimension]."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((CLUSTERS, dimension)).astype(np.float32)
+    vectors = centres[rng.integers(0, CLUSTERS, items)] + 0.4 * rng.standard_normal((items, dimension)).astype(
+        np.float32
+    )
+    folder = source / name
+    folder.mkdir(parents=True)
+    columns = {
+        "id": pa.array(np.arange(first_id, first_id + items, dtype=np.int64)),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dimension),
+    }
+    pq.write_table(pa.table(columns), folder / "items-000.parquet")
+    (folder / "manifest.json").write_text(json.dumps({"items": ["items-*.parquet"], "count": items}))
+    return vectors

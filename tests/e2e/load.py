@@ -1,0 +1,102 @@
+"""A steady load of recall calls beside a test, and what came of each of them.
+
+Open loop: calls start on a clock and never wait for each other, so that a stall shows as late or failed calls and
+not as fewer of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass, field
+
+import grpc
+import numpy as np
+from recallpb.v1 import recall_pb2, recall_pb2_grpc
+
+DEADLINE_SECONDS = 5.0
+CHANNELS = 4
+
+
+@dataclass
+class Answer:
+    """`ids` are of the version `version`, or the call failed with `error`."""
+
+    started_at: float
+    seconds: float
+    version: int = 0
+    ids: list[int] = field(default_factory=list)
+    error: str = ""
+
+
+class Load:
+    """Runs `qps` calls a second in a thread of its own until stopped. Use as a context manager."""
+
+    def __init__(
+        self, *, target: str, key: str, service: str, queries: np.ndarray, qps: float, top_k: int = 100
+    ) -> None:
+        self.answers: list[Answer] = []
+        self._target, self._key, self._qps = target, key, qps
+        self._requests = [
+            recall_pb2.RecallRequest(
+                service=service,
+                vectors=recall_pb2.VectorQuery(vectors=[recall_pb2.Vector(packed=query.tobytes())]),
+                top_k=top_k,
+            )
+            for query in np.ascontiguousarray(queries, dtype="<f4")
+        ]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+
+    def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=30)
+
+    @property
+    def failed(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.error]
+
+    def seconds_since(self, moment: float, version: int) -> float | None:
+        """From `moment` (time.monotonic) to the first finished answer of `version` that started after it."""
+        ends = [a.started_at + a.seconds for a in list(self.answers) if a.version == version and a.started_at >= moment]
+        return min(ends) - moment if ends else None
+
+    async def _run(self) -> None:
+        channels = [
+            grpc.aio.insecure_channel(self._target, [("grpc.use_local_subchannel_pool", 1)]) for _ in range(CHANNELS)
+        ]
+        stubs = [recall_pb2_grpc.RecallServiceStub(channel) for channel in channels]
+        calls: set[asyncio.Task[None]] = set()
+        begin, sent = time.monotonic(), 0
+        while not self._stop.is_set():
+            due = int((time.monotonic() - begin) * self._qps)
+            for number in range(sent, due):
+                call = asyncio.create_task(
+                    self._call(stubs[number % CHANNELS], self._requests[number % len(self._requests)])
+                )
+                calls.add(call)
+                call.add_done_callback(calls.discard)
+            sent = max(sent, due)
+            await asyncio.sleep(0.002)
+        if calls:
+            await asyncio.wait(calls, timeout=2 * DEADLINE_SECONDS)
+        for channel in channels:
+            await channel.close()
+
+    async def _call(self, stub: recall_pb2_grpc.RecallServiceStub, request: recall_pb2.RecallRequest) -> None:
+        started = time.monotonic()
+        metadata = [("authorization", f"Bearer {self._key}")]
+        try:
+            response = await stub.Recall(request, metadata=metadata, timeout=DEADLINE_SECONDS)
+            answer = Answer(started, time.monotonic() - started, response.version, list(response.ids))
+        except grpc.aio.AioRpcError as error:
+            answer = Answer(started, time.monotonic() - started, error=f"{error.code().name}: {error.details()}")
+        self.answers.append(answer)
