@@ -1,0 +1,85 @@
+"""The cast. Nothing here touches the database unless a test asks for one of them.
+
+Alice owns the tenant `films`, Bob is its operator, Victor its viewer. Charlie owns the tenant `books` and must never
+see anything of films. Dana is a platform administrator and a member of nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from catalog.models import Service
+    from django.contrib.auth.models import User
+    from tenants.models import Tenant
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    from tests.factories import make_user
+
+    return make_user("alice")
+
+
+@pytest.fixture
+def films(alice: User) -> Tenant:
+    from tests.factories import make_tenant
+
+    return make_tenant("films", owner=alice)
+
+
+@pytest.fixture
+def bob(films: Tenant) -> User:
+    from tests.factories import make_member, make_user
+
+    user = make_user("bob")
+    make_member(films, user, "operator")
+    return user
+
+
+@pytest.fixture
+def victor(films: Tenant) -> User:
+    from tests.factories import make_member, make_user
+
+    user = make_user("victor")
+    make_member(films, user, "viewer")
+    return user
+
+
+@pytest.fixture
+def charlie(db: None) -> User:
+    from tests.factories import make_user
+
+    return make_user("charlie")
+
+
+@pytest.fixture
+def books(charlie: User) -> Tenant:
+    from tests.factories import make_tenant
+
+    return make_tenant("books", owner=charlie)
+
+
+@pytest.fixture
+def dana(db: None) -> User:
+    from tests.factories import make_user
+
+    return make_user("dana", admin=True)
+
+
+@pytest.fixture
+def films_service(films: Tenant) -> Service:
+    """Alice's service `films/movies`, never built."""
+    from tests.factories import make_service
+
+    return make_service(films, "movies")
+
+
+@pytest.fixture
+def books_service(books: Tenant) -> Service:
+    """Charlie's service `books/novels`, never built."""
+    from tests.factories import make_service
+
+    return make_service(books, "novels")
