@@ -1,13 +1,20 @@
-"""Settings of the tests: those of the platform, in a folder of their own."""
+"""Settings of the tests: those of the platform, in a folder of their own.
+
+RECALL_TEST_POSTGRES=1 runs the same tests on a real PostgreSQL instead of SQLite.
+"""
 
 import os
 import tempfile
 
-_HOME = os.environ.setdefault("RECALL_HOME", tempfile.mkdtemp(prefix="recall-tests-"))
+os.environ.setdefault("RECALL_HOME", tempfile.mkdtemp(prefix="recall-tests-"))
+# Nobody listens there: a test that needs Valkey starts its own.
 os.environ.setdefault("RECALL_REDIS_URL", "redis://127.0.0.1:1/0")
+if os.environ.get("RECALL_TEST_POSTGRES"):
+    from tests.support import postgres
+
+    os.environ["RECALL_DATABASE_URL"] = postgres.start("django").get_uri(database="postgres")
 
 from config.settings import *  # noqa: E402, F403  (the environment must be set first)
 
 # Fast on purpose: tests sign in often.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-CELERY_TASK_ALWAYS_EAGER = False
