@@ -1,0 +1,81 @@
+"""The two protocols of an engine, and the values that cross them.
+
+An engine is a builder (vectors to files) and a searcher (files to answers). Labels are dense row numbers, 0 to n-1;
+what an item is called outside is mapped outside. Vectors and queries of a `cosine` index arrive normalised, so engines
+treat it like `ip`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.description import Metric
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+Progress = Callable[[int], None]
+
+SEED = 100
+
+
+@dataclass(frozen=True)
+class IndexSpec:
+    """What to build or to open; `params` are the engine's own, typed in its params.py."""
+
+    metric: Metric
+    dimension: int
+    partitions: int = 1
+    threads: int = 1
+    params: Mapping[str, object] = field(default_factory=dict)
+    seed: int = SEED
+
+
+@dataclass(frozen=True)
+class SearchEffort:
+    """How hard to look; an engine reads what it knows. None means the engine's own default."""
+
+    ef: int | None = None
+    nprobe: int | None = None
+    exact: bool = False
+
+
+class IndexBuilder(Protocol):
+    """Turns vectors into index files."""
+
+    def build(self, spec: IndexSpec, vectors: Float32, out_dir: Path, progress: Progress) -> None:
+        """Write the whole index of `vectors` [n, d] float32 into `out_dir`.
+
+        `vectors` may be a read-only memory map. `progress` is called in this thread with the rows done so far, rising,
+        lastly with n. Raises EngineError.
+        """
+
+
+class IndexSearcher(Protocol):
+    """Answers from one loaded index, from any number of threads at once."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    def search(self, queries: Float32, top_k: int, effort: SearchEffort) -> tuple[Int64, Float32]:
+        """Rows [q, top_k] int64 and scores [q, top_k] float32 for queries [q, d] float32, best first.
+
+        Where there are fewer than top_k, rows are -1 and scores NaN. Raises EngineError.
+        """
+
+    def close(self) -> None:
+        """Let go of the memory; a search that is under way ends as it would have."""
+
+
+class SearcherOpener(Protocol):
+    """Opens the index in `index_dir`, built from exactly these `vectors` [n, d] float32 (often a memory map)."""
+
+    def __call__(self, spec: IndexSpec, index_dir: Path, vectors: Float32) -> IndexSearcher: ...

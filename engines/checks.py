@@ -1,0 +1,77 @@
+"""Checks that every engine makes before it works, so that all refuse alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import numpy as np
+from pydantic import ValidationError
+
+from engines.base import Float32, IndexSpec
+from engines.description import EngineDescription, EngineParams
+from engines.errors import ParamsInvalid, QueryInvalid, VectorsInvalid
+
+DIMENSION_MAX = 32_768
+THREADS_MAX = 1_024
+# Graph engines number their nodes in 32 bits.
+ROWS_MAX = 2**32 - 1
+TOP_K_MAX = 200_000
+
+Params = TypeVar("Params", bound=EngineParams)
+
+
+def check_spec(spec: IndexSpec, description: EngineDescription) -> None:
+    """Refuse a spec that this engine cannot follow. Raises ParamsInvalid with the field's name."""
+    if spec.metric not in description.metrics:
+        raise ParamsInvalid(f"metric: {spec.metric!r} is not one of {', '.join(description.metrics)}", field="metric")
+    if not 1 <= spec.dimension <= DIMENSION_MAX:
+        raise ParamsInvalid(f"dimension: {spec.dimension} is not within 1 and {DIMENSION_MAX}", field="dimension")
+    if not 1 <= spec.threads <= THREADS_MAX:
+        raise ParamsInvalid(f"threads: {spec.threads} is not within 1 and {THREADS_MAX}", field="threads")
+    if spec.partitions != 1:
+        message = f"partitions: {spec.partitions} is not supported by engine {description.name}, only 1 is"
+        raise ParamsInvalid(message, field="partitions")
+
+
+def parse_params(model: type[Params], params: Mapping[str, object]) -> Params:
+    """The engine's typed parameters. Raises ParamsInvalid with the first offending field, such as `params.x`."""
+    try:
+        return model.model_validate(dict(params))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(["params", *(str(part) for part in first["loc"])])
+        raise ParamsInvalid(f"{field}: {first['msg']}", field=field) from error
+
+
+def check_vectors(vectors: Float32, dimension: int) -> Float32:
+    """The vectors as a plain C-ordered array, not copied. Raises VectorsInvalid; their values are not looked at."""
+    plain = np.asarray(vectors)
+    if plain.dtype != np.float32 or plain.ndim != 2 or not plain.flags.c_contiguous:
+        raise VectorsInvalid(f"vectors must be C-ordered float32 [n, d], not {plain.dtype} {plain.shape}")
+    if plain.shape[1] != dimension:
+        raise VectorsInvalid(f"vectors have dimension {plain.shape[1]}, the spec says {dimension}")
+    if not 1 <= len(plain) <= ROWS_MAX:
+        raise VectorsInvalid(f"{len(plain)} rows are not within 1 and {ROWS_MAX}")
+    return plain
+
+
+def check_finite(chunk: Float32, first_row: int) -> None:
+    """Refuse NaN and infinity: an index would take them in and answer wrongly for good. Raises VectorsInvalid."""
+    finite = np.isfinite(chunk)
+    if finite.all():
+        return
+    row = first_row + int(np.flatnonzero(~finite.all(axis=1))[0])
+    raise VectorsInvalid(f"row {row} holds NaN or infinity")
+
+
+def check_queries(queries: Float32, dimension: int, top_k: int) -> Float32:
+    """The queries as a C-ordered float32 array [q, d]. Raises QueryInvalid."""
+    plain = np.ascontiguousarray(queries, dtype=np.float32)
+    if plain.ndim != 2 or plain.shape[1] != dimension:
+        raise QueryInvalid(f"queries must have shape [q, {dimension}], not {list(plain.shape)}", field="queries")
+    if not 1 <= top_k <= TOP_K_MAX:
+        raise QueryInvalid(f"top_k: {top_k} is not within 1 and {TOP_K_MAX}", field="top_k")
+    if not np.isfinite(plain).all():
+        raise QueryInvalid("queries hold NaN or infinity", field="queries")
+    return plain

@@ -1,0 +1,135 @@
+"""Exact search over mapped rows, in bounded memory and with a deterministic order."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from engines.base import Float32, Int64
+from engines.checks import check_finite
+from engines.description import Metric
+from engines.metrics import blank_answer, exact_costs, larger_is_better, scores_of
+
+# One block of rows and its estimates for one pass of queries each take at most this: about a core's second-level cache.
+BLOCK_BYTES_MAX = 4 * 2**20
+QUERIES_PER_PASS_MAX = 64
+FLOAT32_ROUNDING = 2.0**-24
+
+# BLAS would start a thread per core for each product. Where another process keeps a core busy these wait for each
+# other's time slices: 0.5 ms became 8 to 24. Several searches at once use several cores anyway.
+threadpool_limits(limits=1, user_api="blas")
+
+
+class ExactScan:
+    """The true nearest rows of `vectors` [n, d] float32 by one metric; equal scores are ordered by row.
+
+    Each block is first estimated by a float32 matrix product. Whatever could still be among the best, given how wrong
+    the estimate can be, is computed again in float64. So answers do not depend on blocks, batches or threads.
+    """
+
+    def __init__(self, vectors: Float32, metric: Metric) -> None:
+        self._vectors = vectors
+        self._metric = metric
+        self._block_rows = max(1, BLOCK_BYTES_MAX // (4 * max(vectors.shape[1], QUERIES_PER_PASS_MAX)))
+
+    def prepare(self) -> None:
+        """Read all rows once for their lengths, which the first search would do otherwise. Raises VectorsInvalid."""
+        _ = self._lengths
+
+    def search(self, queries: Float32, top_k: int) -> tuple[Int64, Float32]:
+        """Rows [q, top_k] and scores [q, top_k] for finite queries [q, d], padded with -1 and NaN."""
+        rows, scores = blank_answer(len(queries), top_k)
+        for start in range(0, len(queries), QUERIES_PER_PASS_MAX):
+            some = queries[start : start + QUERIES_PER_PASS_MAX]
+            for offset, best in enumerate(self._best_of(some, top_k)):
+                rows[start + offset, : len(best.rows)] = best.rows
+                scores[start + offset, : len(best.rows)] = scores_of(best.costs, self._metric)
+        return rows, scores
+
+    def _best_of(self, queries: Float32, top_k: int) -> list[_Best]:
+        bounds = [self._error_bound(query) for query in queries]
+        bests = [NOTHING] * len(queries)
+        for first_row in range(0, len(self._vectors), self._block_rows):
+            block = self._vectors[first_row : first_row + self._block_rows]
+            estimates = self._estimates(block, first_row, queries)
+            for i, query in enumerate(queries):
+                limit = _limit(estimates[i], bests[i], top_k, bounds[i])
+                # Written so that an estimate that overflowed to NaN counts as near.
+                near = np.flatnonzero(~(estimates[i] > limit))
+                costs = exact_costs(block[near], query, self._metric)
+                bests[i] = _merge(bests[i], _Best(near + first_row, costs), top_k)
+        return bests
+
+    def _estimates(self, block: Float32, first_row: int, queries: Float32) -> Float32:
+        """Estimated costs [q, b], off by at most the error bound."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            products: Float32 = queries @ block.T
+            if larger_is_better(self._metric):
+                return np.negative(products, out=products)
+            products *= -2
+            products += self._lengths.squares[first_row : first_row + len(block)]
+            products += np.einsum("qd,qd->q", queries, queries)[:, None]
+            return products
+
+    def _error_bound(self, query: Float32) -> float:
+        """How far an estimated cost can be from the rounded exact one."""
+        dimension = len(query)
+        length = float(np.linalg.norm(query.astype(np.float64)))
+        roundings = (dimension + 8) * FLOAT32_ROUNDING
+        if larger_is_better(self._metric):
+            return roundings * self._lengths.longest * length
+        return roundings * (self._lengths.longest + length) ** 2
+
+    @cached_property
+    def _lengths(self) -> _Lengths:
+        count = len(self._vectors)
+        squares = np.empty(count, dtype=np.float32)
+        longest_square = 0.0
+        for first_row in range(0, count, self._block_rows):
+            block = self._vectors[first_row : first_row + self._block_rows]
+            check_finite(block, first_row)
+            found = np.einsum("nd,nd->n", block, block, dtype=np.float64)
+            longest_square = max(longest_square, float(found.max()))
+            squares[first_row : first_row + len(block)] = found
+        # Only the estimate of a distance needs each row's own square.
+        return _Lengths(NO_SQUARES if larger_is_better(self._metric) else squares, longest_square**0.5)
+
+
+class _Lengths(NamedTuple):
+    squares: Float32  # [n] for a distance, else [0]
+    longest: float
+
+
+NO_SQUARES = np.empty(0, dtype=np.float32)
+
+
+class _Best(NamedTuple):
+    rows: Int64
+    costs: Float32  # Ascending; equal ones by row.
+
+
+NOTHING = _Best(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+
+
+def _limit(estimates: NDArray[np.float32], best: _Best, top_k: int, bound: float) -> float:
+    """The largest estimate in this block that can still belong to one of the best top_k."""
+    limit = np.inf
+    if len(estimates) > top_k:
+        limit = float(np.partition(estimates, top_k - 1)[top_k - 1]) + 2 * bound
+    if len(best.costs) == top_k:
+        limit = min(limit, float(best.costs[-1]) + bound)
+    return limit
+
+
+def _merge(best: _Best, more: _Best, top_k: int) -> _Best:
+    """The best top_k of both; all rows of `more` come after those of `best`, so that a stable sort keeps ties by row."""
+    if not len(more.rows):
+        return best
+    rows = np.concatenate([best.rows, more.rows])
+    costs = np.concatenate([best.costs, more.costs])
+    order = np.argsort(costs, kind="stable")[:top_k]
+    return _Best(rows[order], costs[order])

@@ -1,0 +1,34 @@
+"""Searches the mapped vectors themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engines.base import Float32, IndexSpec, Int64, SearchEffort
+from engines.checks import check_queries, check_spec, check_vectors, parse_params
+from engines.errors import SearcherClosed
+from engines.exact import ExactScan
+from engines.flat.params import DESCRIPTION, FlatParams
+
+
+class FlatSearcher:
+    """Exact answers at any effort."""
+
+    def __init__(self, spec: IndexSpec, index_dir: Path, vectors: Float32) -> None:
+        check_spec(spec, DESCRIPTION)
+        parse_params(FlatParams, spec.params)
+        vectors = check_vectors(vectors, spec.dimension)
+        self.count, self.dimension = vectors.shape
+        self._scan: ExactScan | None = ExactScan(vectors, spec.metric)
+        # The first caller shall not pay for the pass over all rows.
+        self._scan.prepare()
+
+    def search(self, queries: Float32, top_k: int, effort: SearchEffort) -> tuple[Int64, Float32]:
+        """Raises QueryInvalid, SearcherClosed."""
+        scan = self._scan
+        if scan is None:
+            raise SearcherClosed("this searcher is closed")
+        return scan.search(check_queries(queries, self.dimension, top_k), top_k)
+
+    def close(self) -> None:
+        self._scan = None

@@ -1,0 +1,53 @@
+"""What the graph engine says about itself and can be told. Does not import hnswlib."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from engines.description import EngineDescription, EngineParams
+
+EF_MAX = 10_000
+
+
+class HnswParams(EngineParams):
+    """How the graph is built."""
+
+    M: int = Field(
+        default=16,
+        ge=2,
+        le=128,
+        title="Links per item",
+        description="More links find more and take more memory (8 bytes each per item) and build time. 12 to 48 is usual.",
+    )
+    ef_construction: int = Field(
+        default=200,
+        ge=8,
+        le=4_000,
+        title="Build effort",
+        description="How many candidates are looked at when an item is linked. Build time grows with it; above 400 little is won.",
+    )
+
+
+class HnswSearchParams(EngineParams):
+    """How hard a search looks."""
+
+    ef: int = Field(
+        default=200,
+        ge=1,
+        le=EF_MAX,
+        title="Search effort",
+        description="How many candidates a search keeps. Recall and time per search grow with it; top_k is its lower bound.",
+    )
+
+
+DESCRIPTION = EngineDescription(
+    name="hnsw",
+    summary="Approximate search in a graph held in memory (hnswlib): the fastest engine for unfiltered search",
+    params_model=HnswParams,
+    search_params_model=HnswSearchParams,
+    metrics=("ip", "cosine", "l2"),
+    exact=False,
+    recall_floor=0.95,
+    # hnswlib.load_index holds the interpreter for seconds.
+    loads_without_stalling=False,
+)

@@ -1,0 +1,110 @@
+"""Searches a loaded graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hnswlib
+import numpy as np
+
+from engines.base import Float32, IndexSpec, Int64, SearchEffort
+from engines.checks import check_queries, check_spec, check_vectors, parse_params
+from engines.errors import IndexMismatch, IndexUnreadable, QueryInvalid, SearcherClosed
+from engines.exact import ExactScan
+from engines.hnsw.header import INDEX_FILE, SPACES, check_head, read_head
+from engines.hnsw.params import DESCRIPTION, EF_MAX, HnswParams, HnswSearchParams
+from engines.metrics import blank_answer, larger_is_better
+
+# hnswlib's ef belongs to the index, not to a call, and changing it under another caller spoils that caller's answer.
+# So it is set once, lower than any effort, and the effort is asked for as k: same cost, same recall.
+EF_AT_LOAD = 1
+EF_DEFAULT: int = HnswSearchParams().ef
+SAMPLED_ROWS_MAX = 16
+
+
+class HnswSearcher:
+    """Approximate answers from the graph, exact ones from the vectors beside it."""
+
+    def __init__(self, spec: IndexSpec, index_dir: Path, vectors: Float32) -> None:
+        """The caller has verified the file's checksum: hnswlib's loader crashes on damaged files.
+
+        Raises ParamsInvalid, VectorsInvalid, IndexUnreadable, IndexMismatch.
+        """
+        check_spec(spec, DESCRIPTION)
+        vectors = check_vectors(vectors, spec.dimension)
+        self.count, self.dimension = vectors.shape
+        self._metric, self._threads = spec.metric, spec.threads
+        self._index: hnswlib.Index | None = _load(spec, index_dir / INDEX_FILE, vectors)
+        self._scan = ExactScan(vectors, spec.metric)
+
+    def search(self, queries: Float32, top_k: int, effort: SearchEffort) -> tuple[Int64, Float32]:
+        """Raises QueryInvalid, SearcherClosed."""
+        queries = check_queries(queries, self.dimension, top_k)
+        wanted = max(top_k, _ef(effort))
+        index = self._index
+        if index is None:
+            raise SearcherClosed("this searcher is closed")
+        # Who wants everything gets it sooner, and surely, without the graph.
+        if effort.exact or wanted >= self.count:
+            return self._scan.search(queries, top_k)
+        try:
+            return self._walk(index, queries, wanted, top_k)
+        except RuntimeError:
+            return self._one_by_one(index, queries, wanted, top_k)
+
+    def close(self) -> None:
+        self._index = None
+
+    def _walk(self, index: hnswlib.Index, queries: Float32, wanted: int, top_k: int) -> tuple[Int64, Float32]:
+        # Starting threads costs more than one search.
+        threads = self._threads if len(queries) > 1 else 1
+        labels, distances = index.knn_query(queries, k=wanted, num_threads=threads)
+        rows = labels[:, :top_k].astype(np.int64)
+        costs = distances[:, :top_k]
+        # hnswlib's distance for an inner product is 1 - product.
+        return rows, (1 - costs if larger_is_better(self._metric) else costs.copy())
+
+    def _one_by_one(self, index: hnswlib.Index, queries: Float32, wanted: int, top_k: int) -> tuple[Int64, Float32]:
+        """hnswlib refuses a whole batch when it reaches fewer than k items for one query, as in a graph that many equal
+        vectors have torn apart. Only those queries are answered exactly."""
+        rows, scores = blank_answer(len(queries), top_k)
+        for i in range(len(queries)):
+            query = queries[i : i + 1]
+            try:
+                rows[i], scores[i] = (column[0] for column in self._walk(index, query, wanted, top_k))
+            except RuntimeError:
+                rows[i], scores[i] = (column[0] for column in self._scan.search(query, top_k))
+        return rows, scores
+
+
+def _ef(effort: SearchEffort) -> int:
+    ef = EF_DEFAULT if effort.ef is None else effort.ef
+    if not 1 <= ef <= EF_MAX:
+        raise QueryInvalid(f"ef: {ef} is not within 1 and {EF_MAX}", field="ef")
+    return ef
+
+
+def _load(spec: IndexSpec, path: Path, vectors: Float32) -> hnswlib.Index:
+    params = parse_params(HnswParams, spec.params)
+    head = read_head(path)
+    check_head(head, count=len(vectors), dimension=spec.dimension, links=params.M)
+    index = hnswlib.Index(space=SPACES[spec.metric], dim=spec.dimension)
+    try:
+        index.load_index(str(path))
+    except RuntimeError as error:
+        raise IndexUnreadable(f"{path.name}: {error}") from error
+    index.set_ef(EF_AT_LOAD)
+    _check_vectors_inside(index, vectors)
+    return index
+
+
+def _check_vectors_inside(index: hnswlib.Index, vectors: Float32) -> None:
+    """Refuse an index of other vectors, looking at some rows. Raises IndexMismatch."""
+    count = index.get_current_count()
+    rows = np.unique(np.linspace(0, len(vectors) - 1, SAMPLED_ROWS_MAX).astype(np.int64))
+    try:
+        inside = index.get_items(rows)
+    except RuntimeError as error:
+        raise IndexMismatch(f"the index lacks a row: {error}", field="items") from error
+    if count != len(vectors) or not np.array_equal(np.asarray(inside), vectors[rows]):
+        raise IndexMismatch("the index was built from other vectors", field="vectors")

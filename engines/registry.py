@@ -1,0 +1,98 @@
+"""Which engines there are. Reads their descriptions; imports an engine's library only to build or to open.
+
+A new engine is a folder with params.py, builder.py, searcher.py and README.md, and a row here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from engines.description import EngineDescription
+from engines.errors import UnknownEngine
+
+if TYPE_CHECKING:
+    from engines.base import Float32, IndexBuilder, IndexSearcher, IndexSpec, SearcherOpener
+
+
+class Entry(NamedTuple):
+    """Where an engine's parts are, as `module:name`."""
+
+    description: str
+    builder: str
+    searcher: str
+
+
+ENGINES: dict[str, Entry] = {
+    "flat": Entry(
+        "engines.flat.params:DESCRIPTION", "engines.flat.builder:FlatBuilder", "engines.flat.searcher:FlatSearcher"
+    ),
+    "hnsw": Entry(
+        "engines.hnsw.params:DESCRIPTION", "engines.hnsw.builder:HnswBuilder", "engines.hnsw.searcher:HnswSearcher"
+    ),
+}
+
+AUTO = "auto"
+AUTO_SMALL, AUTO_LARGE = "flat", "hnsw"
+# Up to here an exact single query stays under a millisecond.
+AUTO_SMALL_VALUES_MAX = 20_000 * 64
+
+
+class Choice(NamedTuple):
+    """The engine that `auto` stands for, and why, for people."""
+
+    name: str
+    reason: str
+
+
+def names() -> tuple[str, ...]:
+    """All engines, without `auto`."""
+    return tuple(ENGINES)
+
+
+def describe(name: str) -> EngineDescription:
+    """What an engine says about itself. Raises UnknownEngine."""
+    description: EngineDescription = _load(_entry(name).description)
+    return description
+
+
+def builder(name: str) -> IndexBuilder:
+    """A builder of this engine; imports its library. Raises UnknownEngine."""
+    made: IndexBuilder = _load(_entry(name).builder)()
+    return made
+
+
+def open_searcher(name: str, spec: IndexSpec, index_dir: Path, vectors: Float32) -> IndexSearcher:
+    """Open the index in `index_dir`, whose checksums were verified, built from exactly `vectors` [n, d].
+
+    `spec.threads` is how many threads a search with several queries may use. Raises EngineError.
+    """
+    opener: SearcherOpener = _load(_entry(name).searcher)
+    return opener(spec, index_dir, vectors)
+
+
+def choose(items: int, dimension: int) -> Choice:
+    """The engine that `auto` means for this many items."""
+    limit = AUTO_SMALL_VALUES_MAX // dimension
+    if items <= limit:
+        return Choice(
+            AUTO_SMALL,
+            f"{items:,} items of dimension {dimension} are few enough (at most {limit:,}) to be searched exactly",
+        )
+    return Choice(
+        AUTO_LARGE,
+        f"{items:,} items of dimension {dimension} are too many (over {limit:,}) to be searched exactly in a millisecond",
+    )
+
+
+def _entry(name: str) -> Entry:
+    try:
+        return ENGINES[name]
+    except KeyError:
+        raise UnknownEngine(f"engine {name!r} is not one of {', '.join(ENGINES)}", field="engine") from None
+
+
+def _load(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(module), attribute)
