@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import grpc
 import numpy as np
+
 from recallpb.v1 import recall_pb2, recall_pb2_grpc
 
 DEADLINE_SECONDS = 5.0
