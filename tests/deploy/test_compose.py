@@ -100,7 +100,7 @@ class Stack:
         command = self._services["redis"]["command"]
         self._spawn(
             "redis",
-            [str(_binary.find_valkey_binary()), *command[1:], "--port", str(self._redis_port), "--bind", "127.0.0.1"],
+            [str(_binary.get_binary_path()), *command[1:], "--port", str(self._redis_port), "--bind", "127.0.0.1"],
         )
         migrate = subprocess.run(
             self._command("migrate"), env=self._environment("migrate"), cwd=ROOT, check=False, capture_output=True
