@@ -8,7 +8,7 @@ from django.db import models
 
 from tenants.scoping import TenantScoped
 
-NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z"
 valid_name = RegexValidator(NAME_PATTERN, "Use lower case letters, digits and hyphens; start with a letter.")
 
 
@@ -19,6 +19,8 @@ class Tenant(models.Model):
     title = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     route_generation = models.PositiveBigIntegerField(default=0)
+    # A deleted tenant keeps its row and its name, so that nobody inherits its audit trail or its routes.
+    deleted_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
         return self.name
@@ -70,6 +72,8 @@ class ApiKey(TenantScoped):
     # Coarse: written at most once in ten minutes.
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    # Replaced by a newer key; this one still works until it expires.
+    rotated_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name = "key"

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
             name='Service',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$', 'Use lower case letters, digits and hyphens; start with a letter.')])),
+                ('name', models.CharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z]([a-z0-9-]{0,61}[a-z0-9])?\\Z', 'Use lower case letters, digits and hyphens; start with a letter.')])),
                 ('spec', models.JSONField()),
                 ('spec_generation', models.PositiveIntegerField(default=1)),
                 ('live_version', models.PositiveIntegerField(blank=True, null=True)),

@@ -1,0 +1,93 @@
+"""Reading tenants, members and keys."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from tenants import keys
+from tenants.models import ApiKey, Member, Tenant
+from tenants.permissions import Caller, caller_of_user, tenant_not_found
+
+# Routes stop naming a key when it is revoked; gateways hear of its prefix this long, in case a route is stale.
+REVOCATIONS_TOLD_DAYS = 7
+REVOCATIONS_MAX = 10_000
+
+# Compared with when a prefix is unknown, so that an answer takes as long as for a known one.
+_NO_DIGEST = "0" * 64
+
+
+def tenants_of(who: Caller | User | AnonymousUser) -> QuerySet[Tenant]:
+    """The tenants that `who` may see, by name; all of them for a platform administrator."""
+    caller = _caller(who)
+    living = Tenant.objects.filter(deleted_at__isnull=True).order_by("name")
+    if caller.is_admin:
+        return living
+    return living.filter(name__in=[caller.key_tenant] if caller.key_tenant else list(caller.tenant_roles))
+
+
+def tenant_get(who: Caller | User | AnonymousUser, name: str) -> Tenant:
+    """Raises NotFound with the same words for an unknown tenant and for another's."""
+    tenant = tenants_of(who).filter(name=name).first()
+    if tenant is None:
+        raise tenant_not_found()
+    return tenant
+
+
+def members_of(tenant: Tenant) -> QuerySet[Member]:
+    return Member.objects.of(tenant).select_related("user").order_by("user__username")
+
+
+def member_get(tenant: Tenant, username: str) -> Member:
+    return Member.objects.select_related("user").of_or_404(tenant, user__username=username)
+
+
+def keys_of(tenant: Tenant) -> QuerySet[ApiKey]:
+    """All keys of the tenant, newest first, revoked and expired ones too."""
+    return ApiKey.objects.of(tenant).order_by("-pk")
+
+
+def active_keys_of(tenant: Tenant) -> QuerySet[ApiKey]:
+    """The keys that open something now: those that routes carry."""
+    unexpired = Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now())
+    return keys_of(tenant).filter(unexpired, revoked_at__isnull=True)
+
+
+def key_get(tenant: Tenant, prefix: str) -> ApiKey:
+    return ApiKey.objects.of_or_404(tenant, prefix=prefix)
+
+
+def key_verify(text: str) -> ApiKey | None:
+    """The key that `text` is, when it is known, neither revoked nor expired, and its tenant is there; else None."""
+    prefix = keys.prefix_of(text)
+    key = ApiKey.objects.select_related("tenant").filter(prefix=prefix).first() if prefix else None
+    digest = keys.digest_of(text, pepper=settings.KEY_PEPPER)
+    if not keys.is_same_digest(digest, key.digest if key else _NO_DIGEST) or key is None:
+        return None
+    expired = key.expires_at is not None and key.expires_at <= timezone.now()
+    return None if expired or key.revoked_at or key.tenant.deleted_at else key
+
+
+def revoked_prefixes() -> list[str]:
+    """Prefixes of the keys that ended within the last REVOCATIONS_TOLD_DAYS, newest first."""
+    now = timezone.now()
+    since = now - timedelta(days=REVOCATIONS_TOLD_DAYS)
+    ended = Q(revoked_at__gte=since) | Q(expires_at__gte=since, expires_at__lte=now)
+    return list(ApiKey.objects.filter(ended).order_by("-pk").values_list("prefix", flat=True)[:REVOCATIONS_MAX])
+
+
+def usage_of(tenant: Tenant) -> dict[str, int]:
+    """What the tenant has, as far as this layer knows; items, memory and builds are counted by `versions`."""
+    return {
+        "services": tenant.services.filter(deleted_at__isnull=True).count(),
+        "keys": active_keys_of(tenant).count(),
+        "members": members_of(tenant).count(),
+    }
+
+
+def _caller(who: Caller | User | AnonymousUser) -> Caller:
+    return who if isinstance(who, Caller) else caller_of_user(who)
