@@ -1,0 +1,69 @@
+# `make` prints this help. Every target makes the environment first if it is not there.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+ENVIRONMENT := $(VENV)/.recall-environment
+STATIC := static-collected/.recall-collected
+STATIC_SOURCES := $(shell find platform/*/static -type f 2>/dev/null)
+TYPED := platform/config platform/common platform/audit platform/catalog platform/versions platform/api \
+	platform/console tenants workers bundles engines replicas gateway documents cli clients/python/recall_client
+
+.PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+setup: $(ENVIRONMENT) $(STATIC) ## the environment in .venv, from uv.lock, and the console's static files
+
+demo: setup ## a running platform with a live service that answers; ONCE=1: stops it again and tells whether all worked
+	@$(BIN)/recall demo $(if $(filter 1,$(ONCE)),--once)
+
+up: setup ## all processes of the platform, until Ctrl-C
+	@$(BIN)/recall up
+
+test: setup ## every test (ARGS="tests/gateway -k limits" for some); RECALL_TEST_NO_SKIPS=1 forbids skips
+	@tools/test.sh $(ARGS)
+
+test-quick: setup ## the quick ring: no server but Valkey and SQLite, under a minute
+	@$(BIN)/python -m pytest -p tests.no_skips -q -n 2 --dist loadfile -m "not servers and not e2e" $(ARGS)
+
+lint: setup ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@for script in tools/*.sh .ci/run; do bash -n "$$script"; done
+
+format: setup ## ruff puts everything into shape
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy $(TYPED)
+
+contracts: setup ## who may import whom
+	@$(BIN)/lint-imports
+
+protos: setup ## compiles the protos
+	@tools/protos.sh
+
+protos-check: setup ## fails when the committed stubs differ from the protos
+	@tools/protos-check.sh
+
+bench-quick: setup ## recall and throughput through the gateway against raw hnswlib, in one run
+	@$(BIN)/python -m benchmarks.quick
+
+clean: ## removes what the other targets made, but never RECALL_HOME
+	rm -rf $(VENV) static-collected .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(ENVIRONMENT): uv.lock pyproject.toml clients/python/pyproject.toml tools/setup.sh tools/check-prerequisites.sh
+	@tools/check-prerequisites.sh >/dev/null
+	@echo "Making the environment in $(VENV) (about a minute the first time) ..."
+	@tools/setup.sh
+	@touch $@
+
+$(STATIC): $(ENVIRONMENT) $(STATIC_SOURCES)
+	@tools/collect-static.sh
+	@touch $@
