@@ -1,1 +1,36 @@
-urlpatterns = []
+"""Every page of the console."""
+
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import path
+
+from console.views import builds, home, keys, query, services, versions
+
+app_name = "console"
+
+_SERVICE = "t/<str:tenant>/s/<str:service>/"
+_BUILD = _SERVICE + "builds/<int:number>/"
+
+urlpatterns = [
+    path(
+        "login/", LoginView.as_view(template_name="console/login.html", redirect_authenticated_user=True), name="login"
+    ),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("", home.home, name="home"),
+    path("t/<str:tenant>/services/new/", services.create, name="service-create"),
+    path("t/<str:tenant>/keys/", keys.index, name="keys"),
+    path("t/<str:tenant>/keys/create/", keys.create, name="key-create"),
+    path("t/<str:tenant>/keys/<str:prefix>/revoke/", keys.revoke, name="key-revoke"),
+    path(_SERVICE, services.show, name="service"),
+    path(_SERVICE + "status/", services.status, name="service-status"),
+    path(_SERVICE + "query/", query.query, name="query"),
+    path(_SERVICE + "build/", builds.request_build, name="build-request"),
+    path(_SERVICE + "hold/", services.hold, name="service-hold"),
+    path(_SERVICE + "release/", services.release, name="service-release"),
+    path(_SERVICE + "versions/<int:number>/activate/", versions.activate, name="version-activate"),
+    path(_SERVICE + "rollback/", versions.rollback, name="rollback"),
+    path(_BUILD, builds.show, name="build"),
+    path(_BUILD + "progress/", builds.progress, name="build-progress"),
+    path(_BUILD + "cancel/", builds.cancel, name="build-cancel"),
+    path(_BUILD + "retry/", builds.retry, name="build-retry"),
+    path(_BUILD + "override/", builds.override, name="build-override"),
+]

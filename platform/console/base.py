@@ -1,0 +1,76 @@
+"""What every page shares: sign-in, who asks, and how an error looks to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, cast
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from catalog.models import Service
+from catalog.selectors import service_get
+from common.errors import NotFound, PermissionDenied, RecallError
+from tenants.models import Tenant
+from tenants.permissions import Caller, Permission, caller_of_user, require
+from tenants.selectors import tenant_get
+
+View = Callable[..., HttpResponse]
+
+
+def page(view: View) -> View:
+    """A page for people who signed in. Errors become pages too: 404 for what is not theirs, 403 with what is missing."""
+
+    @login_required
+    @wraps(view)
+    def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except NotFound as error:
+            return render(request, "console/error.html", {"error": error, "title": "Not found"}, status=404)
+        except PermissionDenied as error:
+            return render(request, "console/error.html", {"error": error, "title": "Not allowed"}, status=403)
+        except RecallError as error:
+            return _back_with(request, error)
+
+    return shown
+
+
+def caller_of(request: HttpRequest) -> Caller:
+    return caller_of_user(
+        cast(User, request.user),
+        request_id=request.META.get("recall.request_id", ""),
+        address=request.META.get("REMOTE_ADDR", ""),
+    )
+
+
+def tenant_for(request: HttpRequest, name: str, permission: Permission, service: str = "") -> tuple[Caller, Tenant]:
+    """Raises NotFound for a foreign or unknown tenant, PermissionDenied for too low a role."""
+    caller = caller_of(request)
+    tenant = tenant_get(caller, name)
+    require(caller, permission, tenant, service)
+    return caller, tenant
+
+
+def service_for(
+    request: HttpRequest, tenant: str, service: str, permission: Permission
+) -> tuple[Caller, Tenant, Service]:
+    caller, owner = tenant_for(request, tenant, permission, service)
+    return caller, owner, service_get(owner, service)
+
+
+def _back_with(request: HttpRequest, error: RecallError) -> HttpResponse:
+    """The page the person came from, with the error on top; nothing was changed."""
+    if request.headers.get("HX-Request"):
+        return render(request, "console/_error.html", {"error": error})
+    if request.method != "POST":
+        return render(request, "console/error.html", {"error": error, "title": "That did not work"}, status=400)
+    messages.error(request, error.message)
+    came_from = request.headers.get("Referer", "")
+    safe = url_has_allowed_host_and_scheme(came_from, allowed_hosts={request.get_host()})
+    return redirect(came_from if safe else "console:home")

@@ -1,0 +1,75 @@
+"""Asking for a build, and watching it."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from console.base import page, service_for
+from tenants.permissions import Permission, is_allowed
+from versions import selectors
+from versions.actions import build_cancel, build_override, build_request, build_retry
+
+
+@require_POST
+@page
+def request_build(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
+    caller, owner, found = service_for(request, tenant, service, Permission.BUILD)
+    drop, force = request.POST.get("drop", ""), request.POST.get("force") == "on"
+    build = build_request(actor=caller.actor, service=found, drop=drop, force=force)
+    return redirect("console:build", owner.name, found.name, build.number)
+
+
+@require_GET
+@page
+def show(request: HttpRequest, tenant: str, service: str, number: int) -> HttpResponse:
+    return render(request, "console/build.html", _context(request, tenant, service, number))
+
+
+@require_GET
+@page
+def progress(request: HttpRequest, tenant: str, service: str, number: int) -> HttpResponse:
+    """The part of the build page that changes; once the state is final it no longer asks for itself."""
+    return render(request, "console/_build_progress.html", _context(request, tenant, service, number))
+
+
+@require_POST
+@page
+def cancel(request: HttpRequest, tenant: str, service: str, number: int) -> HttpResponse:
+    caller, owner, found = service_for(request, tenant, service, Permission.BUILD)
+    build_cancel(actor=caller.actor, build=selectors.build_get(found, number))
+    return redirect("console:build", owner.name, found.name, number)
+
+
+@require_POST
+@page
+def retry(request: HttpRequest, tenant: str, service: str, number: int) -> HttpResponse:
+    caller, owner, found = service_for(request, tenant, service, Permission.BUILD)
+    build_retry(actor=caller.actor, build=selectors.build_get(found, number))
+    return redirect("console:build", owner.name, found.name, number)
+
+
+@require_POST
+@page
+def override(request: HttpRequest, tenant: str, service: str, number: int) -> HttpResponse:
+    caller, owner, found = service_for(request, tenant, service, Permission.OPERATE)
+    build = selectors.build_get(found, number)
+    build_override(actor=caller.actor, build=build, reason=request.POST.get("reason", ""))
+    return redirect("console:build", owner.name, found.name, number)
+
+
+def _context(request: HttpRequest, tenant: str, service: str, number: int) -> dict[str, object]:
+    caller, owner, found = service_for(request, tenant, service, Permission.VIEW)
+    build = selectors.build_get(found, number)
+    return {
+        "tenant": owner,
+        "service": found,
+        "build": selectors.build_view(build),
+        "requested_by": build.requested_by,
+        "requested_at": build.requested_at,
+        "final": build.state in ("SUCCEEDED", "FAILED", "CANCELLED"),
+        "live_version": found.live_version,
+        "may_build": is_allowed(caller, Permission.BUILD, owner, found.name),
+        "may_operate": is_allowed(caller, Permission.OPERATE, owner, found.name),
+    }

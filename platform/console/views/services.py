@@ -1,0 +1,92 @@
+"""Creating a service and looking at it."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from catalog.actions import service_create, service_hold, service_release
+from catalog.models import Service
+from common.errors import InvalidArgument, QuotaExceeded
+from console.base import page, service_for, tenant_for
+from console.forms import ServiceForm
+from tenants.models import Tenant
+from tenants.permissions import Caller, Permission, is_allowed
+from versions import selectors
+from versions.actions import build_request
+
+BUILDS_SHOWN_MAX = 10
+VERSIONS_SHOWN_MAX = 20
+
+
+@require_http_methods(["GET", "POST"])
+@page
+def create(request: HttpRequest, tenant: str) -> HttpResponse:
+    caller, owner = tenant_for(request, tenant, Permission.MANAGE)
+    form = ServiceForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            service = service_create(actor=caller.actor, tenant=owner, spec=form.spec())
+            if form.cleaned_data["build_now"]:
+                build = build_request(actor=caller.actor, service=service)
+                return redirect("console:build", owner.name, service.name, build.number)
+            return redirect("console:service", owner.name, service.name)
+        except (InvalidArgument, QuotaExceeded) as error:
+            form.take(error)
+    return render(request, "console/service_create.html", {"tenant": owner, "form": form})
+
+
+@require_GET
+@page
+def show(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
+    caller, owner, found = service_for(request, tenant, service, Permission.VIEW)
+    return render(request, "console/service.html", _context(caller, owner, found))
+
+
+@require_GET
+@page
+def status(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
+    """The part of the service page that changes by itself; it stops asking when nothing is under way."""
+    caller, owner, found = service_for(request, tenant, service, Permission.VIEW)
+    return render(request, "console/_service_status.html", _context(caller, owner, found))
+
+
+@require_POST
+@page
+def hold(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
+    caller, owner, found = service_for(request, tenant, service, Permission.OPERATE)
+    service_hold(actor=caller.actor, service=found, reason=request.POST.get("reason", ""))
+    messages.success(request, "On hold: builds go on, but nothing is activated by itself.")
+    return redirect("console:service", owner.name, found.name)
+
+
+@require_POST
+@page
+def release(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
+    caller, owner, found = service_for(request, tenant, service, Permission.OPERATE)
+    service_release(actor=caller.actor, service=found)
+    messages.success(request, "Released: good builds are activated by themselves again.")
+    return redirect("console:service", owner.name, found.name)
+
+
+def _context(caller: Caller, tenant: Tenant, service: Service) -> dict[str, object]:
+    target = selectors.rollback_target(service)
+    builds = list(selectors.builds_of(service)[:BUILDS_SHOWN_MAX])
+    return {
+        "tenant": tenant,
+        "service": service,
+        "card": selectors.service_card(service),
+        "builds": [selectors.build_view(build) for build in builds],
+        "versions": [
+            selectors.version_view(version) for version in selectors.versions_of(service)[:VERSIONS_SHOWN_MAX]
+        ],
+        "replicas": selectors.replicas_of(service),
+        "activations": selectors.activations_of(service)[:BUILDS_SHOWN_MAX],
+        "rollback_target": target.number if target else None,
+        "busy": any(build.state in ("PENDING", "RUNNING") for build in builds),
+        "may_operate": is_allowed(caller, Permission.OPERATE, tenant, service.name),
+        "may_build": is_allowed(caller, Permission.BUILD, tenant, service.name),
+        "may_manage": is_allowed(caller, Permission.MANAGE, tenant),
+    }

@@ -1,0 +1,36 @@
+"""The switch and the way back."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST
+
+from console.base import page, service_for
+from tenants.permissions import Permission
+from versions.actions import version_activate, version_rollback
+
+
+@require_POST
+@page
+def activate(request: HttpRequest, tenant: str, service: str, number: int) -> HttpResponse:
+    caller, owner, found = service_for(request, tenant, service, Permission.OPERATE)
+    version_activate(actor=caller.actor, service=found, number=number, reason=request.POST.get("reason", ""))
+    messages.success(request, f"Version {number} is live.")
+    return redirect("console:service", owner.name, found.name)
+
+
+@require_POST
+@page
+def rollback(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
+    """The form says from which version, so that a second click on an old page changes nothing."""
+    caller, owner, found = service_for(request, tenant, service, Permission.OPERATE)
+    from_version = int(request.POST["from_version"])
+    reason = request.POST.get("reason", "")
+    activation = version_rollback(actor=caller.actor, service=found, from_version=from_version, reason=reason)
+    if activation.from_version == from_version:
+        messages.success(request, f"Back on version {activation.to_version}; version {from_version} is marked bad.")
+    else:
+        messages.info(request, f"Version {from_version} was not live any more; nothing changed.")
+    return redirect("console:service", owner.name, found.name)
