@@ -24,7 +24,7 @@ View = Callable[..., HttpResponse]
 
 
 def page(view: View) -> View:
-    """A page for people who signed in. Errors become pages too: 404 for what is not theirs, 403 with what is missing."""
+    """A page for people who signed in. Errors are pages too: 404 for what is not theirs, 403 with what is missing."""
 
     @login_required
     @wraps(view)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 
+from catalog.selectors import engine_choices
 from common.errors import RecallError
-from engines import registry
 from tenants.models import Scope
 
 ATTRIBUTE_TYPES = ("string", "int64", "float64", "bool", "list<string>")
@@ -34,7 +34,7 @@ class ServiceForm(forms.Form):
     uri = forms.CharField(
         label="Model path",
         max_length=500,
-        help_text="Where your training job drops item embeddings, one folder each: file:films/ is below your team's folder.",
+        help_text="Where your training job drops item embeddings, a folder each. file:films/ is in your team's folder.",
     )
     dimension = forms.IntegerField(min_value=1, max_value=4096, help_text="Numbers in one vector.")
     metric = forms.ChoiceField(
@@ -59,11 +59,8 @@ class ServiceForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        engine = self.fields["engine"]
-        assert isinstance(engine, forms.ChoiceField)
-        engine.choices = [("auto", "auto")] + [
-            (name, f"{name}: {registry.describe(name).summary}") for name in registry.names()
-        ]
+        engine = cast(forms.ChoiceField, self.fields["engine"])
+        engine.choices = [("auto", "auto"), *engine_choices()]
 
     def clean_attributes(self) -> list[dict[str, str]]:
         lines = [line.strip() for line in self.cleaned_data["attributes"].splitlines() if line.strip()]
@@ -115,6 +112,5 @@ class KeyForm(forms.Form):
 
     def __init__(self, *args: Any, services: list[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        service = self.fields["service"]
-        assert isinstance(service, forms.ChoiceField)
-        service.choices = [("", "every service of the team")] + [(name, name) for name in services]
+        service = cast(forms.ChoiceField, self.fields["service"])
+        service.choices = [("", "every service of the team"), *((name, name) for name in services)]
