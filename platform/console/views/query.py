@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -71,12 +72,9 @@ def _top_k(request: HttpRequest) -> int:
     return int(text) if text.isdigit() and len(text) < 6 else TOP_K_DEFAULT
 
 
-def _rows(answer: dict[str, object]) -> list[dict[str, object]]:
+def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
     """The answer's columns as rows for the table."""
     ids, scores, columns = answer["ids"], answer["scores"], answer["attributes"]
-    assert isinstance(ids, list)
-    assert isinstance(scores, list)
-    assert isinstance(columns, dict)
     return [
         {"rank": rank, "id": item, "score": score, "attributes": [column[rank - 1] for column in columns.values()]}
         for rank, (item, score) in enumerate(zip(ids, scores, strict=True), start=1)
