@@ -1,1 +1,48 @@
-"""Thin, typed client of the recall gateway."""
+"""Thin, typed client of the recall gateway.
+
+from recall_client import Client
+
+with Client("127.0.0.1:50051", key, service="films/similar") as recall:
+    answer = recall.recall(vector, top_k=100)
+"""
+
+from recall_client.aio import AsyncClient
+from recall_client.client import Client
+from recall_client.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    PermissionDenied,
+    RecallError,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
+from recall_client.requests import Options
+from recall_client.results import Answer, Items, ItemsCount, Limits, Schema, ServiceInfo, Timings, VersionInfo
+
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "Cancelled",
+    "Client",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "Internal",
+    "InvalidArgument",
+    "Items",
+    "ItemsCount",
+    "Limits",
+    "Options",
+    "PermissionDenied",
+    "RecallError",
+    "ResourceExhausted",
+    "Schema",
+    "ServiceInfo",
+    "Timings",
+    "Unauthenticated",
+    "Unavailable",
+    "VersionInfo",
+]
