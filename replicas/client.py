@@ -1,0 +1,49 @@
+"""The agent's words with one replica process."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from google.protobuf.message_factory import GetMessageClass
+
+from recallpb.internal.v1 import documents_pb2, replica_pb2
+
+SERVICE = replica_pb2.DESCRIPTOR.services_by_name["ReplicaService"]
+CHANNEL_OPTIONS = (
+    # A fresh connection of its own: a shared one could still be waiting out the predecessor's death.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class ReplicaClient:
+    """Describe and Execute, each with a time limit. Both raise grpc.aio.AioRpcError."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._describe = self._method("Describe")
+        self._execute = self._method("Execute")
+
+    async def describe(self, seconds_max: float) -> replica_pb2.DescribeResponse:
+        return await self._describe(replica_pb2.DescribeRequest(), timeout=seconds_max)
+
+    async def execute(self, order: documents_pb2.Order, seconds_max: float) -> documents_pb2.OrderResult:
+        return await self._execute(order, timeout=seconds_max)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    def _method(self, name: str) -> Any:
+        method = SERVICE.methods_by_name[name]
+        return self._channel.unary_unary(
+            f"/{SERVICE.full_name}/{name}",
+            request_serializer=GetMessageClass(method.input_type).SerializeToString,
+            response_deserializer=GetMessageClass(method.output_type).FromString,
+        )

@@ -1,0 +1,63 @@
+"""What a replica may say instead of an answer; protocol-neutral, mapped to codes in `wire`.
+
+ReplicaError
+  InvalidQuery      the caller's request is wrong; `field` names the part at fault
+  NotServed         another version or model than the one loaded here
+  DeadlinePassed    nobody waits for the answer any more
+  AnswerTooLarge    the batch's answers would not fit one message
+  InternalError     our fault; says nothing of its cause to the caller
+LoadError           the artifact cannot be served; `reason` is a stable id
+"""
+
+from __future__ import annotations
+
+
+class ReplicaError(Exception):
+    """One query's error: a stable UPPER_SNAKE reason, a sentence, and the request field at fault, if one is."""
+
+    def __init__(self, reason: str, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.field = field
+
+
+class InvalidQuery(ReplicaError):
+    """The request can never be answered as it is."""
+
+    def __init__(self, field: str, reason: str, message: str) -> None:
+        super().__init__(reason, message, field=field)
+
+
+class NotServed(ReplicaError):
+    """The request asks for a version or model that this replica does not hold."""
+
+
+class DeadlinePassed(ReplicaError):
+    """The caller's deadline passed before the search began."""
+
+    def __init__(self) -> None:
+        super().__init__("DEADLINE_PASSED", "the deadline passed before the search began")
+
+
+class AnswerTooLarge(ReplicaError):
+    """The answers before this one filled the message."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__("ANSWER_TOO_LARGE", f"the answers of one call hold at most {bytes_max} bytes; ask for less")
+
+
+class InternalError(ReplicaError):
+    """Something of ours broke; the log has the cause."""
+
+    def __init__(self) -> None:
+        super().__init__("INTERNAL", "the replica failed to answer")
+
+
+class LoadError(Exception):
+    """The artifact is not what was placed, or its index cannot be opened."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message

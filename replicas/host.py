@@ -1,0 +1,136 @@
+"""One loaded version as a process: claim the name, verify, load, bind, and only then say that it is ready.
+
+    python -m replicas.host --replica-id r12 --artifact DIR --manifest-sha256 HEX --address unix:/run/x/r12.sock \\
+        --identity FILE
+
+It outlives the agent that started it. SIGTERM lets the calls under way end. What is loaded never changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import structlog
+import uvloop
+
+from replicas.errors import LoadError
+from replicas.identity import AlreadyHeld, Identity, claim, publish, read, start_ticks
+from replicas.loaded import LoadedVersion, load
+from replicas.logs import configure_logs
+from replicas.servicer import ReplicaServicer, handler
+from replicas.settings import SOCKET_PATH_BYTES_MAX, HostSettings
+
+EXIT_CANNOT_LOAD = 3
+EXIT_ALREADY_HELD = 4
+UNIX = "unix:"
+LOOPBACK = re.compile(r"127\.0\.0\.1:\d{1,5}")
+
+log = structlog.get_logger()
+
+
+def main() -> int:
+    """Run until SIGTERM; 3 when the artifact cannot be loaded, 4 when another process is this replica."""
+    arguments = _arguments()
+    configure_logs(replica=arguments.replica_id)
+    settings = HostSettings()
+    identity = _identity(arguments, settings)
+    try:
+        claim(arguments.identity, identity)
+        loaded = load(arguments.artifact, arguments.manifest_sha256, search_threads=settings.search_threads)
+    except AlreadyHeld as error:
+        log.error("already_held", error=str(error))  # noqa: TRY400  A traceback would say nothing more.
+        return EXIT_ALREADY_HELD
+    except LoadError as error:
+        log.error("cannot_load", reason=error.reason, error=error.message)  # noqa: TRY400
+        return EXIT_CANNOT_LOAD
+    uvloop.run(_serve(loaded, _named(identity, loaded), arguments.identity, settings))
+    loaded.close()
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m replicas.host")
+    parser.add_argument("--replica-id", required=True)
+    parser.add_argument("--artifact", required=True, type=Path)
+    parser.add_argument("--manifest-sha256", required=True)
+    parser.add_argument("--address", required=True, type=_address)
+    parser.add_argument("--identity", required=True, type=Path)
+    return parser.parse_args()
+
+
+def _address(text: str) -> str:
+    """A unix socket or a port of the loopback: the replica trusts whoever can reach it."""
+    if text.startswith(UNIX):
+        if len(os.fsencode(text.removeprefix(UNIX))) > SOCKET_PATH_BYTES_MAX:
+            raise argparse.ArgumentTypeError(f"a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes")
+        return text
+    if LOOPBACK.fullmatch(text):
+        return text
+    raise argparse.ArgumentTypeError("the address must be unix:/path or 127.0.0.1:port")
+
+
+def _identity(arguments: argparse.Namespace, settings: HostSettings) -> Identity:
+    return Identity(
+        replica_id=arguments.replica_id,
+        node=settings.node,
+        pid=os.getpid(),
+        started_ticks=start_ticks(os.getpid()) or 0,
+        address=arguments.address,
+        manifest_sha256=arguments.manifest_sha256,
+    )
+
+
+def _named(identity: Identity, loaded: LoadedVersion) -> Identity:
+    schema = loaded.schema
+    return replace(identity, tenant=schema.tenant, service=schema.service, version=schema.version)
+
+
+async def _serve(loaded: LoadedVersion, identity: Identity, identity_path: Path, settings: HostSettings) -> None:
+    server = _server(settings)
+    servicer = ReplicaServicer(loaded, identity, settings)
+    server.add_generic_rpc_handlers((handler(servicer),))
+    server.add_insecure_port(identity.address)
+    await server.start()
+    publish(identity_path, identity)
+    log.info("ready", version=identity.version, address=identity.address, items=loaded.schema.items)
+    await _terminated()
+    _withdraw(identity_path, identity)
+    log.info("draining")
+    await server.stop(settings.replica_drain_seconds_max)
+    servicer.close()
+
+
+def _server(settings: HostSettings) -> grpc.aio.Server:
+    options = (
+        ("grpc.max_receive_message_length", settings.replica_message_bytes_max),
+        ("grpc.max_send_message_length", settings.replica_message_bytes_max),
+        # A second process on one port must fail, not share it in silence.
+        ("grpc.so_reuseport", 0),
+    )
+    return grpc.aio.server(options=options, maximum_concurrent_rpcs=settings.replica_calls_max)
+
+
+async def _terminated() -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+def _withdraw(identity_path: Path, identity: Identity) -> None:
+    """Take our own identity away; a successor's stays. The lock says until the end that we live."""
+    if read(identity_path) == identity:
+        identity_path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

