@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
@@ -9,7 +11,13 @@ from django.db import models
 from tenants.scoping import TenantScoped
 
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z"
+NAME_CHARACTERS_MAX = 63
 valid_name = RegexValidator(NAME_PATTERN, "Use lower case letters, digits and hyphens; start with a letter.")
+
+
+def is_valid_name(name: str) -> bool:
+    """Whether a tenant or a service can have this name; asked before a name from outside goes to the database."""
+    return bool(re.match(NAME_PATTERN, name))
 
 
 class Tenant(models.Model):

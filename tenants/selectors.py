@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from tenants import keys
-from tenants.models import ApiKey, Member, Tenant
+from tenants.models import ApiKey, Member, Tenant, is_valid_name
 from tenants.permissions import Caller, caller_of_user, tenant_not_found
 
 # Routes stop naming a key when it is revoked; gateways hear of its prefix this long, in case a route is stale.
@@ -32,7 +32,7 @@ def tenants_of(who: Caller | User | AnonymousUser) -> QuerySet[Tenant]:
 
 def tenant_get(who: Caller | User | AnonymousUser, name: str) -> Tenant:
     """Raises NotFound with the same words for an unknown tenant and for another's."""
-    tenant = tenants_of(who).filter(name=name).first()
+    tenant = tenants_of(who).filter(name=name).first() if is_valid_name(name) else None
     if tenant is None:
         raise tenant_not_found()
     return tenant

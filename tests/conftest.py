@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from catalog.models import Service
     from django.contrib.auth.models import User
+
+    from catalog.models import Service
     from tenants.models import Tenant
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.models import User
+
 from catalog.actions import service_create
 from catalog.models import Service
 from common.actor import Actor
-from django.contrib.auth.models import User
 from tenants.actions import tenant_create
 from tenants.models import Member, Role, Tenant
 

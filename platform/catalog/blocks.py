@@ -1,0 +1,243 @@
+"""The blocks of a service's spec, one model each: types, ranges and defaults of CONTRACT section 2.
+
+What a block can say about itself is checked here; what concerns several blocks is checked in `catalog.spec`. Checks of
+several fields stand on the later field, so that a fault in one field never hides those of its neighbours.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from bundles import uris
+from bundles.errors import UriError
+from engines import registry
+
+DIMENSION_MAX = 4_096
+ATTRIBUTES_MAX = 100
+PATTERNS_MAX = 100
+NAME_CHARACTERS_MAX = 128
+TOP_K_MAX = 10_000
+EF_MAX = 10_000
+QPS_MAX = 1_000_000
+CONCURRENCY_MAX = 10_000
+REPLICAS_MAX = 64
+VERSIONS_KEPT_MAX = 10
+ITEMS_MAX = 1_000_000_000
+PERCENT_MAX = 1_000_000
+
+# What a column or an answer calls something else, and the words of a filter (in either case).
+RESERVED_NAMES = frozenset({"id", "vector", "score", "searchable"})
+FILTER_WORDS = frozenset({"and", "or", "not", "in", "is", "null", "contains", "contains_any", "true", "false"})
+ATTRIBUTE_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
+# The columns of a vector in a csv file.
+VECTOR_COLUMN_PATTERN = re.compile(r"v[0-9]+", re.ASCII)
+
+
+class Block(BaseModel):
+    """Base of all: unknown fields are refused, types are taken as they are written."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        serialize_by_alias=True,
+        validate_default=True,
+    )
+
+
+def _check_attribute_name(name: str) -> str:
+    if not ATTRIBUTE_PATTERN.fullmatch(name):
+        raise ValueError("A name has letters, digits and underscores, at most 63, and does not begin with a digit.")
+    if name.lower() in RESERVED_NAMES | FILTER_WORDS or VECTOR_COLUMN_PATTERN.fullmatch(name):
+        raise ValueError(f"{name} is a reserved name. Call the attribute something else.")
+    return name
+
+
+class Attribute(Block):
+    """A property of an item that answers carry and filters read."""
+
+    name: Annotated[str, AfterValidator(_check_attribute_name)]
+    type: Literal["string", "bool", "int64", "float64", "list<string>"]
+
+
+class Schema(Block):
+    """What an item is. Copied into each version."""
+
+    id_type: Literal["int64", "string"] = "int64"
+    dimension: int = Field(ge=1, le=DIMENSION_MAX)
+    metric: Literal["ip", "cosine", "l2"] = "ip"
+    normalize: bool = False
+    attributes: Annotated[tuple[Attribute, ...], Field(strict=False, max_length=ATTRIBUTES_MAX)] = ()
+    query_model: None = None
+
+    @field_validator("attributes")
+    @classmethod
+    def _names_are_unique(cls, attributes: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
+        seen: set[str] = set()
+        for position, attribute in enumerate(attributes):
+            if attribute.name in seen:
+                raise ValueError(f"attributes[{position}] is the second one with the name {attribute.name}.")
+            seen.add(attribute.name)
+        return attributes
+
+
+def _check_uri(uri: str) -> str:
+    try:
+        uris.check_syntax(uri)
+    except UriError as error:
+        raise ValueError(f"{error.message} {error.remedy}") from error
+    return uri
+
+
+def _check_pattern(pattern: str) -> str:
+    if not pattern.isprintable() or not pattern.strip():
+        raise ValueError("A pattern has at least one character, and all of them can be printed.")
+    if any(part in ("", ".", "..") for part in pattern.split("/")):
+        raise ValueError("A pattern names files inside the drop: no leading slash, no `.` or `..` as a part.")
+    return pattern
+
+
+def _check_column(name: str) -> str:
+    if not name.isprintable() or not name.strip():
+        raise ValueError("A column has a name, and all its characters can be printed.")
+    return name
+
+
+Pattern = Annotated[str, Field(max_length=512), AfterValidator(_check_pattern)]
+Column = Annotated[str, Field(max_length=NAME_CHARACTERS_MAX), AfterValidator(_check_column)]
+
+
+class Columns(Block):
+    """What the id and the vector are called in the files."""
+
+    id: Column = "id"
+    vector: Column = "vector"
+
+    @field_validator("vector")
+    @classmethod
+    def _is_another_column(cls, vector: str, info: ValidationInfo) -> str:
+        if vector == info.data.get("id"):
+            raise ValueError("The vector cannot be in the column of the id.")
+        return vector
+
+
+class Source(Block):
+    """Where drops appear, and how one is noticed."""
+
+    uri: Annotated[str, AfterValidator(_check_uri)]
+    files: Annotated[tuple[Pattern, ...], Field(strict=False, min_length=1, max_length=PATTERNS_MAX)] = (
+        "items-*.parquet",
+        "part-*.parquet",
+    )
+    columns: Columns = Columns()
+    notice: Literal["marker", "manual"] = "marker"
+    expect_every: None = None
+
+
+class Engine(Block):
+    """Which engine builds and searches, with its own parameters, which `catalog.spec` checks."""
+
+    name: str = registry.AUTO
+    partitions: int = Field(default=1, ge=1)
+    params: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_is_short(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class Search(Block):
+    """The effort of a search: tuned to a recall target, or fixed parameters."""
+
+    recall_target: float | None = Field(default=0.98, gt=0, le=1)
+    # The number of neighbours at which recall is measured.
+    at: int = Field(default=100, ge=1, le=TOP_K_MAX)
+    params: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fixed_has_no_target(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("params") is not None:
+            return {"recall_target": None, **value}
+        return value
+
+    @field_validator("params")
+    @classmethod
+    def _is_one_of_two(cls, params: dict[str, Any] | None, info: ValidationInfo) -> dict[str, Any] | None:
+        target = info.data.get("recall_target", 0)
+        if params is not None and target:
+            raise ValueError("Give either recall_target or fixed params.")
+        if params is None and target is None:
+            raise ValueError("Give recall_target or fixed params.")
+        return params
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+GrowthPercent = Annotated[float, Field(ge=0, le=PERCENT_MAX)]
+Items = Annotated[int, Field(ge=0, le=ITEMS_MAX)]
+
+
+class Guards(Block):
+    """What a drop and its index must meet, else the build is held. Null: no such guard."""
+
+    min_items: Items = 1
+    max_items: Items | None = None
+    max_drop_percent: Percent | None = 20
+    max_drop_items: Items | None = None
+    max_growth_percent: GrowthPercent | None = 300
+    max_growth_items: Items | None = None
+    max_bad_row_percent: Percent = 1
+    min_id_overlap_percent: Percent | None = 50
+    max_norm_drift_percent: GrowthPercent | None = 50
+    min_recall: Share = 0.95
+    min_overlap_at_k: Share | None = None
+    max_score_drift_percent: GrowthPercent | None = None
+    max_p99_ratio: float | None = Field(default=1.3, gt=0, le=1_000)
+    p99_floor_ms: float = Field(default=5, ge=0, le=60_000)
+
+    @field_validator("max_items")
+    @classmethod
+    def _is_not_below_min(cls, max_items: int | None, info: ValidationInfo) -> int | None:
+        min_items = info.data.get("min_items")
+        if max_items is not None and min_items is not None and max_items < min_items:
+            raise ValueError(f"max_items is {max_items:,}, below min_items, {min_items:,}.")
+        return max_items
+
+
+class Versions(Block):
+    """How many stay, and how a new one goes live."""
+
+    keep: int = Field(default=2, ge=1, le=VERSIONS_KEPT_MAX)
+    standby: Literal["hot", "cold"] = "hot"
+    activate: Literal["auto", "on_approval"] = "auto"
+    rollout: Literal["together", "zone_by_zone"] = "together"
+
+
+class Replicas(Block):
+    """On how many nodes a version is loaded."""
+
+    count: int = Field(default=1, ge=1, le=REPLICAS_MAX)
+    zones: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+
+class Limits(Block):
+    """For the whole service, divided among gateways; a batch counts its queries."""
+
+    qps: int = Field(default=1_000, ge=1, le=QPS_MAX)
+    concurrency: int = Field(default=64, ge=1, le=CONCURRENCY_MAX)
+    max_top_k: int = Field(default=1_000, ge=1, le=TOP_K_MAX)
+    max_ef: int = Field(default=2_000, ge=1, le=EF_MAX)
+    allow_exact: bool = False
+
+
+class Notify(Block):
+    """Who hears of alerts."""
+
+    webhook: None = None
+    email: Annotated[tuple[str, ...], Field(strict=False)] = ()

@@ -1,0 +1,29 @@
+"""Reading services."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+
+from catalog.models import Service
+from tenants.models import Tenant, is_valid_name
+from tenants.permissions import Caller, Permission, require, service_not_found
+
+
+def services_of(tenant: Tenant, caller: Caller) -> QuerySet[Service]:
+    """The tenant's services by name; for a key of one service that one only. Raises as `require` does."""
+    require(caller, Permission.VIEW, tenant, caller.key_service)
+    services = living_services_of(tenant)
+    return services.filter(name=caller.key_service) if caller.key_service else services
+
+
+def living_services_of(tenant: Tenant) -> QuerySet[Service]:
+    """Every service of the tenant that is not deleted, whoever asks."""
+    return Service.objects.of(tenant).filter(deleted_at__isnull=True).select_related("tenant").order_by("name")
+
+
+def service_get(tenant: Tenant, name: str) -> Service:
+    """Raises NotFound with the same words for an unknown service and for another tenant's."""
+    service = living_services_of(tenant).filter(name=name).first() if is_valid_name(name) else None
+    if service is None:
+        raise service_not_found()
+    return service

@@ -1,0 +1,206 @@
+"""A service's spec as one object: CONTRACT section 2, every default filled in, every fault reported at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from catalog import blocks
+from catalog.blocks import Block
+from catalog.faults import FAULTS_MAX, Fault, Loc, faults_of, field_names, printable
+from common.errors import InvalidArgument
+from engines import registry
+from engines.description import EngineParams
+from tenants.models import NAME_CHARACTERS_MAX, is_valid_name
+
+FAULTS_IN_MESSAGE_MAX = 3
+
+BlockT = TypeVar("BlockT", bound=Block)
+
+# Fields of the contract that this release does not serve yet, and the values that mean nothing more than it does.
+# A spec written to the contract is taken when it leaves them at these values.
+NOT_YET: Mapping[str, tuple[Any, ...]] = {
+    "schema.query_model": (None,),
+    "source.notice": ("marker", "manual"),
+    "source.expect_every": (None,),
+    "engine.partitions": (1,),
+    "guards.min_id_overlap_percent": (50,),
+    "guards.max_norm_drift_percent": (50,),
+    "guards.min_overlap_at_k": (None,),
+    "guards.max_score_drift_percent": (None,),
+    "versions.standby": ("hot",),
+    "versions.activate": ("auto",),
+    "versions.rollout": ("together",),
+    "replicas.zones": ([], ()),
+    "notify.webhook": (None,),
+    "notify.email": ([], ()),
+}
+
+
+def _check_name(name: str) -> str:
+    if not is_valid_name(name):
+        raise ValueError(
+            f"Use lower case letters, digits and hyphens, at most {NAME_CHARACTERS_MAX}; start with a letter, "
+            "end with a letter or digit."
+        )
+    return name
+
+
+class ServiceSpec(Block):
+    """What a service is asked to be. `schema_` is written `schema`; engine and search parameters are complete."""
+
+    name: Annotated[str, AfterValidator(_check_name)]
+    schema_: blocks.Schema = Field(alias="schema")
+    source: blocks.Source
+    engine: blocks.Engine = blocks.Engine()
+    search: blocks.Search = blocks.Search()
+    guards: blocks.Guards = blocks.Guards()
+    versions: blocks.Versions = blocks.Versions()
+    replicas: blocks.Replicas = blocks.Replicas()
+    limits: blocks.Limits = blocks.Limits()
+    notify: blocks.Notify = blocks.Notify()
+
+    def stored(self) -> dict[str, Any]:
+        """What `Service.spec` holds: everything but the name, as JSON types."""
+        return self.model_dump(mode="json", exclude={"name"})
+
+
+def parse_spec(data: object) -> ServiceSpec:
+    """`data` (JSON types) as a checked spec with every default filled in.
+
+    Raises InvalidArgument with one {field, message} for each fault, at most FAULTS_MAX, and nothing else.
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidArgument("A spec is an object with the fields name, schema and source.", reason="INVALID_SPEC")
+    raw = {key: dict(value) if isinstance(value, Mapping) else value for key, value in data.items()}
+    faults = list(_take_not_yet(raw))
+    try:
+        spec = ServiceSpec.model_validate(raw)
+    except ValidationError as error:
+        faults += faults_of(error, ServiceSpec, root=ServiceSpec)
+        faults += _faults_between_blocks(raw)
+        raise _invalid(faults) from error
+    faults += _faults_between_blocks(raw)
+    if faults:
+        raise _invalid(faults)
+    return _completed(spec)
+
+
+def _take_not_yet(raw: dict[Any, Any]) -> Iterator[Fault]:
+    """Faults of fields that are not served yet; takes them out of `raw`, so that each is reported once."""
+    for path, allowed in NOT_YET.items():
+        block, _, field = path.partition(".")
+        given = raw.get(block)
+        if not isinstance(given, dict) or field not in given or given[field] in allowed:
+            continue
+        del given[field]
+        choices = " or ".join(dict.fromkeys(_as_json(value) for value in allowed))
+        yield {"field": path, "message": f"This is not available in this release. Leave it out, or write {choices}."}
+
+
+def _as_json(value: Any) -> str:
+    return "null" if value is None else "[]" if value in ([], ()) else str(value)
+
+
+def _faults_between_blocks(raw: dict[Any, Any]) -> Iterator[Fault]:
+    """What blocks that are right in themselves object to in one another."""
+    schema, engine = _alone(blocks.Schema, raw, "schema"), _alone(blocks.Engine, raw, "engine")
+    search, limits = _alone(blocks.Search, raw, "search"), _alone(blocks.Limits, raw, "limits")
+    guards = _alone(blocks.Guards, raw, "guards")
+    if engine is not None:
+        yield from _engine_faults(engine, schema)
+    if search is not None and engine is not None and _is_engine(engine.name):
+        yield from _search_params_faults(search, engine.name, limits)
+    if search is not None and guards is not None and search.recall_target is not None:
+        if guards.min_recall > search.recall_target:
+            message = (
+                f"min_recall is {guards.min_recall}, above search.recall_target, {search.recall_target}: every build "
+                "would be held. Raise the target or lower min_recall."
+            )
+            yield {"field": "guards.min_recall", "message": message}
+
+
+def _alone(model: type[BlockT], raw: dict[Any, Any], key: str) -> BlockT | None:
+    try:
+        return model.model_validate(raw.get(key, {}))
+    except ValidationError:
+        return None  # Its faults are reported with those of the whole.
+
+
+def _engine_faults(engine: blocks.Engine, schema: blocks.Schema | None) -> Iterator[Fault]:
+    if not _is_engine(engine.name):
+        yield {"field": "engine.name", "message": _no_such_engine(engine.name)}
+        return
+    if engine.name == registry.AUTO:
+        if engine.params:
+            message = "Name an engine to give it parameters; auto chooses one by the number of items."
+            yield {"field": "engine.params", "message": message}
+        return
+    description = registry.describe(engine.name)
+    yield from _param_faults(description.params_model, engine.params, ("engine", "params"))
+    if schema is not None and schema.metric not in description.metrics:
+        message = f"The engine {engine.name} knows {', '.join(description.metrics)}, not {schema.metric}."
+        yield {"field": "schema.metric", "message": message}
+
+
+def _is_engine(name: str) -> bool:
+    return name == registry.AUTO or name in registry.names()
+
+
+def _no_such_engine(name: str) -> str:
+    known = [registry.AUTO, *registry.names()]
+    near = difflib.get_close_matches(name, known, n=1)
+    question = f" Did you mean {near[0]}?" if near else ""
+    return f"There is no engine {printable(name)}; there are {', '.join(known)}.{question}"
+
+
+def _search_params_faults(search: blocks.Search, engine: str, limits: blocks.Limits | None) -> Iterator[Fault]:
+    if search.params is None:
+        return
+    model = _search_model(engine)
+    faults = list(_param_faults(model, search.params, ("search", "params")))
+    yield from faults
+    ef = None if faults else _filled(model, search.params).get("ef")
+    if limits is not None and ef is not None and ef > limits.max_ef:
+        yield {"field": "search.params.ef", "message": f"ef is {ef:,}, above limits.max_ef, {limits.max_ef:,}."}
+
+
+def _search_model(engine: str) -> type[EngineParams]:
+    """What may be said of a search; with `auto` it is kept for the engine that large versions get."""
+    return registry.describe(registry.AUTO_LARGE if engine == registry.AUTO else engine).search_params_model
+
+
+def _param_faults(model: type[EngineParams], params: dict[str, Any], above: Loc) -> Iterator[Fault]:
+    try:
+        model.model_validate(params, strict=True)
+    except ValidationError as error:
+        yield from faults_of(error, model, above=above, root=ServiceSpec)
+
+
+def _invalid(faults: list[Fault]) -> InvalidArgument:
+    order = field_names(ServiceSpec)
+    block_of = [str(fault["field"]).partition(".")[0] for fault in faults]
+    ranks = [order.index(block) if block in order else len(order) for block in block_of]
+    ordered = [fault for _, fault in sorted(zip(ranks, faults, strict=True), key=lambda pair: pair[0])]
+    shown = " ".join(f"{fault['field']}: {fault['message']}" for fault in ordered[:FAULTS_IN_MESSAGE_MAX])
+    more = f" (and {len(ordered) - FAULTS_IN_MESSAGE_MAX} more)" if len(ordered) > FAULTS_IN_MESSAGE_MAX else ""
+    return InvalidArgument(shown + more, reason="INVALID_SPEC", field=ordered[0]["field"], details=ordered[:FAULTS_MAX])
+
+
+def _completed(spec: ServiceSpec) -> ServiceSpec:
+    """With the defaults of the engine's own parameters."""
+    engine, search = spec.engine, spec.search
+    if engine.name != registry.AUTO:
+        engine = engine.model_copy(
+            update={"params": _filled(registry.describe(engine.name).params_model, engine.params)}
+        )
+    if search.params is not None:
+        search = search.model_copy(update={"params": _filled(_search_model(engine.name), search.params)})
+    return spec.model_copy(update={"engine": engine, "search": search})
+
+
+def _filled(model: type[EngineParams], params: dict[str, Any]) -> dict[str, Any]:
+    return model.model_validate(params, strict=True).model_dump(mode="json")
