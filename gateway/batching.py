@@ -1,0 +1,172 @@
+"""One replica's queue: at most two calls under way, and whatever arrives meanwhile travels in the next.
+
+A call carries the latest deadline of its jobs and belongs to nobody, so that one caller's cancel or deadline ends
+that caller's wait and nothing else. Jobs that nobody waits for any more are dropped before they are sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from gateway.errors import DeadlineExceeded, GatewayError, InternalError, ReplicaLost, ResourceExhausted
+from gateway.replica_client import AnswerBatch, Outcome, ReplicaClient
+
+CALLS_IN_FLIGHT_MAX = 2
+BATCH_QUERIES_MAX = 64
+QUEUE_QUERIES_MAX = 4_000
+RETRY_AFTER_SECONDS = 0.1
+# What a call may take beyond its latest deadline, so that the replica's own refusal arrives before our time-out.
+CALL_GRACE_SECONDS = 0.05
+# A call that ran out of time counts against the replica only if it had this long: short deadlines are the caller's.
+SLOW_CALL_SECONDS = 0.5
+
+
+class Job:
+    """Some queries that wait, travel and are answered together, and the future their caller waits for."""
+
+    __slots__ = ("deadline", "enqueued_at", "future", "payloads")
+
+    def __init__(
+        self, payloads: list[bytes], deadline: float, now: float, future: asyncio.Future[list[Outcome]]
+    ) -> None:
+        self.payloads = payloads
+        self.deadline = deadline
+        self.enqueued_at = now
+        self.future = future
+
+    def expire(self) -> None:
+        self.fail(DeadlineExceeded())
+
+    def fail(self, error: GatewayError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def answer(self, outcomes: list[Outcome]) -> None:
+        if not self.future.done():
+            self.future.set_result(outcomes)
+
+
+class BatchQueue:
+    """Belongs to the event loop's thread. `on_batch` hears of each call's size, `on_result` of success or failure."""
+
+    def __init__(
+        self, client: ReplicaClient, *, on_batch: Callable[[int], None], on_result: Callable[[bool], None]
+    ) -> None:
+        self._client = client
+        self._on_batch = on_batch
+        self._on_result = on_result
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Job] = deque()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._flush_is_due = False
+        self.queued = 0
+        self.sent = 0
+
+    @property
+    def load(self) -> int:
+        """Queries that wait or travel."""
+        return self.queued + self.sent
+
+    async def submit(self, payloads: list[bytes], deadline: float) -> list[Outcome]:
+        """An outcome for each payload, in order; `deadline` is of time.monotonic().
+
+        Raises ResourceExhausted when the queue is full, DeadlineExceeded, ReplicaLost when the call failed.
+        """
+        if self.queued + len(payloads) > QUEUE_QUERIES_MAX:
+            message = "too many queries wait for this service's replica"
+            raise ResourceExhausted("OVERLOADED", message, retry_after_seconds=RETRY_AFTER_SECONDS)
+        now = time.monotonic()
+        job = Job(payloads, deadline, now, self._loop.create_future())
+        self._waiting.append(job)
+        self.queued += len(payloads)
+        self._flush_soon()
+        timer = self._loop.call_later(deadline - now, job.expire)
+        try:
+            return await job.future
+        finally:
+            timer.cancel()
+
+    async def close(self) -> None:
+        """Ends the calls under way; their callers hear ReplicaLost."""
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        for job in self._waiting:
+            job.fail(ReplicaLost())
+
+    def _flush_soon(self) -> None:
+        # At the end of this round of the loop, so that requests that arrived together travel together.
+        if not self._flush_is_due and len(self._calls) < CALLS_IN_FLIGHT_MAX:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        while len(self._calls) < CALLS_IN_FLIGHT_MAX and (jobs := self._take()):
+            call = self._loop.create_task(self._send(jobs))
+            self._calls.add(call)
+            call.add_done_callback(self._ended)
+
+    def _take(self) -> list[Job]:
+        """The next jobs that somebody still waits for, up to a batch."""
+        jobs: list[Job] = []
+        queries = 0
+        while self._waiting and queries < BATCH_QUERIES_MAX:
+            job = self._waiting[0]
+            if job.future.done():
+                self._drop_first()
+                continue
+            if queries and queries + len(job.payloads) > BATCH_QUERIES_MAX:
+                break
+            self._drop_first()
+            jobs.append(job)
+            queries += len(job.payloads)
+        return jobs
+
+    def _drop_first(self) -> None:
+        self.queued -= len(self._waiting.popleft().payloads)
+
+    async def _send(self, jobs: list[Job]) -> None:
+        started = time.monotonic()
+        batch = AnswerBatch(started)
+        for job in jobs:
+            batch.add(job.payloads, job.deadline, job.enqueued_at)
+        queries = len(batch)
+        self.sent += queries
+        self._on_batch(queries)
+        try:
+            outcomes = await self._client.answer(batch, timeout_seconds=batch.seconds_left() + CALL_GRACE_SECONDS)
+        except DeadlineExceeded as error:
+            self._fail(jobs, error, replica_failed=time.monotonic() - started >= SLOW_CALL_SECONDS)
+        except GatewayError as error:
+            self._fail(jobs, error)
+        except asyncio.CancelledError:
+            self._fail(jobs, ReplicaLost())
+            raise
+        except Exception as error:  # noqa: BLE001 (nobody awaits this task: the jobs hear of it, their edge logs it)
+            self._fail(jobs, InternalError(f"{type(error).__name__}: {error}"))
+        else:
+            self._deliver(jobs, outcomes)
+        finally:
+            self.sent -= queries
+
+    def _deliver(self, jobs: list[Job], outcomes: list[Outcome]) -> None:
+        self._on_result(True)
+        start = 0
+        for job in jobs:
+            end = start + len(job.payloads)
+            job.answer(outcomes[start:end])
+            start = end
+
+    def _fail(self, jobs: list[Job], error: GatewayError, *, replica_failed: bool = True) -> None:
+        if replica_failed:
+            self._on_result(False)
+        for job in jobs:
+            job.fail(error)
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        self._flush()

@@ -1,0 +1,100 @@
+"""What the service's limits and schema say of a request, before it costs anything. Each refusal names the field.
+
+The replica checks the rest (finite values, weights, ids of the right type, attributes): it knows the version.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gateway.errors import InvalidRequest
+from gateway.queries import Batch, ItemsQuery, Query
+from gateway.routes import Limits, Schema
+
+NAME = "[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
+SERVICE_NAME = re.compile(f"tenants/{NAME}/services/{NAME}")
+
+BATCH_QUERIES_MAX = 1_000
+# Queries x top_k of one batch, so that the answer fits what clients receive.
+BATCH_RESULTS_MAX = 200_000
+EXCLUDED_IDS_MAX = 10_000
+GET_ITEMS_IDS_MAX = 10_000
+QUERY_VECTORS_MAX = 64
+# Of one answer with `return_vectors`; clients receive 64 MiB in all.
+RETURNED_VECTORS_BYTES_MAX = 48 * 2**20
+FLOAT32_BYTES = 4
+
+
+def check_service_name(name: str) -> None:
+    if not SERVICE_NAME.fullmatch(name):
+        message = "a service is named tenants/{tenant}/services/{service}: lower case letters, digits, hyphens"
+        raise InvalidRequest("service", "SERVICE_NAME_INVALID", message)
+
+
+def check_query(query: Query, schema: Schema, limits: Limits) -> None:
+    """Raises InvalidRequest at the first thing that is wrong."""
+    _check_range("top_k", "TOP_K_OUT_OF_RANGE", query.top_k, limits.max_top_k)
+    _check_vectors(query.vector_values, schema.dimension)
+    if query.ef is not None:
+        _check_range("params.ef", "EF_OUT_OF_RANGE", query.ef, limits.max_ef)
+    if query.exact and not limits.allow_exact:
+        raise InvalidRequest("params.exact", "EXACT_NOT_ALLOWED", "exact search is not allowed for this service")
+    if query.excluded > EXCLUDED_IDS_MAX:
+        message = f"{query.excluded} ids are excluded; at most {EXCLUDED_IDS_MAX} may be"
+        raise InvalidRequest("exclude", "TOO_MANY_EXCLUDED", message)
+    if query.return_vectors:
+        _check_returned_vectors(query.top_k, schema)
+
+
+def check_batch(batch: Batch) -> None:
+    """What a batch must satisfy as a whole; raises InvalidRequest. Its queries are checked one by one."""
+    count = len(batch.queries)
+    if not 1 <= count <= BATCH_QUERIES_MAX:
+        message = f"the batch holds {count} requests; it must hold 1 to {BATCH_QUERIES_MAX}"
+        raise InvalidRequest("requests", "BATCH_SIZE_OUT_OF_RANGE", message)
+    results = sum(max(query.top_k, 0) for query in batch.queries)
+    if results > BATCH_RESULTS_MAX:
+        message = f"the batch asks for {results} results; queries x top_k may be {BATCH_RESULTS_MAX}"
+        raise InvalidRequest("requests", "BATCH_TOO_LARGE", message)
+
+
+def check_batch_vectors(batch: Batch, schema: Schema) -> None:
+    """Raises InvalidRequest when the vectors asked for would not fit one answer."""
+    rows = sum(max(query.top_k, 0) for query in batch.queries if query.return_vectors)
+    _check_returned_vectors(rows, schema)
+
+
+def check_batch_member(query: Query, batch: Batch) -> None:
+    """Raises InvalidRequest when a query of the batch names another service."""
+    if query.service not in ("", batch.service):
+        raise InvalidRequest("service", "SERVICE_MISMATCH", "a request of a batch names the batch's service, or none")
+
+
+def check_items(query: ItemsQuery, schema: Schema) -> None:
+    if not 1 <= query.ids <= GET_ITEMS_IDS_MAX:
+        message = f"{query.ids} ids are asked for; there must be 1 to {GET_ITEMS_IDS_MAX}"
+        raise InvalidRequest("items", "ITEM_COUNT_OUT_OF_RANGE", message)
+    if query.return_vectors:
+        _check_returned_vectors(query.ids, schema)
+
+
+def _check_range(field: str, reason: str, value: int, value_max: int) -> None:
+    if not 1 <= value <= value_max:
+        raise InvalidRequest(field, reason, f"{field} is {value}; it must be 1 to {value_max}")
+
+
+def _check_vectors(vector_values: list[float], dimension: int) -> None:
+    if len(vector_values) > QUERY_VECTORS_MAX:
+        message = f"{len(vector_values)} query vectors; there may be {QUERY_VECTORS_MAX}"
+        raise InvalidRequest("vectors", "VECTOR_COUNT_OUT_OF_RANGE", message)
+    for number, values in enumerate(vector_values):
+        if values != dimension:
+            message = f"the vector has {values:g} values; the dimension is {dimension}"
+            raise InvalidRequest(f"vectors.vectors[{number}]", "DIMENSION_MISMATCH", message)
+
+
+def _check_returned_vectors(rows: int, schema: Schema) -> None:
+    asked_bytes = rows * schema.dimension * FLOAT32_BYTES
+    if asked_bytes > RETURNED_VECTORS_BYTES_MAX:
+        message = f"the vectors asked for take {asked_bytes} bytes; at most {RETURNED_VECTORS_BYTES_MAX} fit an answer"
+        raise InvalidRequest("return_vectors", "ANSWER_TOO_LARGE", message)

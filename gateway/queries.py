@@ -1,0 +1,55 @@
+"""A request as the core sees it: what routing, admission and checks need, and the bytes that travel on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.auth import Caller
+
+
+@dataclass(slots=True)
+class Query:
+    """One query. `payload` is the caller's message, which goes to the replica as it came.
+
+    `vector_values` holds the number of float32 values of each query vector.
+    """
+
+    payload: bytes
+    service: str
+    top_k: int
+    vector_values: list[float]
+    ef: int | None = None
+    exact: bool = False
+    excluded: int = 0
+    return_vectors: bool = False
+    require_version: int = 0
+    model_version: str = ""
+
+
+@dataclass(slots=True)
+class Batch:
+    service: str
+    queries: list[Query]
+
+
+@dataclass(slots=True)
+class ItemsQuery:
+    """Ids to be looked up."""
+
+    payload: bytes
+    service: str
+    ids: int
+    return_vectors: bool
+
+
+@dataclass(slots=True)
+class Call:
+    """What is known of one call before its request is read.
+
+    `expires_at` is of time.monotonic(). `service` is filled when the service was resolved for this caller; it is a
+    label of metrics and never holds what a stranger typed.
+    """
+
+    caller: Caller
+    expires_at: float
+    service: str = ""

@@ -1,0 +1,20 @@
+"""The little of protobuf's wire format that lets finished messages be put into another without parsing them."""
+
+from __future__ import annotations
+
+LENGTH_DELIMITED = 2
+
+
+def length_delimited(field_number: int, payload: bytes) -> bytes:
+    """A field that holds `payload`: a nested message, or bytes."""
+    return varint(field_number << 3 | LENGTH_DELIMITED) + varint(len(payload)) + payload
+
+
+def varint(value: int) -> bytes:
+    """A number of 0 or more, seven bits to a byte, lowest first."""
+    groups = bytearray()
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)

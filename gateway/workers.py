@@ -1,0 +1,92 @@
+"""The parent of several gateway processes that share one port. It imports no grpc, and restarts what dies."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+
+import structlog
+
+from gateway.settings import Settings, SettingsError
+
+log = structlog.get_logger(__name__)
+
+CHECK_SECONDS = 0.2
+RESTART_PAUSE_SECONDS = 1.0
+STOP_SECONDS_EXTRA = 5.0
+PR_SET_PDEATHSIG = 1
+# A worker that ends so at once cannot be helped by a restart.
+EXIT_SETTINGS = 2
+
+
+def supervise(settings: Settings) -> int:
+    """Runs the workers until SIGTERM or SIGINT; returns the exit code."""
+    if settings.gateway_port == 0:
+        raise SettingsError("several workers share one port: set RECALL_GATEWAY_PORT to a number above 0")
+    parent = _Parent(settings)
+    signal.signal(signal.SIGTERM, parent.stop)
+    signal.signal(signal.SIGINT, parent.stop)
+    return parent.run()
+
+
+class _Parent:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._stopping = False
+        self._exit_code = 0
+
+    def stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def run(self) -> int:
+        while not self._stopping:
+            for worker in range(self._settings.gateway_workers):
+                self._keep(worker)
+            time.sleep(CHECK_SECONDS)
+        self._stop_workers()
+        return self._exit_code
+
+    def _keep(self, worker: int) -> None:
+        process = self._workers.get(worker)
+        if process is None or process.poll() is not None:
+            if process is not None:
+                self._mourn(worker, process.returncode)
+            if not self._stopping:
+                self._workers[worker] = _spawn(worker)
+
+    def _mourn(self, worker: int, exit_code: int) -> None:
+        log.error("gateway.worker_ended", worker=worker, exit_code=exit_code)
+        if exit_code == EXIT_SETTINGS:
+            self._exit_code = exit_code
+            self._stopping = True
+        else:
+            time.sleep(RESTART_PAUSE_SECONDS)
+
+    def _stop_workers(self) -> None:
+        for process in self._workers.values():
+            process.terminate()
+        until = time.monotonic() + self._settings.gateway_drain_seconds + STOP_SECONDS_EXTRA
+        for process in self._workers.values():
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _spawn(worker: int) -> subprocess.Popen[bytes]:
+    libc = ctypes.CDLL(None)
+    parent_pid = os.getpid()
+
+    def die_with_parent() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent_pid:
+            os._exit(1)
+
+    command = [sys.executable, "-m", "gateway", "--worker", str(worker)]
+    return subprocess.Popen(command, preexec_fn=die_with_parent)
