@@ -5,10 +5,11 @@ Labels are bounded: a service is named only after its route was resolved for the
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from wsgiref.simple_server import WSGIServer
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -31,6 +32,9 @@ LATENCY_SECONDS = (
     2.5,
     10,
 )
+LOOPBACK = "127.0.0.1"
+STOP_POLL_SECONDS = 0.05
+SCRAPE_SECONDS_MAX = 5.0
 BATCH_QUERIES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -90,10 +94,29 @@ class Metrics:
         """A number per service that is read when someone scrapes."""
         self.registry.register(_PerService(f"recall_gateway_{name}", text, read))
 
-    def serve(self, host: str, port: int) -> tuple[WSGIServer, int]:
-        """Serves /metrics from a thread; returns the server and its port."""
-        server, _ = start_http_server(port, addr=host, registry=self.registry)
-        return server, server.server_port
+
+class MetricsServer:
+    """Serves /metrics on loopback from a thread, so that a slow scrape holds up no call. Port 0: a free one."""
+
+    def __init__(self, metrics: Metrics, port: int) -> None:
+        self._server = make_server(LOOPBACK, port, make_wsgi_app(metrics.registry), handler_class=_SilentHandler)
+        self.port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(STOP_POLL_SECONDS,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _SilentHandler(WSGIRequestHandler):
+    """A scrape is no news."""
+
+    timeout = SCRAPE_SECONDS_MAX
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 class _PerService(Collector):

@@ -21,7 +21,7 @@ from gateway.dataplane import DataPlane
 from gateway.feed import RedisConnection, RouteFeed
 from gateway.healthcheck import Health
 from gateway.limits import Limits
-from gateway.metrics import Metrics
+from gateway.metrics import Metrics, MetricsServer
 from gateway.reports import Reporter
 from gateway.revocations import RevocationFeed
 from gateway.routes import Route, Routes
@@ -37,8 +37,6 @@ PING_STRIKES_MAX = 2
 KEEPALIVE_MS = 60_000
 KEEPALIVE_TIMEOUT_MS = 20_000
 CONNECTION_IDLE_MS_MAX = 3_600_000
-# Between NOT_SERVING and the first refusal, so that balancers may turn away.
-DRAIN_NOTICE_SECONDS = 0.2
 GC_THRESHOLDS = (50_000, 20, 100)
 
 
@@ -82,16 +80,17 @@ class Gateway:
         port = self._bind(server)
         await server.start()
         reporter = self._reporter(port)
-        metrics_server, metrics_port = self.metrics.serve("127.0.0.1", self._metrics_port())
-        self._write_run_file(port, metrics_port)
+        metrics_server = MetricsServer(self.metrics, self._metrics_port())
+        self._write_run_file(port, metrics_server.port)
         loops = [self.feed.run(), self.revocations.run(), reporter.run()]
         if self._worker == 0:
             self.routes.on_change(self.snapshot.changed)
             self.snapshot.changed()
             loops.append(self.snapshot.run())
         tasks = [asyncio.create_task(loop) for loop in loops]
-        log.info("gateway.serving", port=port, metrics_port=metrics_port, routes=sum(1 for _ in self.routes.all()))
-        _tame_garbage_collector()
+        log.info(
+            "gateway.serving", port=port, metrics_port=metrics_server.port, routes=sum(1 for _ in self.routes.all())
+        )
         await self._until_stopped(tasks)
         await self._drain(server)
         for task in tasks:
@@ -99,7 +98,7 @@ class Gateway:
         await asyncio.gather(*tasks, return_exceptions=True)
         await reporter.withdraw()
         await self._close()
-        metrics_server.shutdown()
+        metrics_server.stop()
 
     def stop(self) -> None:
         """Begins to drain; called by SIGTERM and SIGINT."""
@@ -184,7 +183,7 @@ class Gateway:
 
     async def _drain(self, server: grpc.aio.Server) -> None:
         await self.health.drain()
-        await asyncio.sleep(DRAIN_NOTICE_SECONDS)
+        await asyncio.sleep(self._settings.gateway_drain_notice_seconds)
         await server.stop(self._settings.gateway_drain_seconds)
 
     async def _close(self) -> None:
@@ -202,6 +201,7 @@ async def serve(settings: Settings, worker: int = 0) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, gateway.stop)
+    _tame_garbage_collector()
     await gateway.run()
 
 

@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     gateway_concurrent_rpcs_max: int = Field(default=4_000, ge=1)
     gateway_streams_per_connection_max: int = Field(default=1_000, ge=1)
     gateway_drain_seconds: float = Field(default=10.0, gt=0)
+    # Between NOT_SERVING and the first refusal, so that balancers may turn away.
+    gateway_drain_notice_seconds: float = Field(default=0.2, ge=0)
     # 0: a free port, written to RECALL_HOME/run/gateway-<worker>.json.
     metrics_port: int = Field(default=0, ge=0, le=65535)
 

