@@ -8,9 +8,9 @@ from django.views.decorators.http import require_GET
 
 from catalog.selectors import services_of
 from console.base import caller_of, page
+from console.cards import card
 from tenants.permissions import Permission, is_allowed
 from tenants.selectors import tenants_of
-from versions.selectors import service_card
 
 # More than this on one page is no overview any more.
 TENANTS_ON_HOME_MAX = 50
@@ -23,7 +23,7 @@ def home(request: HttpRequest) -> HttpResponse:
     groups = [
         {
             "tenant": tenant,
-            "cards": [service_card(service) for service in services_of(tenant, caller)],
+            "cards": [card(service) for service in services_of(tenant, caller)],
             "may_manage": is_allowed(caller, Permission.MANAGE, tenant),
         }
         for tenant in tenants_of(caller)[:TENANTS_ON_HOME_MAX]

@@ -16,6 +16,7 @@ from tenants.permissions import Caller, Permission
 from versions.queries import items_get, recall
 
 TOP_K_DEFAULT = 10
+TOP_K_DIGITS_MAX = 5
 VECTOR_TEXT_CHARACTERS_MAX = 200_000
 
 
@@ -29,7 +30,7 @@ def query(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
         caller=caller,
         service=found,
         request={
-            "vectors": {"vectors": [{"values": {"values": vector}}]},
+            "vectors": [vector],
             "top_k": _top_k(request),
             "return_attributes": attributes,
             "trace": True,
@@ -60,22 +61,32 @@ def _vector_of_item(item: str, caller: Caller, service: Service) -> list[float]:
     is_text = service.spec["schema"]["id_type"] == "string"
     if not is_text and not item.lstrip("-").isdigit():
         raise InvalidArgument("Ids of this service are whole numbers.", field="item", reason="ID_INVALID")
-    answer = items_get(caller=caller, service=service, ids=[item if is_text else int(item)], vectors=True)
+    items = {"text_ids": [item]} if is_text else {"ids": [item]}
+    answer = items_get(caller=caller, service=service, request={"items": items, "return_vectors": True})
     if not answer["vectors"]:
         raise InvalidArgument(f"The live version holds no item {item}.", field="item", reason="ITEM_NOT_FOUND")
-    vector: list[float] = answer["vectors"][0]
+    vector: list[float] = answer["vectors"][0]["values"]["values"]
     return vector
 
 
 def _top_k(request: HttpRequest) -> int:
     text = request.POST.get("top_k", "")
-    return int(text) if text.isdigit() and len(text) < 6 else TOP_K_DEFAULT
+    return int(text) if text.isdigit() and len(text) <= TOP_K_DIGITS_MAX else TOP_K_DEFAULT
 
 
 def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
     """The answer's columns as rows for the table."""
-    ids, scores, columns = answer["ids"], answer["scores"], answer["attributes"]
+    columns = [_plain(column) for column in answer["attributes"]]
+    pairs = zip(answer["ids"] or answer["text_ids"], answer["scores"], strict=True)
     return [
-        {"rank": rank, "id": item, "score": score, "attributes": [column[rank - 1] for column in columns.values()]}
-        for rank, (item, score) in enumerate(zip(ids, scores, strict=True), start=1)
+        {"rank": rank, "id": item, "score": score, "attributes": [column[rank - 1] for column in columns]}
+        for rank, (item, score) in enumerate(pairs, start=1)
     ]
+
+
+def _plain(column: dict[str, Any]) -> list[Any]:
+    """An AttributeColumn in proto JSON as a list of values; None where there is none."""
+    values = next(kind["values"] for name, kind in column.items() if name not in ("name", "present"))
+    plain = [", ".join(value["values"]) if isinstance(value, dict) else value for value in values]
+    present = column.get("present") or [True] * len(plain)
+    return [value if there else None for value, there in zip(plain, present, strict=True)]

@@ -11,6 +11,7 @@ from catalog.actions import service_create, service_hold, service_release
 from catalog.models import Service
 from common.errors import InvalidArgument, QuotaExceeded
 from console.base import page, service_for, tenant_for
+from console.cards import card
 from console.forms import ServiceForm
 from tenants.models import Tenant
 from tenants.permissions import Caller, Permission, is_allowed
@@ -77,7 +78,7 @@ def _context(caller: Caller, tenant: Tenant, service: Service) -> dict[str, obje
     return {
         "tenant": tenant,
         "service": service,
-        "card": selectors.service_card(service),
+        "card": card(service),
         "builds": [selectors.build_view(build) for build in builds],
         "versions": [
             selectors.version_view(version) for version in selectors.versions_of(service)[:VERSIONS_SHOWN_MAX]

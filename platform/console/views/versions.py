@@ -29,7 +29,7 @@ def rollback(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     from_version = int(request.POST["from_version"])
     reason = request.POST.get("reason", "")
     activation = version_rollback(actor=caller.actor, service=found, from_version=from_version, reason=reason)
-    if activation.from_version == from_version:
+    if activation.changed:
         messages.success(request, f"Back on version {activation.to_version}; version {from_version} is marked bad.")
     else:
         messages.info(request, f"Version {from_version} was not live any more; nothing changed.")
