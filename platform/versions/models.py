@@ -49,6 +49,8 @@ class Build(TenantScoped):
     fence = models.PositiveIntegerField(default=0)
     lease_owner = models.CharField(max_length=100, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
+    # How often a worker died with it; each time is one lease that ended unrenewed.
+    crashes = models.PositiveSmallIntegerField(default=0)
     wake_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     # Steps whose guard an operator overrode, with the reason: {step: reason}.
@@ -123,8 +125,9 @@ class Version(TenantScoped):
     activated_at = models.DateTimeField(null=True, blank=True)
     bad_at = models.DateTimeField(null=True, blank=True)
     bad_reason = models.CharField(max_length=500, blank=True)
-    # When retirement began (it left the routes), and when its files were deleted.
+    # When retirement began (it left the routes), when no gateway routed to it any more, when its files were deleted.
     retiring_at = models.DateTimeField(null=True, blank=True)
+    unrouted_at = models.DateTimeField(null=True, blank=True)
     files_deleted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -184,7 +187,7 @@ class Activation(TenantScoped):
     kind = models.CharField(max_length=10, choices=[("activate", "activate"), ("rollback", "rollback")])
     from_version = models.PositiveIntegerField(null=True, blank=True)
     to_version = models.PositiveIntegerField()
-    # The live_generation that this switch made, and the route generation that carries it.
+    # The live_generation that this switch made, and the generation of the route's stamp that carries it.
     live_generation = models.PositiveIntegerField()
     route_generation = models.PositiveBigIntegerField()
     state = models.CharField(
@@ -195,6 +198,9 @@ class Activation(TenantScoped):
     reason = models.CharField(max_length=500, blank=True)
     at = models.DateTimeField(auto_now_add=True)
     completed_at = models.DateTimeField(null=True, blank=True)
+
+    # No column: False on the answer of a call that found nothing to change.
+    changed = True
 
     class Meta:
         constraints = [

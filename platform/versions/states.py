@@ -4,7 +4,8 @@ Build      PENDING -> RUNNING -> SUCCEEDED
                          |-> HELD -> RUNNING (override) | CANCELLED (newer drop, operator, expiry)
                          |-> FAILED -> PENDING (retry from the failed step)
            A build may be cancelled from PENDING, RUNNING and HELD.
-Step       PENDING -> RUNNING -> DONE | HELD | FAILED | CANCELLED; a retry or override goes back to PENDING.
+Step       PENDING -> RUNNING -> DONE | HELD | FAILED | CANCELLED; a retry or override goes back to PENDING, and so does
+           a DONE step whose files are gone or whose effect was taken back.
 Version    BUILDING -> READY -> RETIRING -> RETIRED; BUILDING -> FAILED. RETIRING -> READY when it is wanted again.
 Replica    WANTED -> LOADING -> READY; READY <-> LOADING on respawn; any -> FAILED; any -> WITHDRAWN -> GONE.
 Activation PENDING -> COMPLETE, or PENDING -> LAGGING -> COMPLETE.
@@ -72,7 +73,7 @@ STEP = {
     "RUNNING": frozenset({"RUNNING", "DONE", "HELD", "FAILED", "CANCELLED", "PENDING"}),
     "HELD": frozenset({"PENDING", "RUNNING", "CANCELLED"}),
     "FAILED": frozenset({"PENDING"}),
-    "DONE": frozenset(),
+    "DONE": frozenset({"PENDING"}),
     "CANCELLED": frozenset({"PENDING"}),
 }
 

@@ -1,0 +1,103 @@
+"""Everything that writes rows of builds, versions, replicas and activations.
+
+builds        asking for builds, cancel, retry, override
+claims, runs  what a worker writes while it holds a build's fence
+results       what a build finds and makes: its drop, its version
+replicas      what nodes shall hold and what they report
+activations   the switch of the live pointer, and the way back
+retirement    how versions go
+"""
+
+from versions.actions.activations import activation_settle, version_activate, version_rollback
+from versions.actions.builds import (
+    build_cancel,
+    build_expire,
+    build_override,
+    build_request,
+    build_resume,
+    build_retry,
+)
+from versions.actions.claims import LEASE_SECONDS, Claim, FenceLost, build_claim, lease_renew
+from versions.actions.epochs import epoch_raise
+from versions.actions.replicas import (
+    node_report,
+    orders_give,
+    orders_withdraw,
+    replica_drop,
+    replica_report,
+    replicas_place,
+)
+from versions.actions.results import (
+    Completed,
+    drop_resolve,
+    version_complete,
+    version_measured,
+    version_reserve,
+    work_dir_set,
+)
+from versions.actions.retirement import (
+    version_files_deleted,
+    version_retire,
+    version_retired,
+    version_unload,
+    version_unrouted,
+    work_dir_deleted,
+)
+from versions.actions.runs import (
+    build_fail,
+    build_hold,
+    build_stop,
+    build_succeed,
+    build_wait,
+    step_done,
+    step_progress,
+    step_start,
+    steps_prepare,
+    steps_redo,
+)
+
+__all__ = [
+    "LEASE_SECONDS",
+    "Claim",
+    "Completed",
+    "FenceLost",
+    "activation_settle",
+    "build_cancel",
+    "build_claim",
+    "build_expire",
+    "build_fail",
+    "build_hold",
+    "build_override",
+    "build_request",
+    "build_resume",
+    "build_retry",
+    "build_stop",
+    "build_succeed",
+    "build_wait",
+    "drop_resolve",
+    "epoch_raise",
+    "lease_renew",
+    "node_report",
+    "orders_give",
+    "orders_withdraw",
+    "replica_drop",
+    "replica_report",
+    "replicas_place",
+    "step_done",
+    "step_progress",
+    "step_start",
+    "steps_prepare",
+    "steps_redo",
+    "version_activate",
+    "version_complete",
+    "version_files_deleted",
+    "version_measured",
+    "version_reserve",
+    "version_retire",
+    "version_retired",
+    "version_rollback",
+    "version_unload",
+    "version_unrouted",
+    "work_dir_deleted",
+    "work_dir_set",
+]

@@ -1,0 +1,197 @@
+"""The switch of a service's live pointer, forwards and back: one compare-and-set, then the route is published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from audit.actions import record
+from catalog.models import Service
+from common.actor import Actor
+from common.errors import Conflict, FailedPrecondition, StateConflict
+from common.transitions import move
+from versions import routes
+from versions.actions.builds import build_resume
+from versions.models import Activation, Build, Version
+from versions.selectors import activations_of, is_loaded, live_version, rollback_target, version_get
+from versions.states import ACTIVATION, ActivationState, BuildState, VersionState
+
+REASON_CHARACTERS_MAX = 500
+# What the reasons of a hold begin with when nothing but the switch itself was held.
+HELD_BEFORE_SWITCH = "activate."
+
+
+def version_activate(
+    *,
+    actor: Actor,
+    service: Service,
+    number: int,
+    reason: str = "",
+    expected_live_generation: int | None = None,
+    build: Build | None = None,
+    overridden: bool = False,
+) -> Activation:
+    """Makes version `number` live. When it is live already nothing changes (`changed` is False on the answer).
+
+    `build` says that its build asks, not a person; that is refused while the service is on hold, unless `overridden`.
+    Raises FailedPrecondition when the version cannot serve, Conflict (LIVE_MOVED) when the live pointer was moved
+    since `expected_live_generation` (or since this call began).
+    """
+    service = _fresh(service)
+    if service.live_version == number:
+        return _unchanged(service)
+    if build is not None and service.held_at is not None and not overridden:
+        raise FailedPrecondition(f"The service is on hold: {service.held_reason}", reason="SERVICE_HELD")
+    version = _servable(version_get(service, number))
+    expected = service.live_generation if expected_live_generation is None else expected_live_generation
+    unless = {"held_at__isnull": True} if build is not None and not overridden else {}
+    activation = _switch(actor, "activate", service, version, reason, {"live_generation": expected, **unless})
+    if build is None:
+        _resume_waiting_build(version)
+    return activation
+
+
+def version_rollback(
+    *, actor: Actor, service: Service, from_version: int | None = None, reason: str = ""
+) -> Activation:
+    """Goes back to the newest loaded version older than live that was live once and is not marked bad.
+
+    Marks the version it leaves as bad and puts the service on hold, so that no build activates anything until it is
+    released. When `from_version` is given and not live, nothing changes: the answer is the newest activation with
+    `changed` False, so that a double click does no harm. Raises FailedPrecondition when there is nothing to go back to.
+    """
+    service = _fresh(service)
+    if from_version is not None and service.live_version != from_version:
+        return _unchanged(service)
+    left, target = live_version(service), rollback_target(service)
+    if left is None:
+        raise FailedPrecondition("Nothing is live yet, so there is nothing to roll back.", reason="NO_LIVE_VERSION")
+    if target is None:
+        message = (
+            f"No version older than {left.number} is loaded and good. Activate one by number, or build an older drop."
+        )
+        raise FailedPrecondition(message, reason="NOTHING_TO_ROLL_BACK")
+    try:
+        return _switch(actor, "rollback", service, target, reason, {"live_generation": service.live_generation}, left)
+    except Conflict:
+        moved = _fresh(service)
+        if from_version is None or moved.live_version == from_version:
+            raise
+        return _unchanged(moved)
+
+
+def activation_settle(*, activation: Activation, laggards: list[str], late: bool) -> Activation:
+    """Completes an activation when no gateway lags behind; when some do and it is `late`, names them."""
+    if not laggards:
+        return move(activation, ACTIVATION, ActivationState.COMPLETE, completed_at=Now(), laggards=[])
+    if late and activation.state == ActivationState.PENDING:
+        return move(activation, ACTIVATION, ActivationState.LAGGING, laggards=laggards)
+    return activation
+
+
+@transaction.atomic
+def _switch(
+    actor: Actor,
+    kind: str,
+    service: Service,
+    version: Version,
+    reason: str,
+    expected: dict[str, Any],
+    left: Version | None = None,
+) -> Activation:
+    """The one UPDATE of the live pointer; `left` is what a rollback marks as bad. Raises Conflict."""
+    reason = reason.strip()[:REASON_CHARACTERS_MAX]
+    found = Service.objects.filter(pk=service.pk, deleted_at__isnull=True, **expected)
+    if found.update(**_pointer_to(version, _hold(left, reason))) != 1:
+        raise Conflict(
+            f"The live version of {service.name} moved meanwhile. Look again, then decide.", reason="LIVE_MOVED"
+        )
+    _mark(version, left, reason)
+    now = _fresh(service)
+    activation = Activation.objects.create(
+        service=service,
+        kind=kind,
+        from_version=service.live_version,
+        to_version=version.number,
+        live_generation=now.live_generation,
+        route_generation=now.route_generation + now.tenant.route_generation,
+        actor=actor.name,
+        reason=reason,
+    )
+    _audit(actor, activation, now)
+    routes.publish_after_commit(service.pk)
+    return activation
+
+
+def _pointer_to(version: Version, hold: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "live_version": version.number,
+        "live_generation": F("live_generation") + 1,
+        "route_generation": F("route_generation") + 1,
+        **hold,
+    }
+
+
+def _hold(left: Version | None, reason: str) -> dict[str, Any]:
+    if left is None:
+        return {}
+    text = f"Rolled back from version {left.number}" + (f": {reason}" if reason else ".")
+    return {"held_at": Now(), "held_reason": text[:REASON_CHARACTERS_MAX]}
+
+
+def _mark(version: Version, left: Version | None, reason: str) -> None:
+    """Whoever fails or retires `version` at this moment writes to the same row, and one of us is refused."""
+    ready = Version.objects.filter(pk=version.pk, state=VersionState.READY)
+    if ready.update(activated_at=Now(), bad_at=None, bad_reason="") != 1:
+        raise StateConflict(f"Version {version.number} is not READY any more.")
+    _servable(version)
+    if left is not None:
+        Version.objects.filter(pk=left.pk).update(bad_at=Now(), bad_reason=reason or "Rolled back.")
+
+
+def _servable(version: Version) -> Version:
+    """Raises FailedPrecondition, with what to do, for a version that cannot serve."""
+    what = f"Version {version.number} is {version.state}"
+    if version.state != VersionState.READY:
+        message = f"{what} and cannot serve. Build its drop again, with force."
+        raise FailedPrecondition(message, reason="VERSION_NOT_READY")
+    if not is_loaded(version):
+        message = f"{what} but loaded on no node. Override its build when that is held, else build its drop again."
+        raise FailedPrecondition(message, reason="VERSION_NOT_LOADED")
+    return version
+
+
+def _resume_waiting_build(version: Version) -> None:
+    """A build that was held only before the switch to this very version has nothing to wait for any more."""
+    waits = Build.objects.filter(pk=version.build_id, state=BuildState.HELD, version_number=version.number)
+    build = waits.filter(error_reason__startswith=HELD_BEFORE_SWITCH).first()
+    if build is not None:
+        build_resume(build=build)
+
+
+def _fresh(service: Service) -> Service:
+    return Service.objects.select_related("tenant").get(pk=service.pk)
+
+
+def _unchanged(service: Service) -> Activation:
+    activation = activations_of(service).first()
+    if activation is None:
+        raise FailedPrecondition("Nothing is live yet.", reason="NO_LIVE_VERSION")
+    activation.changed = False
+    return activation
+
+
+def _audit(actor: Actor, activation: Activation, service: Service) -> None:
+    record(
+        actor=actor,
+        verb=f"service.{activation.kind}",
+        tenant=service.tenant.name,
+        service=service.name,
+        target=f"version {activation.to_version}",
+        reason=activation.reason,
+        before={"live_version": activation.from_version, "live_generation": activation.live_generation - 1},
+        after={"live_version": activation.to_version, "live_generation": activation.live_generation},
+    )

@@ -1,0 +1,179 @@
+"""Asking for builds, and what people do with them: cancel, retry, override."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from audit.actions import record
+from catalog.models import Service
+from common.actor import SYSTEM, Actor
+from common.dispatch import after_commit
+from common.errors import FailedPrecondition, InvalidArgument, NotFound, QuotaExceeded, StateConflict
+from common.transitions import move
+from versions.actions.retirement import build_abandon
+from versions.models import Build, BuildStep
+from versions.states import BUILD, BUILD_UNFINISHED, STEP, BuildState, StepState
+
+# Builds that wait or run, for each service; what comes on top is refused.
+BUILDS_UNFINISHED_MAX = 20
+REASON_CHARACTERS_MAX = 500
+
+
+@transaction.atomic
+def build_request(*, actor: Actor, service: Service, drop: str = "", force: bool = False) -> Build:
+    """Asks for a build of `drop`, or of the newest complete one; `force` builds what was built before.
+
+    Raises QuotaExceeded when BUILDS_UNFINISHED_MAX builds of the service are unfinished, NotFound for a deleted one.
+    """
+    if Service.objects.filter(pk=service.pk, deleted_at__isnull=True).update(builds_count=F("builds_count") + 1) != 1:
+        raise NotFound("No such service (or it is not yours).", reason="SERVICE_NOT_FOUND")
+    service = Service.objects.select_related("tenant").get(pk=service.pk)
+    unfinished = Build.objects.of(service.tenant).filter(service=service, state__in=BUILD_UNFINISHED).count()
+    if unfinished >= BUILDS_UNFINISHED_MAX:
+        message = f"{unfinished} builds of {service.name} are unfinished; at most {BUILDS_UNFINISHED_MAX} may be."
+        raise QuotaExceeded(f"{message} Cancel some, or wait.", reason="TOO_MANY_BUILDS")
+    build = Build.objects.create(
+        service=service,
+        number=service.builds_count,
+        spec=service.spec,
+        spec_generation=service.spec_generation,
+        drop_name=drop,
+        force=force,
+        requested_by=actor.name,
+    )
+    _audit(build, actor, "build.request", after={"drop": drop, "force": force})
+    after_commit("build.run", build.pk)
+    return build
+
+
+@transaction.atomic
+def build_cancel(*, actor: Actor, build: Build) -> Build:
+    """Ends a build: at once when no worker has it, else as soon as its worker looks, which is within seconds.
+
+    Raises FailedPrecondition when its version is live already, StateConflict when the build has ended.
+    """
+    build = _fresh(build)
+    _refuse_when_activated(build)
+    message = f"Cancelled by {actor.name}."
+    Build.objects.filter(pk=build.pk, state__in=BUILD_UNFINISHED).update(cancel_requested_at=Now())
+    if not _end_unattended(build, reason="build.cancelled", message=message):
+        # Its worker ends it, or whoever claims it next.
+        left = Build.objects.filter(pk=build.pk, state=BuildState.RUNNING).update(error_message=message)
+        if left != 1:
+            raise StateConflict(f"Build {build.number} is {_fresh(build).state} and has nothing to cancel.")
+    _audit(build, actor, "build.cancel", before={"state": build.state})
+    return _fresh(build)
+
+
+@transaction.atomic
+def build_retry(*, actor: Actor, build: Build) -> Build:
+    """Runs a failed build again; its worker goes on at the first step whose result is not there (any more).
+
+    A retry is never taken for a repetition of another build. Raises StateConflict unless the build has FAILED.
+    """
+    build = _fresh(build)
+    before = {"reason": build.error_reason, "message": build.error_message}
+    values = {"force": True, "crashes": 0, "cancel_requested_at": None, "ended_at": None, **_NO_ERROR}
+    build = move(build, BUILD, BuildState.PENDING, where={"state": BuildState.FAILED}, **values)
+    for step in build.steps.filter(state=StepState.FAILED):
+        move(step, STEP, StepState.PENDING, started_at=None, ended_at=None, progress=None, detail="")
+    _audit(build, actor, "build.retry", before=before)
+    after_commit("build.run", build.pk)
+    return build
+
+
+@transaction.atomic
+def build_override(*, actor: Actor, build: Build, reason: str) -> Build:
+    """Lets a held build pass the guard that stopped it. Raises StateConflict unless the build is HELD."""
+    if not reason.strip():
+        raise InvalidArgument("Say why the guard may be passed by; the audit trail keeps it.", field="reason")
+    reason = reason.strip()[:REASON_CHARACTERS_MAX]
+    build = _fresh(build)
+    held = build.report.get("held", {})
+    report = {**build.report, "overridden": [*build.report.get("overridden", []), {**held, "by": actor.name}]}
+    build = _resume(build, report=report, overrides={**build.overrides, held.get("step", ""): reason})
+    _audit(build, actor, "build.override", reason=reason, before=held)
+    return build
+
+
+@transaction.atomic
+def build_resume(*, build: Build) -> Build:
+    """Lets a held build try its step again, because what held it is gone. Raises StateConflict unless it is HELD."""
+    build = _fresh(build)
+    held = build.report.get("held", {})
+    build = _resume(build, report=build.report)
+    _audit(build, SYSTEM, "build.resume", before=held)
+    return build
+
+
+@transaction.atomic
+def build_supersede(build: Build, *, by: int) -> None:
+    """Ends a held build because build `by` has a newer drop."""
+    if _end_unattended(build, reason="build.superseded", message=f"Build {by} has a newer drop."):
+        _audit(build, SYSTEM, "build.supersede", after={"by": by})
+
+
+@transaction.atomic
+def build_expire(*, build: Build, reason: str, message: str) -> None:
+    """Ends a build that nobody is working on and nobody will."""
+    if _end_unattended(build, reason=reason, message=message):
+        _audit(build, SYSTEM, "build.expire", reason=message)
+
+
+_NO_ERROR = {"error_reason": "", "error_owner": "", "error_message": ""}
+_ASLEEP = {"state": BuildState.RUNNING, "wake_at__isnull": False}
+
+
+def _fresh(build: Build) -> Build:
+    return Build.objects.select_related("service__tenant").get(pk=build.pk)
+
+
+def _refuse_when_activated(build: Build) -> None:
+    if build.versions.filter(number=build.version_number, activated_at__isnull=False).exists():
+        message = f"Version {build.version_number} of this build is live already. Roll back instead."
+        raise FailedPrecondition(message, reason="VERSION_IS_LIVE")
+
+
+def _end_unattended(build: Build, *, reason: str, message: str) -> bool:
+    """Moves a build that no worker holds to CANCELLED; False when one holds it or it has ended."""
+    values = {"error_reason": reason, "error_owner": "user", "error_message": message, "ended_at": Now()}
+    unattended = ({"state": BuildState.PENDING}, {"state": BuildState.HELD}, _ASLEEP)
+    for where in unattended:
+        try:
+            # The fence rises, so that a worker that is about to claim it comes too late.
+            move(build, BUILD, BuildState.CANCELLED, where=where, fence=F("fence") + 1, wake_at=None, **values)
+        except StateConflict:
+            continue
+        for step in build.steps.filter(state__in=[StepState.RUNNING, StepState.HELD]):
+            move(step, STEP, StepState.CANCELLED, ended_at=Now())
+        build_abandon(build)
+        return True
+    return False
+
+
+def _resume(build: Build, *, report: dict[str, Any], **values: Any) -> Build:
+    values["report"] = {name: part for name, part in report.items() if name != "held"}
+    build = move(build, BUILD, BuildState.PENDING, where={"state": BuildState.HELD}, **_NO_ERROR, **values)
+    for step in BuildStep.objects.filter(build=build, state=StepState.HELD):
+        move(step, STEP, StepState.PENDING, ended_at=None, detail="")
+    after_commit("build.run", build.pk)
+    return build
+
+
+def _audit(
+    build: Build, actor: Actor, verb: str, *, reason: str = "", before: object = None, after: object = None
+) -> None:
+    record(
+        actor=actor,
+        verb=verb,
+        tenant=build.service.tenant.name,
+        service=build.service.name,
+        target=f"build {build.number}",
+        reason=reason,
+        before=before,
+        after=after,
+    )

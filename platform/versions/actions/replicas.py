@@ -1,0 +1,160 @@
+"""Where versions are loaded: what the nodes shall hold, and what they say they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from catalog.models import Service
+from common.errors import StateConflict
+from common.transitions import move
+from versions import routes
+from versions.actions.claims import Claim, fenced
+from versions.actions.retirement import placements_changed, replicas_withdraw
+from versions.models import Node, Replica, Version
+from versions.seen import NodeSeen, ReplicaSeen
+from versions.selectors import platform_epoch
+from versions.states import REPLICA, ReplicaState, VersionState
+
+# A node's figures are written when they change by this share, or this often: changes, not heartbeats.
+FIGURE_CHANGE_SHARE = 0.1
+NODE_SEEN_SECONDS = 5
+ERROR_CHARACTERS_MAX = 4_000
+
+
+@transaction.atomic
+def replicas_place(claim: Claim, *, version: Version, nodes: Iterable[Node]) -> None:
+    """Wants one replica of `version` on each of `nodes`; one that is there already stays as it is."""
+    fenced(claim)
+    changed = []
+    for node in nodes:
+        replica, made = Replica.objects.get_or_create(version=version, node=node)
+        if not made and replica.state in (ReplicaState.WITHDRAWN, ReplicaState.GONE):
+            move(replica, REPLICA, ReplicaState.WANTED, **_BLANK)
+            made = True
+        if made:
+            changed.append(node.pk)
+    placements_changed(changed)
+
+
+@transaction.atomic
+def replica_drop(claim: Claim, *, replica: Replica) -> None:
+    """Takes one replica off its node, because it cannot be loaded there."""
+    fenced(claim)
+    replicas_withdraw([replica])
+
+
+@transaction.atomic
+def orders_give(claim: Claim, *, version: Version, kind: str, order_id: str) -> None:
+    """Gives every READY replica of `version` this one order (WARM or CHECK), instead of those it had."""
+    fenced(claim)
+    _set_orders(version, [{"order_id": order_id, "kind": kind}])
+
+
+@transaction.atomic
+def orders_withdraw(claim: Claim, *, version: Version) -> None:
+    """Takes back all orders of `version`; else an agent that starts anew would carry them out again."""
+    fenced(claim)
+    _set_orders(version, [])
+
+
+def node_report(seen: NodeSeen) -> None:
+    """Turns what changed in a node's report into rows. Reports that come twice, or at once, do no harm."""
+    node, _ = Node.objects.get_or_create(name=seen.name)
+    _note_node(node, seen)
+    reported = {each.replica_id: each for each in seen.replicas}
+    # What the agent had not yet heard of when it reported says nothing.
+    is_current = seen.placements >= (platform_epoch(), node.placements_generation)
+    for replica in Replica.objects.filter(node=node).exclude(state=ReplicaState.GONE).select_related("version"):
+        one = reported.get(replica.pk)
+        if one is not None:
+            replica_report(replica, one)
+        elif replica.state == ReplicaState.WITHDRAWN and is_current:
+            _try_move(replica, ReplicaState.GONE, address="", rss_bytes=0)
+
+
+def replica_report(replica: Replica, seen: ReplicaSeen) -> None:
+    """Writes what changed. Raises the service's route generation when gateways must hear of it."""
+    if replica.state in (ReplicaState.WITHDRAWN, ReplicaState.GONE):
+        return
+    # A respawned replica keeps its address, so a gateway may keep trying it meanwhile.
+    address = seen.address if seen.state == ReplicaState.READY else replica.address
+    values = _changes(replica, seen, address)
+    if seen.state == replica.state and not values:
+        return
+    with transaction.atomic():
+        if address != replica.address or _is_routable(seen.state) != _is_routable(replica.state):
+            _tell_gateways(replica)
+        if seen.state != replica.state:
+            _try_move(replica, seen.state, changed_at=Now(), **values)
+        else:
+            Replica.objects.filter(pk=replica.pk, state=replica.state).update(changed_at=Now(), **values)
+
+
+_BLANK: dict[str, Any] = {"address": "", "orders": [], "results": {}, "error": "", "items": 0, "rss_bytes": 0}
+
+
+def _set_orders(version: Version, orders: list[dict[str, str]]) -> None:
+    changed = []
+    for replica in Replica.objects.filter(version=version, state=ReplicaState.READY):
+        if replica.orders != orders:
+            Replica.objects.filter(pk=replica.pk).update(orders=orders)
+            changed.append(replica.node_id)
+    placements_changed(changed)
+
+
+def _note_node(node: Node, seen: NodeSeen) -> None:
+    figures = {
+        "cpu_count": seen.cpu_count,
+        "memory_total_bytes": seen.memory_total_bytes,
+        "memory_available_bytes": seen.memory_available_bytes,
+    }
+    known = Node.objects.filter(pk=node.pk)
+    if any(_differs(getattr(node, name), value) for name, value in figures.items()) or node.seen_at is None:
+        known.update(seen_at=Now(), **figures)
+        return
+    known.filter(seen_at__lt=Now() - timedelta(seconds=NODE_SEEN_SECONDS)).update(seen_at=Now(), **figures)
+
+
+def _changes(replica: Replica, seen: ReplicaSeen, address: str) -> dict[str, Any]:
+    results = {**replica.results, **seen.results}
+    values: dict[str, Any] = {
+        "address": address,
+        "items": seen.items,
+        "respawns": seen.respawns,
+        "error": seen.error[:ERROR_CHARACTERS_MAX],
+        "results": results,
+    }
+    changed = {name: value for name, value in values.items() if getattr(replica, name) != value}
+    if changed or _differs(replica.rss_bytes, seen.rss_bytes):
+        changed["rss_bytes"] = seen.rss_bytes
+    return changed
+
+
+def _differs(known: int, value: int) -> bool:
+    return abs(known - value) > FIGURE_CHANGE_SHARE * max(known, value)
+
+
+def _is_routable(state: str) -> bool:
+    return state in (ReplicaState.READY, ReplicaState.LOADING)
+
+
+def _tell_gateways(replica: Replica) -> None:
+    """A version that is not READY is in no route."""
+    if replica.version.state != VersionState.READY:
+        return
+    service_id = replica.version.service_id
+    Service.objects.filter(pk=service_id).update(route_generation=F("route_generation") + 1)
+    routes.publish_after_commit(service_id)
+
+
+def _try_move(replica: Replica, state: str, **values: Any) -> None:
+    try:
+        move(replica, REPLICA, state, where={"state": replica.state}, **values)
+    except StateConflict:
+        return  # Another reader of the same report got there first, or the replica was withdrawn meanwhile.

@@ -1,0 +1,101 @@
+"""How versions go: out of the routes, off the nodes, off the disk; and what becomes of those that never served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from audit.actions import record
+from catalog.models import Service
+from common.actor import SYSTEM
+from common.errors import FailedPrecondition, StateConflict
+from common.transitions import move
+from versions import routes
+from versions.models import Build, Node, Replica, Version
+from versions.states import REPLICA, VERSION, ReplicaState, VersionState
+
+# States in which a replica is, or shall be, on its node.
+PLACED = (ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY, ReplicaState.FAILED)
+
+
+@transaction.atomic
+def version_retire(*, version: Version) -> Version:
+    """Takes a READY version out of the routes for good; it is unloaded and deleted later, by the sweeper.
+
+    Raises FailedPrecondition (VERSION_IS_LIVE) for the live version of a service that is not deleted.
+    """
+    not_live = Service.objects.exclude(live_version=version.number) | Service.objects.filter(deleted_at__isnull=False)
+    # Taken first, so that an activation of this version either came before, and is seen, or finds it RETIRING.
+    if not_live.filter(pk=version.service_id).update(route_generation=F("route_generation") + 1) != 1:
+        raise FailedPrecondition(f"Version {version.number} is live and stays.", reason="VERSION_IS_LIVE")
+    move(version, VERSION, VersionState.RETIRING, where={"state": VersionState.READY}, retiring_at=Now())
+    _audit(version, "version.retire")
+    routes.publish_after_commit(version.service_id)
+    return version
+
+
+def version_unrouted(*, version: Version) -> None:
+    """Notes that no gateway routes to this retiring version any more; its drain begins here."""
+    Version.objects.filter(pk=version.pk, unrouted_at__isnull=True).update(unrouted_at=Now())
+
+
+@transaction.atomic
+def version_unload(*, version: Version) -> int:
+    """Takes every replica of `version` off its node; says how many. The nodes' agents stop them."""
+    return replicas_withdraw(Replica.objects.filter(version=version))
+
+
+@transaction.atomic
+def version_retired(*, version: Version) -> Version:
+    """The last state: nobody opens the files any more, and the sweeper may delete them."""
+    move(version, VERSION, VersionState.RETIRED)
+    _audit(version, "version.retired")
+    return version
+
+
+def version_files_deleted(*, version: Version) -> None:
+    Version.objects.filter(pk=version.pk).update(files_deleted_at=Now())
+
+
+def work_dir_deleted(*, build: Build) -> None:
+    """Says that the working folder of an ended build is gone, unless a retry has begun meanwhile."""
+    Build.objects.filter(pk=build.pk, work_dir=build.work_dir, fence=build.fence, state=build.state).update(work_dir="")
+
+
+def build_abandon(build: Build) -> None:
+    """Fails the version that `build` was making and unloads it, unless it has been live. In a transaction."""
+    for version in Version.objects.of(build.service.tenant).filter(build=build, number=build.version_number):
+        try:
+            # An activation writes activated_at to the same row: of the two, one comes first and the other is refused.
+            move(version, VERSION, VersionState.FAILED, where={"activated_at__isnull": True})
+        except StateConflict:
+            continue
+        replicas_withdraw(Replica.objects.filter(version=version))
+
+
+def replicas_withdraw(replicas: Iterable[Replica]) -> int:
+    """Takes these replicas off their nodes; says how many were there. In a transaction."""
+    moved = []
+    for replica in replicas:
+        try:
+            moved.append(move(replica, REPLICA, ReplicaState.WITHDRAWN, orders=[]))
+        except StateConflict:
+            continue  # Withdrawn or gone already.
+    placements_changed({replica.node_id for replica in moved})
+    return len(moved)
+
+
+def placements_changed(node_ids: Iterable[int]) -> None:
+    """Tells the agents of these nodes, once the transaction has committed."""
+    for node_id in sorted(set(node_ids)):
+        Node.objects.filter(pk=node_id).update(placements_generation=F("placements_generation") + 1)
+        routes.publish_placements_after_commit(node_id)
+
+
+def _audit(version: Version, verb: str) -> None:
+    service = version.service
+    target = f"version {version.number}"
+    record(actor=SYSTEM, verb=verb, tenant=service.tenant.name, service=service.name, target=target)

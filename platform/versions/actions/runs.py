@@ -1,0 +1,154 @@
+"""What a worker writes while it runs a build: its steps, its waits, its end. Every write names the fence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from common.transitions import move
+from versions.actions.claims import Claim, fenced, fenced_build
+from versions.actions.retirement import build_abandon
+from versions.models import Build, BuildStep
+from versions.states import BUILD, STEP, BuildState, StepState
+
+DETAIL_CHARACTERS_MAX = 500
+MESSAGE_CHARACTERS_MAX = 4_000
+
+
+@transaction.atomic
+def steps_prepare(claim: Claim, names: Sequence[str]) -> None:
+    """Makes a row for each step that has none, in the order of `names`."""
+    fenced(claim)
+    positions = dict(BuildStep.objects.filter(build_id=claim.build_id).values_list("name", "position"))
+    for position, name in enumerate(names):
+        if name not in positions:
+            BuildStep.objects.create(build_id=claim.build_id, name=name, position=position)
+        elif positions[name] != position:
+            BuildStep.objects.filter(build_id=claim.build_id, name=name).update(position=position)
+
+
+@transaction.atomic
+def steps_redo(claim: Claim, names: Sequence[str]) -> None:
+    """Takes back steps that were done: what they left behind is not there any more."""
+    fenced(claim)
+    for step in BuildStep.objects.filter(build_id=claim.build_id, name__in=names, state=StepState.DONE):
+        move(step, STEP, StepState.PENDING, started_at=None, ended_at=None, progress=None, detail="")
+
+
+@transaction.atomic
+def step_start(claim: Claim, name: str) -> BuildStep:
+    """A step that goes on after a wait keeps the time of its first start."""
+    fenced(claim)
+    step = _step(claim, name)
+    if step.state == StepState.RUNNING:
+        return step
+    fresh = {"progress": None, "rate": None, "eta_seconds": None, "detail": "", "ended_at": None}
+    return move(step, STEP, StepState.RUNNING, started_at=Now(), **fresh)
+
+
+@transaction.atomic
+def step_progress(
+    claim: Claim,
+    name: str,
+    *,
+    progress: float | None = None,
+    rate: float | None = None,
+    eta_seconds: float | None = None,
+    detail: str = "",
+) -> None:
+    """`progress` 0 to 1, `rate` in rows a second; None where the step cannot tell."""
+    fenced(claim)
+    BuildStep.objects.filter(build_id=claim.build_id, name=name, state=StepState.RUNNING).update(
+        progress=progress, rate=rate, eta_seconds=eta_seconds, detail=detail[:DETAIL_CHARACTERS_MAX]
+    )
+
+
+@transaction.atomic
+def step_done(
+    claim: Claim, name: str, *, report: Mapping[str, Any], context: Mapping[str, Any], detail: str = ""
+) -> None:
+    """Ends a step; `report` is merged into the build's report, `context` into what later steps read."""
+    _merge(fenced_build(claim), report, context)
+    step = _step(claim, name)
+    kept = detail[:DETAIL_CHARACTERS_MAX] or step.detail
+    move(step, STEP, StepState.DONE, ended_at=Now(), progress=1.0, eta_seconds=None, detail=kept)
+
+
+@transaction.atomic
+def build_wait(claim: Claim, name: str, *, seconds: float, detail: str, context: Mapping[str, Any]) -> None:
+    """Frees the worker; the sweeper rings again when the wake-up is due."""
+    _merge(fenced_build(claim), {}, context)
+    step_progress(claim, name, detail=detail)
+    fenced(claim, wake_at=Now() + timedelta(seconds=seconds), lease_until=None, lease_owner="")
+
+
+@transaction.atomic
+def build_hold(
+    claim: Claim,
+    name: str,
+    *,
+    reason: str,
+    message: str,
+    evidence: Sequence[Mapping[str, Any]],
+    report: Mapping[str, Any],
+    context: Mapping[str, Any],
+) -> None:
+    """Stops before a guard that is not met. `evidence` holds {name, value, limit} for each."""
+    build = fenced_build(claim)
+    held = {"step": name, "reason": reason, "message": message, "evidence": [dict(each) for each in evidence]}
+    _merge(build, {**report, "held": held}, context)
+    move(_step(claim, name), STEP, StepState.HELD, ended_at=Now(), detail=message[:DETAIL_CHARACTERS_MAX])
+    _end(claim, build, BuildState.HELD, reason=reason, owner="user", message=message, ended_at=None)
+
+
+@transaction.atomic
+def build_fail(claim: Claim, name: str, *, reason: str, owner: str, message: str) -> None:
+    """Ends the build; what it has made leaves the nodes, and nothing that is live changes."""
+    build = fenced_build(claim)
+    for step in BuildStep.objects.filter(build=build, name=name, state=StepState.RUNNING):
+        move(step, STEP, StepState.FAILED, ended_at=Now(), detail=message[:DETAIL_CHARACTERS_MAX])
+    _end(claim, build, BuildState.FAILED, reason=reason, owner=owner, message=message)
+    build_abandon(build)
+
+
+@transaction.atomic
+def build_stop(claim: Claim, *, reason: str, message: str) -> None:
+    """Ends the build as CANCELLED: on request, or because it is not needed."""
+    build = fenced_build(claim)
+    _end(claim, build, BuildState.CANCELLED, reason=reason, owner="user", message=message)
+    build_abandon(build)
+
+
+@transaction.atomic
+def build_succeed(claim: Claim) -> None:
+    build = fenced_build(claim)
+    _end(claim, build, BuildState.SUCCEEDED, reason="", owner="", message="")
+
+
+def _step(claim: Claim, name: str) -> BuildStep:
+    return BuildStep.objects.get(build_id=claim.build_id, name=name)
+
+
+def _merge(build: Build, report: Mapping[str, Any], context: Mapping[str, Any]) -> None:
+    """Adds to the JSON columns; the fence has locked the row."""
+    if not report and not context:
+        return
+    merged = {"report": {**build.report, **report}, "context": {**build.context, **context}}
+    Build.objects.filter(pk=build.pk).update(**merged)
+
+
+def _end(claim: Claim, build: Build, state: BuildState, *, reason: str, owner: str, message: str, **more: Any) -> None:
+    values: dict[str, Any] = {
+        "lease_until": None,
+        "lease_owner": "",
+        "wake_at": None,
+        "ended_at": Now(),
+        "error_reason": reason,
+        "error_owner": owner,
+        "error_message": message[:MESSAGE_CHARACTERS_MAX],
+    }
+    move(build, BUILD, state, where={"fence": claim.fence, "state": BuildState.RUNNING}, **{**values, **more})

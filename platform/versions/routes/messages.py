@@ -1,0 +1,118 @@
+"""Rows as recallpb messages: the route of a service, the placements of a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from catalog.models import Service
+from documents.store import Stamp
+from recallpb.internal.v1 import documents_pb2
+from recallpb.v1 import recall_pb2
+from tenants.models import ApiKey, Quota
+from versions.models import Node, Replica, Version
+from versions.selectors import routable_versions
+from versions.states import ReplicaState
+
+
+def route_message(service: Service, stamp: Stamp) -> documents_pb2.Route:
+    """The route of `service`, from rows that must be at least as new as `stamp`: read the stamp first."""
+    names = {"stamp": stamp.to_message(), "tenant": service.tenant.name, "service": service.name}
+    if service.deleted_at is not None:
+        return documents_pb2.Route(tombstone=True, **names)
+    versions = [_route_version(service, version) for version in routable_versions(service)]
+    return documents_pb2.Route(
+        versions=[version for version in versions if version is not None],
+        limits=_limits(service),
+        tenant_qps_max=Quota.objects.values_list("qps_max", flat=True).get(tenant=service.tenant),
+        keys=[_key(key) for key in _valid_keys(service)],
+        **names,
+    )
+
+
+def placements_message(node: Node, stamp: Stamp) -> documents_pb2.Placements:
+    """What `node` shall run, from rows that must be at least as new as `stamp`."""
+    gone = [ReplicaState.WITHDRAWN, ReplicaState.GONE]
+    replicas = Replica.objects.filter(node=node).exclude(state__in=gone).select_related("version__service__tenant")
+    placements = [_placement(replica) for replica in replicas.order_by("pk")]
+    return documents_pb2.Placements(stamp=stamp.to_message(), node=node.name, placements=placements)
+
+
+def _route_version(service: Service, version: Version) -> documents_pb2.RouteVersion | None:
+    """None for a version that was live and is not loaded any more."""
+    replicas = _route_replicas(version)
+    if not replicas and version.number != service.live_version:
+        return None
+    return documents_pb2.RouteVersion(
+        version=version.number,
+        model_version=version.model_version,
+        items=version.items,
+        searchable_items=version.searchable_items,
+        schema=_schema(version),
+        replicas=replicas,
+    )
+
+
+def _route_replicas(version: Version) -> list[documents_pb2.RouteReplica]:
+    """A replica that has been READY keeps its address while it respawns; the gateway notices by itself."""
+    serving = Replica.objects.filter(version=version, state__in=[ReplicaState.READY, ReplicaState.LOADING])
+    return [
+        documents_pb2.RouteReplica(replica_id=f"r{replica.pk}", address=replica.address, node=replica.node.name)
+        for replica in serving.exclude(address="").select_related("node").order_by("pk")
+    ]
+
+
+def _schema(version: Version) -> recall_pb2.Schema:
+    schema = version.spec["schema"]
+    return recall_pb2.Schema(
+        id_type=schema["id_type"],
+        dimension=schema["dimension"],
+        metric=schema["metric"],
+        normalize=schema["normalize"],
+        attributes=[recall_pb2.Attribute(name=each["name"], type=each["type"]) for each in schema["attributes"]],
+    )
+
+
+def _limits(service: Service) -> recall_pb2.Limits:
+    limits = service.spec["limits"]
+    return recall_pb2.Limits(
+        qps=limits["qps"],
+        concurrency=limits["concurrency"],
+        max_top_k=limits["max_top_k"],
+        max_ef=limits["max_ef"],
+        allow_exact=limits["allow_exact"],
+    )
+
+
+def _valid_keys(service: Service) -> Iterable[ApiKey]:
+    valid = ApiKey.objects.of(service.tenant).filter(revoked_at__isnull=True)
+    unexpired = valid.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
+    return unexpired.filter(service__in=["", service.name]).order_by("prefix")
+
+
+def _key(key: ApiKey) -> documents_pb2.Key:
+    return documents_pb2.Key(
+        prefix=key.prefix,
+        digest=bytes.fromhex(key.digest),
+        scope=key.scope,
+        service=key.service,
+        expires_at_seconds=int(key.expires_at.timestamp()) if key.expires_at else 0,
+    )
+
+
+def _placement(replica: Replica) -> documents_pb2.Placement:
+    version = replica.version
+    kinds = documents_pb2.Order.Kind
+    return documents_pb2.Placement(
+        replica_id=f"r{replica.pk}",
+        tenant=version.service.tenant.name,
+        service=version.service.name,
+        version=version.number,
+        artifact=version.artifact,
+        manifest_sha256=version.manifest_sha256,
+        orders=[
+            documents_pb2.Order(order_id=order["order_id"], kind=kinds.Value(order["kind"])) for order in replica.orders
+        ],
+    )

@@ -1,0 +1,91 @@
+"""What nodes and gateways report, as plain values."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from catalog.models import Service
+from documents.store import Stamp
+from recallpb.internal.v1 import documents_pb2
+from versions.routes.redis_client import writer
+from versions.seen import NodeSeen, ReplicaSeen
+from versions.states import ReplicaState
+
+REPLICA_ID = re.compile(r"^r(\d{1,18})$")
+
+_States = documents_pb2.ReplicaReport.State
+STATES = {
+    _States.LOADING: ReplicaState.LOADING,
+    _States.READY: ReplicaState.READY,
+    _States.FAILED: ReplicaState.FAILED,
+    _States.RESPAWNING: ReplicaState.LOADING,
+}
+
+
+def node_reports() -> list[NodeSeen]:
+    """Reports of all nodes that were heard lately. Raises redis.RedisError."""
+    return [_node_seen(report) for report in writer().node_reports().values()]
+
+
+def served_stamps() -> dict[str, dict[str, Stamp]]:
+    """Gateway -> `tenant/service` -> the stamp it serves, for all gateways with a lease. Raises redis.RedisError."""
+    reports = writer().gateway_reports()
+    return {
+        gateway: {field: Stamp.of(stamp) for field, stamp in report.serving.items()}
+        for gateway, report in reports.items()
+    }
+
+
+def acknowledged(service: Service, stamp: Stamp) -> tuple[bool, list[str]]:
+    """Whether every leased gateway serves `stamp` of the service's route or a newer one, and which do not yet.
+
+    Raises redis.RedisError.
+    """
+    field = f"{service.tenant.name}/{service.name}"
+    nothing = Stamp(0, 0)
+    laggards = [gateway for gateway, serving in served_stamps().items() if serving.get(field, nothing) < stamp]
+    return not laggards, sorted(laggards)
+
+
+def _node_seen(report: documents_pb2.NodeReport) -> NodeSeen:
+    replicas = [_replica_seen(replica) for replica in report.replicas]
+    return NodeSeen(
+        name=report.node,
+        cpu_count=report.cpu_count,
+        memory_total_bytes=report.memory_total_bytes,
+        memory_available_bytes=report.memory_available_bytes,
+        placements=tuple(Stamp.of(report.placements_stamp)),
+        replicas=tuple(replica for replica in replicas if replica is not None),
+    )
+
+
+def _replica_seen(report: documents_pb2.ReplicaReport) -> ReplicaSeen | None:
+    """None for what is no replica of ours, or says nothing of its state."""
+    named = REPLICA_ID.match(report.replica_id)
+    state = STATES.get(report.state)
+    if named is None or state is None:
+        return None
+    return ReplicaSeen(
+        replica_id=int(named[1]),
+        state=state,
+        address=report.address,
+        items=report.items,
+        rss_bytes=report.rss_bytes,
+        respawns=report.respawns,
+        error=report.error,
+        results={result.order_id: _result(result) for result in report.orders},
+    )
+
+
+def _result(result: documents_pb2.OrderResult) -> dict[str, Any]:
+    return {
+        "ok": result.ok,
+        "error": result.error,
+        "p50_ms": result.p50_ms,
+        "p99_ms": result.p99_ms,
+        "queries": result.queries,
+        "agreement": result.agreement,
+        "version": result.version,
+        "items": result.items,
+    }

@@ -1,0 +1,143 @@
+"""Reads of builds, versions, replicas and activations; writes nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models.functions import Now
+
+from catalog.models import Service
+from common.errors import NotFound
+from versions.models import Activation, Build, Node, PlatformState, Replica, Version
+from versions.states import BUILD_UNFINISHED, ReplicaState, VersionState
+from versions.views import activation_view, build_view, node_view, replica_view, service_view, version_view
+
+__all__ = [
+    "NODE_FRESH_SECONDS",
+    "activation_view",
+    "activations_of",
+    "build_get",
+    "build_view",
+    "builds_of",
+    "fresh_nodes",
+    "is_loaded",
+    "live_version",
+    "node_view",
+    "nodes",
+    "platform_epoch",
+    "replica_view",
+    "replicas_of",
+    "retirable",
+    "rollback_target",
+    "routable_versions",
+    "service_view",
+    "version_get",
+    "version_view",
+    "versions_of",
+]
+
+# A node whose agent was heard within this time may be given new replicas.
+NODE_FRESH_SECONDS = 15
+
+
+def builds_of(service: Service) -> QuerySet[Build]:
+    """Newest first."""
+    return Build.objects.of(service.tenant).filter(service=service).order_by("-number")
+
+
+def build_get(service: Service, number: int) -> Build:
+    """Raises NotFound (BUILD_NOT_FOUND)."""
+    return Build.objects.filter(service=service).of_or_404(service.tenant, number=number)
+
+
+def versions_of(service: Service) -> QuerySet[Version]:
+    """Newest first."""
+    return Version.objects.of(service.tenant).filter(service=service).order_by("-number")
+
+
+def version_get(service: Service, number: int) -> Version:
+    """Raises NotFound (VERSION_NOT_FOUND)."""
+    return Version.objects.filter(service=service).of_or_404(service.tenant, number=number)
+
+
+def live_version(service: Service) -> Version | None:
+    """The version that the live pointer of `service`, as it was read, points to."""
+    if service.live_version is None:
+        return None
+    return versions_of(service).filter(number=service.live_version).first()
+
+
+def rollback_target(service: Service) -> Version | None:
+    """Where a rollback goes: the newest loaded version older than live that was live once and is not marked bad."""
+    if service.live_version is None:
+        return None
+    older = versions_of(service).filter(state=VersionState.READY, number__lt=service.live_version)
+    return older.filter(_is_loaded(), activated_at__isnull=False, bad_at__isnull=True).first()
+
+
+def routable_versions(service: Service) -> list[Version]:
+    """What a route names: the live version first, then those that were live, are still loaded and not marked bad."""
+    once_live = versions_of(service).filter(state=VersionState.READY, activated_at__isnull=False)
+    found = [version for version in once_live if version.bad_at is None or version.number == service.live_version]
+    return sorted(found, key=lambda version: version.number != service.live_version)
+
+
+def retirable(service: Service, *, keep: int) -> list[Version]:
+    """READY versions beyond the `keep` that stay (live and its newest possible rollback targets), oldest first.
+
+    What an unfinished build still works on stays too, and before the first activation everything does.
+    """
+    ready = list(versions_of(service).filter(state=VersionState.READY).order_by("number"))
+    if service.deleted_at is not None:
+        return ready
+    if service.live_version is None:
+        return []
+    targets = [v.number for v in ready if v.number < service.live_version and v.activated_at and v.bad_at is None]
+    unfinished = builds_of(service).filter(state__in=BUILD_UNFINISHED)
+    kept = {service.live_version, *targets[max(0, len(targets) - (keep - 1)) :]}
+    kept.update(number for number in unfinished.values_list("version_number", flat=True) if number)
+    return [version for version in ready if version.number not in kept]
+
+
+def is_loaded(version: Version) -> bool:
+    """Whether at least one replica of it is READY."""
+    return version.replicas.filter(state=ReplicaState.READY).exists()
+
+
+def replicas_of(service: Service) -> QuerySet[Replica]:
+    """Newest version first; those that are gone are left out."""
+    present = Replica.objects.of(service.tenant).filter(version__service=service).exclude(state=ReplicaState.GONE)
+    return present.select_related("version", "node").order_by("-version__number", "node__name")
+
+
+def activations_of(service: Service) -> QuerySet[Activation]:
+    """Newest first."""
+    return Activation.objects.of(service.tenant).filter(service=service).order_by("-live_generation")
+
+
+def nodes() -> QuerySet[Node]:
+    return Node.objects.order_by("name")
+
+
+def fresh_nodes() -> QuerySet[Node]:
+    """Nodes whose agent was heard lately, most free memory first."""
+    heard = Node.objects.filter(seen_at__gte=Now() - timedelta(seconds=NODE_FRESH_SECONDS))
+    return heard.order_by("-memory_available_bytes", "name")
+
+
+def node_get(name: str) -> Node:
+    """Raises NotFound (NODE_NOT_FOUND)."""
+    node = Node.objects.filter(name=name).first()
+    if node is None:
+        raise NotFound(f"There is no node {name}.", reason="NODE_NOT_FOUND")
+    return node
+
+
+def platform_epoch() -> int:
+    """The epoch of every stamp; 1 until a restore raised it."""
+    return PlatformState.objects.filter(pk=1).values_list("epoch", flat=True).first() or 1
+
+
+def _is_loaded() -> Exists:
+    return Exists(Replica.objects.filter(version=OuterRef("pk"), state=ReplicaState.READY))

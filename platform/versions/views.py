@@ -1,0 +1,170 @@
+"""Rows as the JSON shapes of the contract; REST, the CLI and the console all show these. Times are datetimes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from catalog.models import Service
+from versions.models import Activation, Build, BuildStep, Node, Replica, Version
+from versions.states import BUILD_UNFINISHED, BuildState, StepState, VersionState
+
+NEXT_STEPS = {
+    BuildState.HELD: "Override it with a reason, or deliver a newer drop, which cancels it.",
+    BuildState.CANCELLED: "Ask for a new build when you want one.",
+}
+NEXT_STEP_OF_USER = "Correct the drop or the service's settings, then build again."
+NEXT_STEP_OF_PLATFORM = "Retry the build; when it fails again, tell the platform's administrator its reason."
+
+
+def build_view(build: Build) -> dict[str, Any]:
+    """A build with its steps; `error` also tells of a hold or a cancellation."""
+    steps = list(build.steps.all())
+    return {
+        "number": build.number,
+        "state": build.state,
+        "step": _current_step(build, steps),
+        "steps": [step_view(step) for step in steps],
+        "drop": {"name": build.drop_name, "fingerprint": build.drop_fingerprint, **build.drop},
+        "version": build.version_number,
+        "error": _error(build),
+        "report": build.report,
+        "overrides": build.overrides,
+        "force": build.force,
+        "cancel_requested": build.cancel_requested_at is not None,
+        "requested_by": build.requested_by,
+        "requested_at": build.requested_at,
+        "started_at": build.started_at,
+        "ended_at": build.ended_at,
+    }
+
+
+def step_view(step: BuildStep) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "state": step.state,
+        "progress": step.progress,
+        "rate": step.rate,
+        "eta_seconds": step.eta_seconds,
+        "detail": step.detail,
+        "started_at": step.started_at,
+        "ended_at": step.ended_at,
+    }
+
+
+def version_view(version: Version) -> dict[str, Any]:
+    """A version; `live` says whether its service points to it now."""
+    return {
+        "number": version.number,
+        "state": version.state,
+        "live": version.service.live_version == version.number,
+        "items": version.items,
+        "searchable_items": version.searchable_items,
+        "bytes": version.bytes,
+        "engine": {"name": version.engine, "params": version.engine_params},
+        "search_params": version.search_params,
+        "recall": version.recall,
+        "p99_ms": version.p99_ms,
+        "model_version": version.model_version,
+        "build": version.build.number,
+        "schema": version.spec.get("schema", {}),
+        "created_at": version.created_at,
+        "created_by": version.created_by,
+        "completed_at": version.completed_at,
+        "activated_at": version.activated_at,
+        "bad": {"at": version.bad_at, "reason": version.bad_reason} if version.bad_at else None,
+        "report": version.report,
+    }
+
+
+def service_view(service: Service) -> dict[str, Any]:
+    """A service: its spec as the contract writes it, and what has become of it."""
+    last_build = service.builds.order_by("-number").first()
+    return {
+        "name": service.name,
+        **service.spec,
+        "tenant": service.tenant.name,
+        "spec_generation": service.spec_generation,
+        "live_version": service.live_version,
+        "live_generation": service.live_generation,
+        "live": _live(service),
+        "held": {"at": service.held_at, "reason": service.held_reason} if service.held_at else None,
+        "last_build": {"number": last_build.number, "state": last_build.state} if last_build else None,
+        "created_at": service.created_at,
+        "created_by": service.created_by,
+    }
+
+
+def replica_view(replica: Replica) -> dict[str, Any]:
+    return {
+        "id": f"r{replica.pk}",
+        "version": replica.version.number,
+        "node": replica.node.name,
+        "state": replica.state,
+        "address": replica.address,
+        "items": replica.items,
+        "rss_bytes": replica.rss_bytes,
+        "respawns": replica.respawns,
+        "error": replica.error,
+        "changed_at": replica.changed_at,
+    }
+
+
+def activation_view(activation: Activation) -> dict[str, Any]:
+    """A switch; `changed` is false on the answer of a call that found nothing to change."""
+    return {
+        "kind": activation.kind,
+        "from_version": activation.from_version,
+        "to_version": activation.to_version,
+        "live_generation": activation.live_generation,
+        "state": activation.state,
+        "laggards": activation.laggards,
+        "actor": activation.actor,
+        "reason": activation.reason,
+        "at": activation.at,
+        "completed_at": activation.completed_at,
+        "changed": activation.changed,
+    }
+
+
+def node_view(node: Node) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "cpu_count": node.cpu_count,
+        "memory_total_bytes": node.memory_total_bytes,
+        "memory_available_bytes": node.memory_available_bytes,
+        "seen_at": node.seen_at,
+    }
+
+
+def _current_step(build: Build, steps: list[BuildStep]) -> str:
+    """The step that the build is in or stopped at; empty before the first and after the last."""
+    if build.state not in BUILD_UNFINISHED and build.state != BuildState.FAILED:
+        return ""
+    return next((step.name for step in steps if step.state != StepState.DONE), "")
+
+
+def _error(build: Build) -> dict[str, Any] | None:
+    """Cause, effect and next step."""
+    if not build.error_reason:
+        return None
+    of_owner = NEXT_STEP_OF_USER if build.error_owner == "user" else NEXT_STEP_OF_PLATFORM
+    return {
+        "reason": build.error_reason,
+        "owner": build.error_owner,
+        "message": build.error_message,
+        "effect": _effect(build.service),
+        "next_step": NEXT_STEPS.get(BuildState(build.state), of_owner),
+    }
+
+
+def _effect(service: Service) -> str:
+    if service.live_version is None:
+        return "Nothing is serving yet."
+    return f"Version {service.live_version} is still serving."
+
+
+def _live(service: Service) -> dict[str, Any] | None:
+    live = service.versions.filter(number=service.live_version, state=VersionState.READY).first()
+    if live is None:
+        return None
+    return {"version": live.number, "items": live.items, "recall": live.recall, "p99_ms": live.p99_ms}
