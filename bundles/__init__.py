@@ -1,0 +1,1 @@
+"""Drops in, artifacts out: reads what a training job delivered, writes what a replica loads. No Django, no engines."""

@@ -1,0 +1,269 @@
+"""Drops: the deliveries in a source folder, which of them are complete, and what is in one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from bundles import formats
+from bundles.errors import DropError
+from bundles.files import DropFile, ItemFile
+from bundles.inspection import Inspection, inspect_files
+from bundles.manifest import MANIFEST_BYTES_MAX, MANIFEST_NAME, DropManifest, check_pattern, parse_manifest
+
+SUCCESS_MARKER = "_SUCCESS"
+DEFAULT_FILES = tuple(f"{stem}{extension}" for extension in formats.FORMATS for stem in ("items-*", "part-*", "items"))
+DEFAULT_QUERIES = "queries.parquet"
+FOLDER_ENTRIES_MAX = 100_000
+ITEM_FILES_MAX = 20_000
+INSPECT_ROWS_MAX = 1_000
+
+
+@dataclass(frozen=True)
+class DropRef:
+    """A drop as the listing of its source shows it; `marker` is empty while it is not complete."""
+
+    name: str
+    path: Path
+    marker: str
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.marker)
+
+
+@dataclass(frozen=True)
+class Drop:
+    """An opened drop. `count` is what the manifest promises, None when it promises nothing."""
+
+    name: str
+    path: Path
+    manifest: DropManifest | None
+    item_files: tuple[ItemFile, ...]
+    queries: DropFile | None
+    fingerprint: str
+
+    @property
+    def count(self) -> int | None:
+        return self.manifest.count if self.manifest else None
+
+    @property
+    def model_version(self) -> str:
+        return self.manifest.model_version if self.manifest else ""
+
+    @property
+    def bytes(self) -> int:
+        return sum(item.bytes for item in self.item_files)
+
+    def check_unchanged(self) -> None:
+        """Raises DropError drop.changed_while_read when a file or the manifest is not what it was."""
+        for item in self.item_files:
+            item.check_unchanged()
+        if self.queries:
+            self.queries.check_unchanged()
+        payload = _manifest_payload(self.path)
+        if _fingerprint(_used_files(self.item_files, self.queries), payload) != self.fingerprint:
+            message = f"{MANIFEST_NAME} changed while the drop was read."
+            raise DropError("drop.changed_while_read", message, {"file": MANIFEST_NAME})
+
+
+def list_drops(source: Path) -> list[DropRef]:
+    """The drops of a source, newest (greatest name) first; complete or not.
+
+    A source that holds a marker itself is one drop with the name of its folder. Links and folders whose name
+    begins with `.` or `_` are no drops. Raises DropError drop.not_found when there is no such folder.
+    """
+    marker = _marker(_entries(source))
+    if marker:
+        return [DropRef(source.name, source, marker)]
+    names = sorted((entry.name for entry in _entries(source) if _may_be_drop(entry)), reverse=True)
+    return [DropRef(name, source / name, _marker(_entries(source / name))) for name in names]
+
+
+def newest_complete(source: Path) -> DropRef:
+    """The newest drop that carries a marker. Raises DropError drop.not_found or drop.incomplete."""
+    drops = list_drops(source)
+    for drop in drops:
+        if drop.complete:
+            return drop
+    if not drops:
+        raise DropError("drop.not_found", "The source holds no drop: no sub-folder, and no marker of its own.")
+    message = f"No drop is complete: `{drops[0].name}`, the newest, has neither {MANIFEST_NAME} nor {SUCCESS_MARKER}."
+    raise DropError("drop.incomplete", message, {"newest": drops[0].name})
+
+
+def open_drop(source: Path, name: str, *, files: Sequence[str] = (), allow_unmarked: bool = False) -> Drop:
+    """Opens one drop of a source by name and fixes which files it consists of.
+
+    `files` are the patterns of the source, used when no manifest says which files hold the items. Raises
+    DropError: drop.not_found, drop.incomplete (unless `allow_unmarked`), drop.bad_manifest, drop.empty (no file
+    matches), drop.unsafe_path.
+    """
+    ref = _find(source, name, allow_unmarked)
+    payload = _manifest_payload(ref.path)
+    manifest = parse_manifest(payload) if payload is not None else None
+    patterns = manifest.items if manifest else tuple(files) or DEFAULT_FILES
+    item_files = _item_files(ref.path, patterns, manifest.ids if manifest else ())
+    queries = _queries(ref.path, manifest)
+    fingerprint = _fingerprint(_used_files(item_files, queries), payload)
+    return Drop(ref.name, ref.path, manifest, item_files, queries, fingerprint)
+
+
+def count_rows(drop: Drop) -> int | None:
+    """How many rows the item files hold, from their headers; None when a format has to be read to know."""
+    counts = [formats.format_of(item.name).count_rows(item) for item in drop.item_files]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def inspect(source: Path, sample_rows: int = 20, *, files: Sequence[str] = ()) -> Inspection:
+    """What the newest drop of a source holds (complete or not, or the folder itself) and the schema it suggests.
+
+    Raises DropError, as `open_drop` does, and drop.unreadable.
+    """
+    drops = list_drops(source)
+    newest = next((drop for drop in drops if drop.complete), drops[0] if drops else None)
+    drop = open_drop(source, newest.name if newest else source.name, files=files, allow_unmarked=True)
+    return inspect_files(
+        drop=drop.name,
+        complete=newest is not None and newest.complete,
+        item_files=drop.item_files,
+        count=drop.count if drop.count is not None else count_rows(drop),
+        sample_rows=min(sample_rows, INSPECT_ROWS_MAX),
+    )
+
+
+def _find(source: Path, name: str, allow_unmarked: bool) -> DropRef:
+    drops = list_drops(source)
+    ref = next((drop for drop in drops if drop.name == name), None)
+    if ref is None and allow_unmarked and not drops and name == source.name:
+        # By hand, a folder of plain files is read as it lies.
+        ref = DropRef(source.name, source, "")
+    if ref is None:
+        raise DropError("drop.not_found", f"The source holds no drop `{name}`.", {"drop": name})
+    if not ref.complete and not allow_unmarked:
+        message = f"Drop `{name}` has neither {MANIFEST_NAME} nor {SUCCESS_MARKER} yet."
+        raise DropError("drop.incomplete", message, {"drop": name})
+    return ref
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    entries: list[os.DirEntry[str]] = []
+    try:
+        with os.scandir(folder) as scan:
+            for entry in scan:
+                entries.append(entry)
+                if len(entries) > FOLDER_ENTRIES_MAX:
+                    message = f"`{folder.name}` holds more than {FOLDER_ENTRIES_MAX} entries."
+                    raise DropError("drop.too_large", message)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DropError("drop.not_found", f"There is no folder `{folder.name}`.") from error
+    except OSError as error:
+        raise DropError("drop.unreadable", f"`{folder.name}` cannot be listed: {error.strerror}.") from error
+    return entries
+
+
+def _may_be_drop(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and not entry.name.startswith((".", "_"))
+
+
+def _marker(entries: Sequence[os.DirEntry[str]]) -> str:
+    names = {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
+    return next((marker for marker in (MANIFEST_NAME, SUCCESS_MARKER) if marker in names), "")
+
+
+def _manifest_payload(folder: Path) -> bytes | None:
+    try:
+        os.lstat(folder / MANIFEST_NAME)
+    except FileNotFoundError:
+        return None
+    with DropFile.at(folder, MANIFEST_NAME).open() as file:
+        return file.read(MANIFEST_BYTES_MAX + 1)
+
+
+def _item_files(folder: Path, patterns: Sequence[str], ids: Sequence[str]) -> tuple[ItemFile, ...]:
+    names = _matches(folder, patterns)
+    if not names:
+        listed = ", ".join(patterns)
+        raise DropError("drop.empty", f"The drop holds no items: no file matches {listed}.", {"files": list(patterns)})
+    if len(names) > ITEM_FILES_MAX:
+        raise DropError("drop.too_large", f"The drop has {len(names)} item files; the limit is {ITEM_FILES_MAX}.")
+    id_names = iter(_id_names(folder, names, ids))
+    return tuple(
+        ItemFile(
+            DropFile.at(folder, name),
+            DropFile.at(folder, next(id_names)) if formats.format_of(name).IDS_APART else None,
+        )
+        for name in names
+    )
+
+
+def _id_names(folder: Path, names: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """The files with the ids, in the order of the files that need one."""
+    needing = [name for name in names if formats.format_of(name).IDS_APART]
+    if not needing:
+        return []
+    if not patterns:
+        # items.npy has its ids in ids.npy beside it, items-3.npy in ids-3.npy.
+        return [_beside(name) for name in needing]
+    found = _matches(folder, patterns)
+    if len(found) != len(needing):
+        message = f"`ids` matches {len(found)} files for {len(needing)} files with items."
+        raise DropError("drop.bad_manifest", message, {"key": "ids", "ids": found, "items": needing})
+    return found
+
+
+def _beside(name: str) -> str:
+    folder, _, file_name = name.rpartition("/")
+    ids_name = file_name.replace("items", "ids", 1) if file_name.startswith("items") else f"ids-{file_name}"
+    return f"{folder}/{ids_name}" if folder else ids_name
+
+
+def _matches(folder: Path, patterns: Sequence[str]) -> list[str]:
+    """Names of the files inside `folder` that match a pattern, each once, sorted."""
+    names: set[str] = set()
+    for pattern in patterns:
+        objection = check_pattern(pattern)
+        if objection:
+            raise DropError("drop.bad_manifest", f"The pattern {pattern!r} {objection}.", {"key": "files"})
+        names.update(_glob(folder, pattern.split("/")))
+    return sorted(names)
+
+
+def _glob(folder: Path, parts: Sequence[str]) -> Iterator[str]:
+    for entry in _entries(folder):
+        if not fnmatchcase(entry.name, parts[0]):
+            continue
+        if len(parts) > 1 and entry.is_dir(follow_symlinks=False):
+            yield from (f"{entry.name}/{name}" for name in _glob(folder / entry.name, parts[1:]))
+        elif len(parts) == 1 and not entry.is_dir(follow_symlinks=False):
+            yield entry.name
+
+
+def _queries(folder: Path, manifest: DropManifest | None) -> DropFile | None:
+    if manifest and manifest.queries:
+        return DropFile.at(folder, manifest.queries)
+    try:
+        status = os.lstat(folder / DEFAULT_QUERIES)
+    except FileNotFoundError:
+        return None
+    return DropFile.at(folder, DEFAULT_QUERIES) if stat.S_ISREG(status.st_mode) else None
+
+
+def _used_files(item_files: Sequence[ItemFile], queries: DropFile | None) -> list[DropFile]:
+    files = [file for item in item_files for file in item.files()]
+    return [*files, queries] if queries else files
+
+
+def _fingerprint(files: Sequence[DropFile], manifest_payload: bytes | None) -> str:
+    """SHA-256 (hex) over path, size and modification time of each file, and the manifest's bytes."""
+    listing = sorted([file.name, file.stamp.bytes, file.stamp.mtime_ns] for file in files)
+    digest = hashlib.sha256(json.dumps(listing).encode())
+    digest.update(manifest_payload if manifest_payload is not None else b"no manifest")
+    return digest.hexdigest()
