@@ -20,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from documents.store import POLL_SECONDS
+from documents.store import POLL_SECONDS, DocumentReader
 from recallpb.internal.v1 import documents_pb2
 from replicas.identity import read
 from replicas.keeper import Keeper
@@ -55,7 +55,7 @@ class Agent:
         self._placements.start_from_copy()
         self.reconcile()
         loops = [asyncio.create_task(loop) for loop in (self._follow(), self._hear_hints(), self._report())]
-        stopped = asyncio.create_task(stop.wait())
+        stopped = asyncio.create_task(_until(stop))
         try:
             await asyncio.wait([stopped, *loops], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -144,16 +144,16 @@ class Agent:
         """Once a second, and at once after a change."""
         while True:
             self._changed.clear()
-            report = node_report(
-                node=self._settings.node,
-                stamp=self._placements.stamp,
-                replicas=[keeper.report for keeper, _ in self._kept.values()],
-            )
             try:
-                await self._link.use(lambda reader, report=report: reader.report_node(report))
+                await self._link.use(self._send_report)
             except RedisAway:
                 log.debug("not_reported")
             await _wait(self._changed, REPORT_SECONDS)
+
+    async def _send_report(self, reader: DocumentReader) -> None:
+        replicas = [keeper.report for keeper, _ in self._kept.values()]
+        report = node_report(node=self._settings.node, stamp=self._placements.stamp, replicas=replicas)
+        await reader.report_node(report)
 
     async def _let_go(self, tasks: list[asyncio.Task[None]]) -> None:
         await _cancelled([*tasks, *(task for _, task in self._kept.values()), *self._leaving.values()])
@@ -186,6 +186,10 @@ async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _wait(event: asyncio.Event, seconds_max: float) -> None:

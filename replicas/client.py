@@ -27,10 +27,13 @@ class ReplicaClient:
         self._execute = self._method("Execute")
 
     async def describe(self, seconds_max: float) -> replica_pb2.DescribeResponse:
-        return await self._describe(replica_pb2.DescribeRequest(), timeout=seconds_max)
+        request = replica_pb2.DescribeRequest()
+        described: replica_pb2.DescribeResponse = await self._describe(request, timeout=seconds_max)
+        return described
 
     async def execute(self, order: documents_pb2.Order, seconds_max: float) -> documents_pb2.OrderResult:
-        return await self._execute(order, timeout=seconds_max)
+        result: documents_pb2.OrderResult = await self._execute(order, timeout=seconds_max)
+        return result
 
     async def __aenter__(self) -> Self:
         return self

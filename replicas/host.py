@@ -110,8 +110,8 @@ async def _serve(loaded: LoadedVersion, identity: Identity, identity_path: Path,
 
 def _server(settings: HostSettings) -> grpc.aio.Server:
     options = (
-        ("grpc.max_receive_message_length", settings.replica_message_bytes_max),
-        ("grpc.max_send_message_length", settings.replica_message_bytes_max),
+        ("grpc.max_receive_message_length", settings.replica_request_bytes_max),
+        ("grpc.max_send_message_length", settings.replica_answer_bytes_max),
         # A second process on one port must fail, not share it in silence.
         ("grpc.so_reuseport", 0),
     )

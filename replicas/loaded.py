@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bundles.artifact import Artifact, ArtifactError, open_artifact
+from bundles.artifact import Artifact, open_artifact
+from bundles.errors import ArtifactError
 from engines import registry
 from engines.base import IndexSearcher, IndexSpec
 from engines.errors import EngineError
 from replicas.errors import LoadError
 from replicas.queries import Floats, Rows
 from replicas.schema import VersionSchema
-
-INDEX_FOLDER = "index"
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,13 @@ class LoadedVersion:
     manifest_sha256: str
     searcher: IndexSearcher
     vectors: Floats
-    ids: Rows | pa.ChunkedArray
+    ids: Rows | pa.Array
     attributes: pa.Table | None
     artifact: Artifact
 
     def rows_of(self, ids: Sequence[int] | Sequence[str]) -> Rows:
         """The row of each id, -1 where the version has no such item."""
-        rows: Rows = self.artifact.id_to_rows(ids)
-        return rows
+        return self.artifact.id_to_rows(ids)
 
     def searchable_rows(self, ids: Sequence[int] | Sequence[str]) -> Rows:
         """Rows of those ids that could be in an answer, each once."""
@@ -45,8 +43,11 @@ class LoadedVersion:
 
     def ids_of(self, rows: Rows) -> list[Any]:
         """The id of each row: int, or str when the schema says so."""
-        taken = self.ids.take(rows)
-        return taken.tolist() if isinstance(taken, np.ndarray) else taken.to_pylist()
+        if isinstance(self.ids, np.ndarray):
+            numbers: list[int] = self.ids[rows].tolist()
+            return numbers
+        texts: list[str] = self.ids.take(pa.array(rows)).to_pylist()
+        return texts
 
     def close(self) -> None:
         self.searcher.close()
@@ -58,7 +59,7 @@ def load(path: Path, manifest_sha256: str, *, search_threads: int) -> LoadedVers
         artifact = open_artifact(path, manifest_sha256)
         schema = VersionSchema.of(artifact.manifest)
         vectors = np.asarray(artifact.vectors())
-        searcher = _open_searcher(path, schema, vectors, search_threads)
+        searcher = _open_searcher(artifact.index_dir, schema, vectors, search_threads)
     except (ArtifactError, EngineError) as error:
         raise LoadError(error.reason, str(error)) from error
     except (KeyError, TypeError, ValueError) as error:
@@ -75,7 +76,7 @@ def load(path: Path, manifest_sha256: str, *, search_threads: int) -> LoadedVers
     )
 
 
-def _open_searcher(path: Path, schema: VersionSchema, vectors: Floats, search_threads: int) -> IndexSearcher:
+def _open_searcher(index_dir: Path, schema: VersionSchema, vectors: Floats, search_threads: int) -> IndexSearcher:
     spec = IndexSpec(
         metric=schema.metric,
         dimension=schema.dimension,
@@ -83,7 +84,7 @@ def _open_searcher(path: Path, schema: VersionSchema, vectors: Floats, search_th
         threads=search_threads,
         params=schema.engine_params,
     )
-    return registry.open_searcher(schema.engine, spec, path / INDEX_FOLDER, vectors[: schema.searchable_items])
+    return registry.open_searcher(schema.engine, spec, index_dir, vectors[: schema.searchable_items])
 
 
 def _check_shape(searcher: IndexSearcher, schema: VersionSchema) -> None:

@@ -89,7 +89,8 @@ def _first_of_each_item(entries: _Entries, larger_is_better: bool) -> _Entries:
 
 def _farthest(rows: Rows, scores: Floats) -> NDArray[np.float64]:
     """The greatest distance that each list holds, 0 for an empty list."""
-    return np.where(rows >= 0, scores, 0.0).max(axis=1, initial=0.0).astype(np.float64)
+    distances: NDArray[np.float64] = np.where(rows >= 0, scores, 0.0).astype(np.float64)
+    return np.asarray(distances.max(axis=1, initial=0.0))
 
 
 def _merge_in_turns(rows: Rows, scores: Floats, weights: NDArray[np.float64], top_k: int) -> Merged:

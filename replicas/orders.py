@@ -50,7 +50,8 @@ class CheckResult:
 
 def warm(loaded: LoadedVersion, limits: QueryLimits) -> WarmResult:
     """Replay the artifact's queries one by one, in rounds, until a round is no faster than the one before."""
-    queries = np.asarray(loaded.artifact.queries()[:WARM_ROUND_QUERIES_MAX], dtype=np.float32)
+    recorded, _ = loaded.artifact.queries()
+    queries = np.asarray(recorded[:WARM_ROUND_QUERIES_MAX], dtype="<f4")
     if len(queries) == 0:
         return WarmResult(False, "the artifact holds no warm-up queries", 0.0, 0.0, 0)
     give_up_at = time.monotonic() + WARM_SECONDS_MAX
@@ -85,23 +86,24 @@ def _replay(loaded: LoadedVersion, queries: Floats, limits: QueryLimits, give_up
 
 def check(loaded: LoadedVersion) -> CheckResult:
     """Ask what the index was asked when it was built, and compare; the count must be right too."""
-    schema = loaded.schema
-    queries, known = loaded.artifact.known()
-    agreement = _agreement(loaded, queries, np.asarray(known)) if len(queries) else 0.0
+    schema, count = loaded.schema, loaded.searcher.count
+    known = loaded.artifact.known()
+    agreement = _agreement(loaded, *known) if known else 0.0
     error = ""
-    if loaded.searcher.count != schema.searchable_items:
-        error = f"the index holds {loaded.searcher.count} items, the manifest says {schema.searchable_items}"
-    elif not len(queries):
+    if count != schema.searchable_items:
+        error = f"the index holds {count} items, the manifest says {schema.searchable_items}"
+    elif not known:
         error = "the artifact holds no known queries"
     elif agreement < CHECK_AGREEMENT_MIN:
         error = f"{agreement:.3f} of the known neighbours were found, {CHECK_AGREEMENT_MIN} are required"
-    return CheckResult(not error, error, agreement, schema.version, loaded.searcher.count)
+    return CheckResult(not error, error, agreement, schema.version, count)
 
 
 def _agreement(loaded: LoadedVersion, queries: Floats, known: Rows) -> float:
     matrix = stack([np.asarray(query, dtype="<f4").tobytes() for query in queries], loaded.schema).matrix
     effort = SearchEffort(ef=loaded.schema.ef, nprobe=loaded.schema.nprobe)
     rows, _ = loaded.searcher.search(matrix, CHECK_TOP_K, effort)
+    # A list with fewer than CHECK_TOP_K items is filled up with -1.
     expected = sum(_items(neighbours).size for neighbours in known)
     found = sum(np.intersect1d(_items(got), _items(want)).size for got, want in zip(rows, known, strict=True))
     return found / expected if expected else 0.0

@@ -24,14 +24,14 @@ from replicas.items import get_items
 from replicas.loaded import LoadedVersion
 from replicas.queries import Answer, Outcome, Query
 from replicas.settings import MIB, HostSettings
-from replicas.wire import ResponseWriter, error_message, items_message, read_query, status_code
+from replicas.wire import ResponseWriter, error_message, items_message, read_query, status_code, status_message
 
 log = structlog.get_logger()
 
 SERVICE = replica_pb2.DESCRIPTOR.services_by_name["ReplicaService"]
 # Of the message limit, what errors and framing may take.
 MESSAGE_SPARE_BYTES = MIB // 2
-REASON_KEY, FIELD_KEY = "recall-reason", "recall-field"
+STATUS_TRAILER = "grpc-status-details-bin"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Result = TypeVar("Result")
@@ -45,7 +45,7 @@ class ReplicaServicer:
         self._loaded = loaded
         self._identity = identity
         self._writer = ResponseWriter(loaded, identity.replica_id)
-        self._answer_bytes_max = settings.replica_message_bytes_max - MESSAGE_SPARE_BYTES
+        self._answer_bytes_max = settings.replica_answer_bytes_max - MESSAGE_SPARE_BYTES
         self._limits = QueryLimits(
             top_k_max=settings.replica_top_k_max,
             ef_max=settings.replica_ef_max,
@@ -58,8 +58,12 @@ class ReplicaServicer:
         self._process = psutil.Process()
 
     async def answer(self, request: replica_pb2.AnswerRequest, context: Context) -> replica_pb2.AnswerResponse:
-        """One answer for each request, in order; one query's error is its own."""
+        """One answer for each request, in order; one query's error is its own. Another version refuses the call."""
         arrived = time.monotonic()
+        version = self._loaded.schema.version
+        if request.version != version:
+            message = f"version {request.version} was asked and version {version} is loaded"
+            raise NotServed("VERSION_NOT_LOADED", message)
         count = len(request.requests)
         if len(request.deadlines_ms) not in (0, count) or len(request.queued_us) not in (0, count):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "deadlines_ms and queued_us need one entry a request")
@@ -100,11 +104,6 @@ class ReplicaServicer:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     def _answer(self, request: replica_pb2.AnswerRequest, arrived: float) -> replica_pb2.AnswerResponse:
-        version = self._loaded.schema.version
-        if request.version != version:
-            message = f"version {request.version} was asked and version {version} is loaded"
-            refused = replica_pb2.Answer(error=error_message(NotServed("VERSION_NOT_LOADED", message)))
-            return replica_pb2.AnswerResponse(answers=[refused] * len(request.requests))
         outcomes = self._outcomes(self._read(request, arrived))
         return replica_pb2.AnswerResponse(answers=self._write(outcomes))
 
@@ -195,7 +194,7 @@ def handler(servicer: ReplicaServicer) -> grpc.GenericRpcHandler:
 
 
 def _guarded(method: Method) -> Method:
-    """Errors leave as statuses whose trailing metadata carry reason and field; unknown ones never with their text."""
+    """Errors leave as google.rpc.Status with reason and field; unknown ones never with their text."""
 
     async def call(request: Any, context: Context) -> Any:
         try:
@@ -212,5 +211,5 @@ def _guarded(method: Method) -> Method:
 
 
 async def _abort(context: Context, error: ReplicaError) -> NoReturn:
-    metadata = ((REASON_KEY, error.reason), (FIELD_KEY, error.field))
-    await context.abort(status_code(error), error.message, trailing_metadata=metadata)
+    details = (STATUS_TRAILER, status_message(error).SerializeToString())
+    await context.abort(status_code(error), error.message, trailing_metadata=(details,))

@@ -51,7 +51,9 @@ class HostSettings(NodeSettings):
     answer_threads: int = Field(default=2, ge=1, le=64)
     # Calls under way at once, waiting ones included; more are refused with RESOURCE_EXHAUSTED.
     replica_calls_max: int = Field(default=64, ge=1)
-    replica_message_bytes_max: int = Field(default=64 * MIB, ge=MIB)
+    # A gateway's full batch of the largest requests, and all answers of a batch.
+    replica_request_bytes_max: int = Field(default=128 * MIB, ge=MIB)
+    replica_answer_bytes_max: int = Field(default=64 * MIB, ge=MIB)
     replica_drain_seconds_max: float = Field(default=10.0, gt=0)
     replica_top_k_max: int = Field(default=10_000, ge=1)
     replica_ef_max: int = Field(default=10_000, ge=1)

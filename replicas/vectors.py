@@ -46,4 +46,5 @@ def stack(vectors: Sequence[bytes], schema: VersionSchema) -> Stacked:
 
 def _norms(matrix: Floats) -> NDArray[np.float64]:
     """In float64, so that great components do not overflow and small ones do not vanish."""
-    return np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
+    return np.sqrt(squares)

@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import structlog
 from google.protobuf.message import DecodeError
-from google.rpc import code_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from recallpb.v1 import recall_pb2
 from replicas.errors import AnswerTooLarge, DeadlinePassed, InternalError, InvalidQuery, NotServed, ReplicaError
@@ -19,6 +19,8 @@ from replicas.queries import Answer, Column, Floats, MergePolicy, Query, QueryKi
 from replicas.schema import FLOAT32_BYTES
 
 log = structlog.get_logger()
+
+ERROR_DOMAIN = "recall"
 
 # The one table from our errors to codes; the first match counts.
 CODES: tuple[tuple[type[ReplicaError], grpc.StatusCode], ...] = (
@@ -34,7 +36,7 @@ KINDS = {
     "features": QueryKind.FEATURES,
     None: QueryKind.NOTHING,
 }
-POLICIES = {
+POLICIES: dict[int, MergePolicy] = {
     recall_pb2.MAX: MergePolicy.MAX,
     recall_pb2.WEIGHTED_SUM: MergePolicy.WEIGHTED_SUM,
     recall_pb2.ROUND_ROBIN: MergePolicy.ROUND_ROBIN,
@@ -50,6 +52,16 @@ def status_code(error: ReplicaError) -> grpc.StatusCode:
 def error_message(error: ReplicaError) -> recall_pb2.RecallError:
     code = code_pb2.Code.Value(status_code(error).name)
     return recall_pb2.RecallError(code=code, reason=error.reason, message=error.message, field=error.field)
+
+
+def status_message(error: ReplicaError) -> status_pb2.Status:
+    """The same for a whole call, with reason and field as details."""
+    status = status_pb2.Status(code=code_pb2.Code.Value(status_code(error).name), message=error.message)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN))
+    if error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    return status
 
 
 def read_query(raw: bytes, *, arrived: float, deadline_ms: int, queued_us: int) -> Query:
