@@ -9,6 +9,7 @@ RecallError                 reason, message, field, details
 +-- FailedPrecondition      right call, wrong moment (no live version, nothing to roll back to)
 +-- QuotaExceeded           a quota of the tenant; says limit and use
 +-- Unavailable             a part that this needs is away; worth a retry
+    +-- DeadlineExceeded    it did not answer in time
 """
 
 from __future__ import annotations
@@ -67,3 +68,7 @@ class QuotaExceeded(RecallError):
 
 class Unavailable(RecallError):
     default_reason = "UNAVAILABLE"
+
+
+class DeadlineExceeded(Unavailable):
+    default_reason = "DEADLINE_EXCEEDED"

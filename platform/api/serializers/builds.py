@@ -1,0 +1,119 @@
+"""Builds, versions and replicas as JSON; `versions.views` makes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+
+class BuildStepOut(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    state = serializers.CharField(help_text="PENDING, RUNNING, HELD, DONE, FAILED or CANCELLED.")
+    progress = serializers.FloatField(allow_null=True, help_text="0 to 1; null when the step cannot tell.")
+    rate = serializers.FloatField(allow_null=True, help_text="Rows per second.")
+    eta_seconds = serializers.FloatField(allow_null=True)
+    detail = serializers.CharField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    ended_at = serializers.DateTimeField(allow_null=True)
+
+
+class BuildErrorOut(serializers.Serializer[Any]):
+    """Cause, effect and next step."""
+
+    reason = serializers.CharField(help_text="Stable, for example `drop.dimension_mismatch`.")
+    owner = serializers.CharField(help_text="`user` or `platform`: who can correct it.")
+    message = serializers.CharField()
+    effect = serializers.CharField()
+    next_step = serializers.CharField()
+
+
+class BuildOut(serializers.Serializer[Any]):
+    number = serializers.IntegerField()
+    state = serializers.CharField(help_text="PENDING, RUNNING, HELD, SUCCEEDED, FAILED or CANCELLED.")
+    step = serializers.CharField(help_text="Where it is or stopped; empty before the first and after the last.")
+    steps = BuildStepOut(many=True)
+    drop = serializers.DictField(help_text="`name`, `fingerprint` and what the drop said of itself.")
+    version = serializers.IntegerField(allow_null=True)
+    error = BuildErrorOut(allow_null=True)
+    report = serializers.DictField()
+    overrides = serializers.DictField(help_text="Guards that an operator overrode: step -> reason.")
+    force = serializers.BooleanField()
+    cancel_requested = serializers.BooleanField()
+    requested_by = serializers.CharField()
+    requested_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    ended_at = serializers.DateTimeField(allow_null=True)
+
+
+class BuildPage(serializers.Serializer[Any]):
+    builds = BuildOut(many=True)
+    next_page_token = serializers.CharField(help_text="Empty on the last page.")
+
+
+class VersionEngineOut(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    params = serializers.DictField()
+
+
+class VersionBadOut(serializers.Serializer[Any]):
+    at = serializers.DateTimeField()
+    reason = serializers.CharField()
+
+
+class VersionOut(serializers.Serializer[Any]):
+    number = serializers.IntegerField()
+    state = serializers.CharField(help_text="BUILDING, READY, RETIRING, RETIRED or FAILED.")
+    live = serializers.BooleanField()
+    items = serializers.IntegerField()
+    searchable_items = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+    engine = VersionEngineOut()
+    search_params = serializers.DictField()
+    recall = serializers.FloatField(allow_null=True)
+    p99_ms = serializers.FloatField(allow_null=True)
+    model_version = serializers.CharField()
+    build = serializers.IntegerField()
+    schema = serializers.DictField()
+    created_at = serializers.DateTimeField()
+    created_by = serializers.CharField()
+    completed_at = serializers.DateTimeField(allow_null=True)
+    activated_at = serializers.DateTimeField(allow_null=True)
+    bad = VersionBadOut(allow_null=True, help_text="Set when somebody rolled back from it.")
+    report = serializers.DictField()
+
+
+class VersionPage(serializers.Serializer[Any]):
+    versions = VersionOut(many=True)
+    next_page_token = serializers.CharField(help_text="Empty on the last page.")
+
+
+class ReplicaOut(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    version = serializers.IntegerField()
+    node = serializers.CharField()
+    state = serializers.CharField(help_text="WANTED, LOADING, READY, FAILED or WITHDRAWN.")
+    address = serializers.CharField()
+    items = serializers.IntegerField()
+    rss_bytes = serializers.IntegerField()
+    respawns = serializers.IntegerField()
+    error = serializers.CharField()
+    changed_at = serializers.DateTimeField()
+
+
+class ReplicaPage(serializers.Serializer[Any]):
+    replicas = ReplicaOut(many=True)
+    next_page_token = serializers.CharField(help_text="Empty on the last page.")
+
+
+class NodeOut(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    cpu_count = serializers.IntegerField()
+    memory_total_bytes = serializers.IntegerField()
+    memory_available_bytes = serializers.IntegerField()
+    seen_at = serializers.DateTimeField(allow_null=True)
+
+
+class NodePage(serializers.Serializer[Any]):
+    nodes = NodeOut(many=True)
+    next_page_token = serializers.CharField(help_text="Empty on the last page.")

@@ -1,0 +1,57 @@
+"""What lies at a path that somebody is about to register."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from typing import Any
+
+from bundles import uris
+from bundles.errors import UriError
+from catalog.actions import source_root
+from common.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
+from tenants.models import Tenant
+
+log = logging.getLogger(__name__)
+
+SAMPLE_ROWS = 5
+INSPECT_SECONDS_MAX = 20
+ERROR_CHARACTERS_MAX = 2_000
+
+
+def source_inspect(*, tenant: Tenant, uri: str) -> dict[str, Any]:
+    """What the newest drop at `uri` holds and the schema it suggests: bundles.inspection.Inspection as a dict.
+
+    The files are anybody's, therefore a child process with a memory cap reads them.
+    Raises InvalidArgument for an address that is not allowed, FailedPrecondition for a drop that cannot be read.
+    """
+    try:
+        path = uris.resolve(uri, source_root(tenant), field="uri")
+    except UriError as error:
+        raise InvalidArgument(f"{error.message} {error.remedy}", reason=_reason(error.reason), field="uri") from error
+    command = [sys.executable, "-m", "bundles.inspect_child", str(path), str(SAMPLE_ROWS)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=INSPECT_SECONDS_MAX, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise DeadlineExceeded(f"The drop could not be read within {INSPECT_SECONDS_MAX} seconds.") from error
+    return _answer(done)
+
+
+def _answer(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+    """The child's line; a child that died without one met files that crash their reader."""
+    try:
+        said = json.loads(done.stdout)
+    except ValueError as error:
+        log.exception("Looking into a drop ended with %s: %s", done.returncode, done.stderr[-ERROR_CHARACTERS_MAX:])
+        raise FailedPrecondition("The drop's files cannot be read.", reason="DROP_UNREADABLE") from error
+    if "error" in said:
+        raise FailedPrecondition(said["error"]["message"], reason=_reason(said["error"]["reason"]), field="uri")
+    inspection: dict[str, Any] = said["inspection"]
+    return inspection
+
+
+def _reason(reason: str) -> str:
+    """`drop.not_found` as an error of the API is DROP_NOT_FOUND."""
+    return reason.upper().replace(".", "_")
