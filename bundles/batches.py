@@ -71,13 +71,13 @@ class Format(Protocol):
     # Whether the ids lie in a file of their own.
     IDS_APART: bool
 
-    def count_rows(self, item: ItemFile) -> int | None:
+    def count_rows(self, item: ItemFile, /) -> int | None:
         """Rows by the file's own header, None when only reading tells."""
 
-    def describe(self, item: ItemFile, rows: int) -> FileDescription:
+    def describe(self, item: ItemFile, rows: int, /) -> FileDescription:
         """Columns and at most `rows` first rows."""
 
-    def read(self, item: ItemFile, schema: ImportSchema, limits: BatchLimits) -> Iterator[RawBatch]:
+    def read(self, item: ItemFile, schema: ImportSchema, limits: BatchLimits, /) -> Iterator[RawBatch]:
         """All rows in order, in batches within the limits."""
 
 

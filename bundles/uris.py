@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from bundles.errors import UriError
+from bundles.errors import UriError as UriError
 
 URI_BYTES_MAX = 2048
 

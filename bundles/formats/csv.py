@@ -44,7 +44,7 @@ RAGGED_ROWS_MAX = 100_000
 NUMBERED = re.compile(r"^v(0|[1-9][0-9]*)$")
 
 
-def count_rows(item: ItemFile) -> int | None:
+def count_rows(_item: ItemFile) -> int | None:
     """Only reading tells."""
     return None
 
