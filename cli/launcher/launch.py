@@ -1,0 +1,174 @@
+"""`recall up`, `down` and `status`, as functions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.errors import EXIT_UNREACHABLE, CliError
+from cli.launcher.child import POLL_SECONDS
+from cli.launcher.environment import children_environment
+from cli.launcher.leftovers import running_replicas, stop_leftovers, stop_replicas
+from cli.launcher.lock import locked
+from cli.launcher.plans import VALKEY_STAGE, platform_plans, valkey_plan
+from cli.launcher.settings import LauncherSettings
+from cli.launcher.state import PlatformState, read_state
+from cli.launcher.supervisor import Interrupted, Supervisor, Tell
+from replicas.logs import cap_log
+
+MIGRATE_SECONDS_MAX = 120
+MIGRATE_CHARACTERS_MAX = 2_000
+# Beyond the stop of every stage: replicas drain, too.
+DOWN_SECONDS_EXTRA = 60
+PRIVATE_UMASK = 0o077
+
+
+def up(settings: LauncherSettings, *, tell: Tell, ready: Callable[[PlatformState], None]) -> None:
+    """Runs the platform until SIGTERM or Ctrl-C. Calls `ready` once everything answers."""
+    os.umask(PRIVATE_UMASK)
+    settings.make_folders()
+    with locked(settings.run):
+        environment = children_environment(settings)
+        left = stop_leftovers(settings, environment)
+        if left:
+            tell(f"stopped what an earlier launcher left: {', '.join(left)}")
+        settings = settings.with_free_ports()
+        supervisor = Supervisor(settings, environment := children_environment(settings))
+        supervisor.listen()
+        try:
+            _start(settings, supervisor, environment, tell)
+            ready(supervisor.state)
+            supervisor.run()
+        except Interrupted:
+            tell("interrupted")
+        finally:
+            tell("stopping")
+            supervisor.stop(between=lambda: stop_replicas(settings, environment))
+
+
+def up_detached(settings: LauncherSettings, *, tell: Tell) -> PlatformState:
+    """Starts a launcher in a session of its own and returns when the platform is ready. Raises CliError."""
+    settings.make_folders()
+    log = settings.logs / "launcher.log"
+    cap_log(log, settings.log_bytes_max)
+    told = log.stat().st_size if log.exists() else 0
+    launcher = _spawn_launcher(settings, log)
+    try:
+        return _await_launcher(settings, launcher, log, told, tell)
+    except BaseException:
+        # Nobody waits for it any more, so it shall not go on alone.
+        launcher.terminate()
+        raise
+
+
+def down(settings: LauncherSettings, *, tell: Tell) -> None:
+    """Stops the platform: through its launcher when that lives, else what it left. Raises CliError if nothing runs."""
+    state = read_state(settings.state_file)
+    if state is not None and state.launcher_alive():
+        _stop_launcher(settings, state, tell)
+        return
+    if not settings.run.is_dir() or (state is None and not running_replicas(settings)):
+        raise CliError(f"No platform runs in {settings.home}.", exit_code=EXIT_UNREACHABLE)
+    with locked(settings.run):
+        left = stop_leftovers(settings, children_environment(settings))
+    tell(f"the launcher was gone; stopped what it left: {', '.join(left) or 'nothing'}")
+
+
+@dataclass(frozen=True)
+class Status:
+    """`state`: ready, starting, stopping; degraded when a process is missing; leftovers without a launcher; stopped."""
+
+    state: str
+    platform: PlatformState | None
+    replicas: list[str]
+
+
+def status(settings: LauncherSettings) -> Status:
+    platform = read_state(settings.state_file)
+    replicas = running_replicas(settings)
+    if platform is None or not platform.launcher_alive():
+        left = replicas or (platform and any(process.alive() for process in platform.processes.values()))
+        return Status("leftovers" if left else "stopped", platform if left else None, replicas)
+    missing = any(not process.alive() for process in platform.processes.values())
+    return Status("degraded" if missing and platform.state == "ready" else platform.state, platform, replicas)
+
+
+def _start(settings: LauncherSettings, supervisor: Supervisor, environment: Mapping[str, str], tell: Tell) -> None:
+    valkey = valkey_plan(settings)
+    if valkey:
+        supervisor.start([valkey])
+        supervisor.await_ready(tell)
+    migrate(environment)
+    if supervisor.interrupted:
+        raise Interrupted
+    supervisor.start([plan for plan in platform_plans(settings) if plan.stage > VALKEY_STAGE])
+    supervisor.await_ready(tell)
+
+
+def migrate(environment: Mapping[str, str]) -> None:
+    """Brings the database to this version's tables. Raises CliError with the end of what Django said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "migrate", "--noinput", "--verbosity", "0"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=MIGRATE_SECONDS_MAX,
+        start_new_session=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()
+        raise CliError("The database could not be migrated.", appendix=said[-MIGRATE_CHARACTERS_MAX:])
+
+
+def _stop_launcher(settings: LauncherSettings, state: PlatformState, tell: Tell) -> None:
+    tell(f"stopping the platform (launcher {state.pid})")
+    os.kill(state.pid, signal.SIGTERM)
+    until = time.monotonic() + 3 * settings.stop_seconds_max + DOWN_SECONDS_EXTRA
+    while state.launcher_alive():
+        if time.monotonic() > until:
+            raise CliError(
+                f"The launcher {state.pid} does not stop.", remedy="`kill -9` it and run `recall down` again."
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _spawn_launcher(settings: LauncherSettings, log: Path) -> subprocess.Popen[bytes]:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "up"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "RECALL_HOME": str(settings.home), "PYTHONSAFEPATH": "1", "NO_COLOR": "1"},
+            start_new_session=True,
+        )
+
+
+def _await_launcher(
+    settings: LauncherSettings, launcher: subprocess.Popen[bytes], log: Path, told: int, tell: Tell
+) -> PlatformState:
+    while True:
+        ended = launcher.poll() is not None
+        told = _tell_new_lines(log, told, tell)
+        state = read_state(settings.state_file)
+        if state and state.pid == launcher.pid and state.state == "ready":
+            return state
+        if ended:
+            raise CliError("The platform did not start.", remedy=f"See {log}.", exit_code=launcher.returncode or 1)
+        time.sleep(POLL_SECONDS)
+
+
+def _tell_new_lines(log: Path, position: int, tell: Tell) -> int:
+    with log.open("rb") as file:
+        file.seek(position)
+        whole, newline, _ = file.read().rpartition(b"\n")
+    for line in whole.decode(errors="replace").splitlines():
+        tell(line)
+    return position + len(whole) + len(newline)

@@ -1,0 +1,88 @@
+"""The processes of a platform, in the order of their start."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+
+from cli.launcher import checks, valkey
+from cli.launcher.child import Plan
+from cli.launcher.settings import LauncherSettings
+
+# The console's own time to finish answers under way.
+CONSOLE_GRACE_SECONDS = 5
+
+VALKEY_STAGE, PLATFORM_STAGE, GATEWAY_STAGE = 0, 1, 2
+
+
+def valkey_plan(settings: LauncherSettings) -> Plan | None:
+    """None when a Redis is configured."""
+    if settings.redis_url:
+        return None
+    command = valkey.prepare(settings)
+    url = redis_url(settings)
+    return Plan("valkey", command, _whoever(checks.valkey_answers, url), stage=VALKEY_STAGE)
+
+
+def platform_plans(settings: LauncherSettings) -> tuple[Plan, ...]:
+    """Everything but Valkey, in the order of the start; the gateway is the first to stop."""
+    url = redis_url(settings)
+    schedule = settings.run / "beat-schedule"
+    python = sys.executable
+    celery = (python, "-m", "celery", "-A", "workers.app")
+    return (
+        Plan("console", _console(settings), _whoever(checks.console_answers, _console_check(settings))),
+        Plan("worker-control", _worker(celery, "control", 2), _whoever(checks.worker_answers, url, "control")),
+        Plan(
+            "worker-builds",
+            _worker(celery, "builds", settings.builds_at_once),
+            _whoever(checks.worker_answers, url, "builds"),
+        ),
+        Plan(
+            "beat",
+            (*celery, "beat", "--schedule", str(schedule), "--pidfile=", "--loglevel", "INFO"),
+            partial(checks.beat_ticks, schedule),
+        ),
+        Plan(
+            "agent",
+            (python, "-m", "replicas.agent"),
+            partial(checks.agent_reports, url, settings.node),
+            outlived=True,
+        ),
+        Plan(
+            "gateway",
+            (python, "-m", "gateway"),
+            _whoever(checks.gateway_serves, settings.gateway_address()),
+            stage=GATEWAY_STAGE,
+        ),
+    )
+
+
+def redis_url(settings: LauncherSettings) -> str:
+    return settings.redis_url or settings.redis_url_file.read_text().strip()
+
+
+def _console(settings: LauncherSettings) -> tuple[str, ...]:
+    bind = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
+    return (
+        *(sys.executable, "-m", "gunicorn", "config.wsgi", "--bind", f"{bind}:{settings.console_port}"),
+        *("--worker-class", "gthread", "--workers", "1", "--threads", str(settings.console_threads)),
+        *("--graceful-timeout", str(CONSOLE_GRACE_SECONDS), "--no-control-socket"),
+    )
+
+
+def _console_check(settings: LauncherSettings) -> str:
+    return f"http://{settings.host}:{settings.console_port}"
+
+
+def _worker(celery: tuple[str, ...], queue: str, processes: int) -> tuple[str, ...]:
+    return (
+        *(*celery, "worker", "-Q", queue, "-c", str(processes), "-n", f"{queue}@%h"),
+        *("--loglevel", "INFO", "--without-mingle", "--without-gossip"),
+    )
+
+
+def _whoever(check: Callable[..., bool], *arguments: str) -> Callable[[int], bool]:
+    """A check that asks an address and needs no pid."""
+    return lambda _pid: check(*arguments)
