@@ -90,7 +90,7 @@ def tenant_delete(*, actor: Actor, tenant: Tenant) -> None:
     tenant = _locked(tenant)
     services = tenant.services.filter(deleted_at__isnull=True).count()
     if services:
-        message = f"{tenant.name} still has {services} services. Delete them first."
+        message = f"{tenant.name} still has {services} service{'s' if services > 1 else ''}. Delete every service first."
         raise FailedPrecondition(message, reason="TENANT_NOT_EMPTY")
     _revoke(ApiKey.objects.of(tenant))
     members = list(Member.objects.of(tenant).values_list("user__username", flat=True))

@@ -43,7 +43,8 @@ def members_of(tenant: Tenant) -> QuerySet[Member]:
 
 
 def member_get(tenant: Tenant, username: str) -> Member:
-    return Member.objects.select_related("user").of_or_404(tenant, user__username=username)
+    """Raises NotFound with the same words for a stranger and for another tenant's member."""
+    return Member.objects.select_related("user").of_or_404(tenant, user__username=_lookup_text(username))
 
 
 def keys_of(tenant: Tenant) -> QuerySet[ApiKey]:
@@ -58,7 +59,8 @@ def active_keys_of(tenant: Tenant) -> QuerySet[ApiKey]:
 
 
 def key_get(tenant: Tenant, prefix: str) -> ApiKey:
-    return ApiKey.objects.of_or_404(tenant, prefix=prefix)
+    """Raises NotFound with the same words for an unknown key and for another tenant's."""
+    return ApiKey.objects.of_or_404(tenant, prefix=_lookup_text(prefix))
 
 
 def key_verify(text: str) -> ApiKey | None:
@@ -91,3 +93,8 @@ def usage_of(tenant: Tenant) -> dict[str, int]:
 
 def _caller(who: Caller | User | AnonymousUser) -> Caller:
     return who if isinstance(who, Caller) else caller_of_user(who)
+
+
+def _lookup_text(text: str) -> str:
+    """A text from a URL may hold anything, and PostgreSQL refuses to look for some of it; empty is never found."""
+    return text if text.isprintable() else ""

@@ -84,9 +84,9 @@ def service_delete(*, actor: Actor, service: Service, reason: str = "") -> Servi
 
 
 @transaction.atomic
-def service_hold(*, actor: Actor, service: Service, reason: str) -> Service:
+def service_hold(*, actor: Actor, service: Service, reason: str = "") -> Service:
     """From now on nothing is activated by itself. Holding again replaces the reason."""
-    reason = check_reason(reason, required=True)
+    reason = check_reason(reason)
     service = _locked(service)
     before = {"held": service.held_at is not None, "reason": service.held_reason}
     service.held_at = service.held_at or timezone.now()

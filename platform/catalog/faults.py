@@ -14,6 +14,8 @@ Loc = tuple[int | str, ...]
 
 FAULTS_MAX = 50
 SHOWN_CHARACTERS_MAX = 60
+# Python refuses to write out whole numbers of thousands of digits.
+SHOWN_BITS_MAX = 64
 SUGGESTION_CUTOFF = 0.6
 
 # pydantic's words for what users write as JSON or YAML.
@@ -31,7 +33,7 @@ def path_of(loc: Sequence[int | str]) -> str:
     """`("schema", "attributes", 1, "type")` as `schema.attributes[1].type`."""
     path = ""
     for part in loc:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else printable(part)
+        path += f"[{part}]" if isinstance(part, int) else f".{printable(part)}" if path else printable(part)
     return path
 
 
@@ -84,7 +86,8 @@ def _message(each: Any) -> str:
     given = each["input"]
     if isinstance(given, str):
         return f"{text}, not '{printable(given)}'."
-    return f"{text}, not {given}." if isinstance(given, int | float) else f"{text}."
+    shown = isinstance(given, float) or (isinstance(given, int) and given.bit_length() <= SHOWN_BITS_MAX)
+    return f"{text}, not {given}." if shown else f"{text}."
 
 
 def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db.models import QuerySet
 
 from catalog.models import Service
+from engines import registry
 from tenants.models import Tenant, is_valid_name
 from tenants.permissions import Caller, Permission, require, service_not_found
 
@@ -27,3 +28,8 @@ def service_get(tenant: Tenant, name: str) -> Service:
     if service is None:
         raise service_not_found()
     return service
+
+
+def engine_choices() -> list[tuple[str, str]]:
+    """(name, what it says of itself) of every engine but `auto`, for a form."""
+    return [(name, f"{name}: {registry.describe(name).summary}") for name in registry.names()]

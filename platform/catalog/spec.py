@@ -6,14 +6,13 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from catalog import blocks
 from catalog.blocks import Block
 from catalog.faults import FAULTS_MAX, Fault, Loc, faults_of, field_names, printable
 from common.errors import InvalidArgument
 from engines import registry
-from engines.description import EngineParams
 from tenants.models import NAME_CHARACTERS_MAX, is_valid_name
 
 FAULTS_IN_MESSAGE_MAX = 3
@@ -114,13 +113,8 @@ def _faults_between_blocks(raw: dict[Any, Any]) -> Iterator[Fault]:
         yield from _engine_faults(engine, schema)
     if search is not None and engine is not None and _is_engine(engine.name):
         yield from _search_params_faults(search, engine.name, limits)
-    if search is not None and guards is not None and search.recall_target is not None:
-        if guards.min_recall > search.recall_target:
-            message = (
-                f"min_recall is {guards.min_recall}, above search.recall_target, {search.recall_target}: every build "
-                "would be held. Raise the target or lower min_recall."
-            )
-            yield {"field": "guards.min_recall", "message": message}
+    if search is not None and guards is not None:
+        yield from _recall_faults(search, guards)
 
 
 def _alone(model: type[BlockT], raw: dict[Any, Any], key: str) -> BlockT | None:
@@ -168,12 +162,21 @@ def _search_params_faults(search: blocks.Search, engine: str, limits: blocks.Lim
         yield {"field": "search.params.ef", "message": f"ef is {ef:,}, above limits.max_ef, {limits.max_ef:,}."}
 
 
-def _search_model(engine: str) -> type[EngineParams]:
+def _search_model(engine: str) -> type[BaseModel]:
     """What may be said of a search; with `auto` it is kept for the engine that large versions get."""
     return registry.describe(registry.AUTO_LARGE if engine == registry.AUTO else engine).search_params_model
 
 
-def _param_faults(model: type[EngineParams], params: dict[str, Any], above: Loc) -> Iterator[Fault]:
+def _recall_faults(search: blocks.Search, guards: blocks.Guards) -> Iterator[Fault]:
+    if search.recall_target is not None and guards.min_recall > search.recall_target:
+        message = (
+            f"min_recall is {guards.min_recall}, above search.recall_target, {search.recall_target}: every build "
+            "would be held. Raise the target or lower min_recall."
+        )
+        yield {"field": "guards.min_recall", "message": message}
+
+
+def _param_faults(model: type[BaseModel], params: dict[str, Any], above: Loc) -> Iterator[Fault]:
     try:
         model.model_validate(params, strict=True)
     except ValidationError as error:
@@ -202,5 +205,5 @@ def _completed(spec: ServiceSpec) -> ServiceSpec:
     return spec.model_copy(update={"engine": engine, "search": search})
 
 
-def _filled(model: type[EngineParams], params: dict[str, Any]) -> dict[str, Any]:
+def _filled(model: type[BaseModel], params: dict[str, Any]) -> dict[str, Any]:
     return model.model_validate(params, strict=True).model_dump(mode="json")
