@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from engines.base import Float32, Int64
 from engines.checks import check_finite
@@ -126,7 +126,7 @@ def _limit(estimates: NDArray[np.float32], best: _Best, top_k: int, bound: float
 
 
 def _merge(best: _Best, more: _Best, top_k: int) -> _Best:
-    """The best top_k of both; all rows of `more` come after those of `best`, so that a stable sort keeps ties by row."""
+    """The best top_k of both. All rows of `more` come after those of `best`: a stable sort keeps ties by row."""
     if not len(more.rows):
         return best
     rows = np.concatenate([best.rows, more.rows])

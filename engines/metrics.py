@@ -31,10 +31,12 @@ def exact_costs(vectors: Float32, query: Float32, metric: Metric) -> Float32:
     rows: NDArray[np.float64] = vectors.astype(np.float64)
     if larger_is_better(metric):
         rows *= query
-        return np.negative(rows.sum(axis=1)).astype(np.float32)
+        costs: NDArray[np.float64] = -rows.sum(axis=1)
+        return costs.astype(np.float32)
     rows -= query
     np.square(rows, out=rows)
-    return rows.sum(axis=1).astype(np.float32)
+    costs = rows.sum(axis=1)
+    return costs.astype(np.float32)
 
 
 def blank_answer(queries: int, top_k: int) -> tuple[Int64, Float32]:

@@ -35,8 +35,9 @@ ENGINES: dict[str, Entry] = {
 
 AUTO = "auto"
 AUTO_SMALL, AUTO_LARGE = "flat", "hnsw"
-# Up to here an exact single query stays under a millisecond.
-AUTO_SMALL_VALUES_MAX = 20_000 * 64
+# Items x dimension up to which one exact query stays under a millisecond: measured with dimension 64 and top 100 on
+# one core, 20,000 items take 0.4 ms, 50,000 take 0.9 and 100,000 take 1.8.
+AUTO_SMALL_VALUES_MAX = 40_000 * 64
 
 
 class Choice(NamedTuple):
@@ -76,14 +77,8 @@ def choose(items: int, dimension: int) -> Choice:
     """The engine that `auto` means for this many items."""
     limit = AUTO_SMALL_VALUES_MAX // dimension
     if items <= limit:
-        return Choice(
-            AUTO_SMALL,
-            f"{items:,} items of dimension {dimension} are few enough (at most {limit:,}) to be searched exactly",
-        )
-    return Choice(
-        AUTO_LARGE,
-        f"{items:,} items of dimension {dimension} are too many (over {limit:,}) to be searched exactly in a millisecond",
-    )
+        return Choice(AUTO_SMALL, f"up to {limit:,} items of dimension {dimension} an exact search takes under 1 ms")
+    return Choice(AUTO_LARGE, f"over {limit:,} items of dimension {dimension} an exact search takes more than 1 ms")
 
 
 def _entry(name: str) -> Entry:

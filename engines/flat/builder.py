@@ -14,8 +14,8 @@ CHUNK_ROWS = 65_536
 class FlatBuilder:
     """Checks the vectors and writes no files."""
 
-    def build(self, spec: IndexSpec, vectors: Float32, out_dir: Path, progress: Progress) -> None:
-        """Raises ParamsInvalid, VectorsInvalid."""
+    def build(self, spec: IndexSpec, vectors: Float32, out_dir: Path, progress: Progress) -> None:  # noqa: ARG002
+        """Raises ParamsInvalid, VectorsInvalid. `out_dir` stays as it is."""
         check_spec(spec, DESCRIPTION)
         parse_params(FlatParams, spec.params)
         vectors = check_vectors(vectors, spec.dimension)

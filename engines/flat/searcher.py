@@ -14,7 +14,8 @@ from engines.flat.params import DESCRIPTION, FlatParams
 class FlatSearcher:
     """Exact answers at any effort."""
 
-    def __init__(self, spec: IndexSpec, index_dir: Path, vectors: Float32) -> None:
+    def __init__(self, spec: IndexSpec, index_dir: Path, vectors: Float32) -> None:  # noqa: ARG002
+        """Raises ParamsInvalid, VectorsInvalid. `index_dir` holds nothing and is not looked at."""
         check_spec(spec, DESCRIPTION)
         parse_params(FlatParams, spec.params)
         vectors = check_vectors(vectors, spec.dimension)
@@ -23,8 +24,8 @@ class FlatSearcher:
         # The first caller shall not pay for the pass over all rows.
         self._scan.prepare()
 
-    def search(self, queries: Float32, top_k: int, effort: SearchEffort) -> tuple[Int64, Float32]:
-        """Raises QueryInvalid, SearcherClosed."""
+    def search(self, queries: Float32, top_k: int, effort: SearchEffort) -> tuple[Int64, Float32]:  # noqa: ARG002
+        """Raises QueryInvalid, SearcherClosed. Any effort is full effort."""
         scan = self._scan
         if scan is None:
             raise SearcherClosed("this searcher is closed")

@@ -17,14 +17,14 @@ class HnswParams(EngineParams):
         ge=2,
         le=128,
         title="Links per item",
-        description="More links find more and take more memory (8 bytes each per item) and build time. 12 to 48 is usual.",
+        description="More links find more, and cost 8 bytes each per item and build time. 12 to 48 is usual.",
     )
     ef_construction: int = Field(
         default=200,
         ge=8,
         le=4_000,
         title="Build effort",
-        description="How many candidates are looked at when an item is linked. Build time grows with it; above 400 little is won.",
+        description="Candidates looked at when an item is linked. Build time grows with it; above 400 little is won.",
     )
 
 
@@ -36,7 +36,7 @@ class HnswSearchParams(EngineParams):
         ge=1,
         le=EF_MAX,
         title="Search effort",
-        description="How many candidates a search keeps. Recall and time per search grow with it; top_k is its lower bound.",
+        description="Candidates a search keeps. Recall and time per search grow with it; top_k is its lower bound.",
     )
 
 
@@ -47,7 +47,7 @@ DESCRIPTION = EngineDescription(
     search_params_model=HnswSearchParams,
     metrics=("ip", "cosine", "l2"),
     exact=False,
-    recall_floor=0.95,
+    recall_floor=0.98,
     # hnswlib.load_index holds the interpreter for seconds.
     loads_without_stalling=False,
 )

@@ -11,7 +11,7 @@ from engines.base import Float32, IndexSpec, Int64, SearchEffort
 from engines.checks import check_queries, check_spec, check_vectors, parse_params
 from engines.errors import IndexMismatch, IndexUnreadable, QueryInvalid, SearcherClosed
 from engines.exact import ExactScan
-from engines.hnsw.header import INDEX_FILE, SPACES, check_head, read_head
+from engines.hnsw.header import INDEX_FILE, SPACES, check_head
 from engines.hnsw.params import DESCRIPTION, EF_MAX, HnswParams, HnswSearchParams
 from engines.metrics import blank_answer, larger_is_better
 
@@ -20,6 +20,12 @@ from engines.metrics import blank_answer, larger_is_better
 EF_AT_LOAD = 1
 EF_DEFAULT: int = HnswSearchParams().ef
 SAMPLED_ROWS_MAX = 16
+
+# hnswlib refuses a whole call when it reaches fewer than k items for one of its queries, as in a graph that many equal
+# vectors have torn apart. A refused call never gives its result buffers back: 12 bytes for each hit asked for. So
+# refusals have a budget, after which nothing is asked that may be refused.
+LOST_BYTES_PER_HIT = 12
+LOST_BYTES_MAX = 64 * 2**20
 
 
 class HnswSearcher:
@@ -36,6 +42,8 @@ class HnswSearcher:
         self._metric, self._threads = spec.metric, spec.threads
         self._index: hnswlib.Index | None = _load(spec, index_dir / INDEX_FILE, vectors)
         self._scan = ExactScan(vectors, spec.metric)
+        self._refused_from = self.count  # The least k that was ever refused. Who wants all never asks the graph.
+        self._lost_bytes = 0
 
     def search(self, queries: Float32, top_k: int, effort: SearchEffort) -> tuple[Int64, Float32]:
         """Raises QueryInvalid, SearcherClosed."""
@@ -44,13 +52,14 @@ class HnswSearcher:
         index = self._index
         if index is None:
             raise SearcherClosed("this searcher is closed")
-        # Who wants everything gets it sooner, and surely, without the graph.
         if effort.exact or wanted >= self.count:
             return self._scan.search(queries, top_k)
-        try:
-            return self._walk(index, queries, wanted, top_k)
-        except RuntimeError:
-            return self._one_by_one(index, queries, wanted, top_k)
+        if wanted < self._refused_from:
+            try:
+                return self._walk(index, queries, wanted, top_k)
+            except RuntimeError:
+                self._note_refusal(wanted, len(queries))
+        return self._one_by_one(index, queries, wanted, top_k)
 
     def close(self) -> None:
         self._index = None
@@ -65,16 +74,24 @@ class HnswSearcher:
         return rows, (1 - costs if larger_is_better(self._metric) else costs.copy())
 
     def _one_by_one(self, index: hnswlib.Index, queries: Float32, wanted: int, top_k: int) -> tuple[Int64, Float32]:
-        """hnswlib refuses a whole batch when it reaches fewer than k items for one query, as in a graph that many equal
-        vectors have torn apart. Only those queries are answered exactly."""
+        """Answers exactly those queries, and only those, for which the graph reaches too few."""
         rows, scores = blank_answer(len(queries), top_k)
         for i in range(len(queries)):
-            query = queries[i : i + 1]
-            try:
-                rows[i], scores[i] = (column[0] for column in self._walk(index, query, wanted, top_k))
-            except RuntimeError:
-                rows[i], scores[i] = (column[0] for column in self._scan.search(query, top_k))
+            found = self._one(index, queries[i : i + 1], wanted, top_k)
+            rows[i], scores[i] = found[0][0], found[1][0]
         return rows, scores
+
+    def _one(self, index: hnswlib.Index, query: Float32, wanted: int, top_k: int) -> tuple[Int64, Float32]:
+        if self._lost_bytes < LOST_BYTES_MAX:
+            try:
+                return self._walk(index, query, wanted, top_k)
+            except RuntimeError:
+                self._note_refusal(wanted, 1)
+        return self._scan.search(query, top_k)
+
+    def _note_refusal(self, wanted: int, queries: int) -> None:
+        self._refused_from = min(self._refused_from, wanted)
+        self._lost_bytes += queries * wanted * LOST_BYTES_PER_HIT
 
 
 def _ef(effort: SearchEffort) -> int:
@@ -86,8 +103,7 @@ def _ef(effort: SearchEffort) -> int:
 
 def _load(spec: IndexSpec, path: Path, vectors: Float32) -> hnswlib.Index:
     params = parse_params(HnswParams, spec.params)
-    head = read_head(path)
-    check_head(head, count=len(vectors), dimension=spec.dimension, links=params.M)
+    check_head(path, count=len(vectors), dimension=spec.dimension, links=params.M)
     index = hnswlib.Index(space=SPACES[spec.metric], dim=spec.dimension)
     try:
         index.load_index(str(path))

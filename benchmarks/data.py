@@ -1,0 +1,34 @@
+"""Made data with the structure that embeddings have: clusters of unequal density."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+
+QUERIES = 1_000
+ITEMS_PER_CLUSTER = 200
+BLOCK_ROWS = 262_144
+
+
+def clustered(n: int, d: int, seed: int, queries: int = QUERIES) -> tuple[Float32, Float32]:
+    """Items [n, d] and queries [queries, d], float32 of length 1, drawn from the same clusters."""
+    rng = np.random.default_rng(seed)
+    clusters = max(1, n // ITEMS_PER_CLUSTER)
+    centres = rng.standard_normal((clusters, d), dtype=np.float32)
+    spreads = rng.uniform(0.3, 1.0, clusters).astype(np.float32)
+    vectors = np.empty((n, d), dtype=np.float32)
+    for start in range(0, n, BLOCK_ROWS):
+        stop = min(n, start + BLOCK_ROWS)
+        vectors[start:stop] = _draw(rng, centres, spreads, stop - start)
+    return vectors, _draw(rng, centres, spreads, queries)
+
+
+def _draw(rng: np.random.Generator, centres: Float32, spreads: Float32, n: int) -> Float32:
+    cluster = rng.integers(len(centres), size=n)
+    points = rng.standard_normal((n, centres.shape[1]), dtype=np.float32)
+    points *= spreads[cluster, None]
+    points += centres[cluster]
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    return points

@@ -1,0 +1,69 @@
+"""Keeps a build child from harming what serves beside it: its priority, its memory, and its life after its parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+WATCH_SECONDS = 0.25
+STATUS_FILE = Path("/proc/self/status")
+# What only this process can give back. File pages that the vectors are mapped from are the system's to drop.
+OWN_MEMORY_FIELDS = ("RssAnon:", "RssShmem:")
+
+
+def die_with_parent(parent_pid: int | None) -> None:
+    """The system kills this process when the thread that started it ends. A parent already gone ends it here."""
+    parent_pid = parent_pid or os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent_pid:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def be_nice(nice: int) -> None:
+    """Give way to others; a process that already gives way more stays so."""
+    os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
+
+
+def cap_memory(bytes_max: int) -> None:
+    """Let allocations fail beyond this. Counts writable private memory, so that mapped vectors are free (RLIMIT_AS
+    would count them)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = bytes_max if hard == resource.RLIM_INFINITY else min(bytes_max, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def lift_memory_cap() -> None:
+    """Make room to report what happened."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+
+
+def watch_memory(bytes_max: int, on_excess: Callable[[int], None]) -> None:
+    """Call `on_excess(bytes)` in a thread once this process holds more: shared memory passes by RLIMIT_DATA."""
+
+    def watch() -> None:
+        pause = threading.Event()
+        while (held := own_memory_bytes()) <= bytes_max:
+            pause.wait(WATCH_SECONDS)
+        on_excess(held)
+
+    threading.Thread(target=watch, name="memory-watch", daemon=True).start()
+
+
+def own_memory_bytes() -> int:
+    """Resident memory of this process, without pages of files."""
+    lines = STATUS_FILE.read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(OWN_MEMORY_FIELDS))
+
+
+def peak_memory_bytes() -> int:
+    """The most resident memory that this process ever held, with pages of files."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from engines import registry
+from engines.errors import UnknownEngine
+
+
+@pytest.mark.parametrize("module", ["engines.registry", "engines.errors", "engines.description"])
+def test_the_registry_is_light_enough_for_a_web_process(module: str) -> None:
+    """Validation and the console's form need descriptions; neither numpy nor an engine's library comes with them."""
+    code = (
+        f"import sys, {module}\n"
+        "from engines import registry\n"
+        "[registry.describe(name).params_model.model_json_schema() for name in registry.names()]\n"
+        "print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "engines.registry" in loaded
+    heavy = {"numpy", "hnswlib"} | {name for name in loaded if name.endswith((".builder", ".searcher"))}
+    assert heavy.isdisjoint(loaded)
+
+
+def test_every_parameter_tells_people_what_it_does() -> None:
+    for name in registry.names():
+        about = registry.describe(name)
+        assert about.name == name
+        assert about.summary
+        for model in (about.params_model, about.search_params_model):
+            for field in model.model_fields.values():
+                assert field.title
+                assert field.description
+                assert not field.is_required()
+
+
+def test_parameters_are_bounded() -> None:
+    model = registry.describe("hnsw").params_model
+    assert model.model_validate({"M": 32}).model_dump() == {"M": 32, "ef_construction": 200}
+    for bad in ({"M": 1}, {"M": 1_000}, {"ef_construction": 0}, {"m": 16}, {"M": "many"}):
+        with pytest.raises(ValueError, match="validation error"):
+            model.model_validate(bad)
+
+
+def test_an_unknown_engine_is_named() -> None:
+    for ask in (registry.describe, registry.builder):
+        with pytest.raises(UnknownEngine, match="'annoy' is not one of flat, hnsw"):
+            ask("annoy")
+
+
+def test_auto_is_exact_for_few_items_and_a_graph_for_many() -> None:
+    assert registry.choose(10_000, 64).name == "flat"
+    assert registry.choose(40_000, 64).name == "flat"
+    assert registry.choose(40_001, 64).name == "hnsw"
+    assert registry.choose(10_000, 768).name == "hnsw"
+    assert "40,000 items of dimension 64" in registry.choose(1_000_000, 64).reason
+
+
+def test_auto_is_no_engine_itself() -> None:
+    assert registry.AUTO not in registry.names()
