@@ -57,7 +57,8 @@ class Auth:
     def __init__(self, pepper: bytes, internal_token: bytes) -> None:
         self._pepper = pepper
         self._internal_token = internal_token
-        self._keys: dict[str, dict[str, tuple[str, Key]]] = {}
+        # By prefix, then by route and digest: a key stands in each route of its tenant, and prefixes may be shared.
+        self._keys: dict[str, dict[tuple[str, bytes], tuple[str, Key]]] = {}
         self._proved: dict[str, Caller] = {}
         self.revoked: frozenset[str] = frozenset()
 
@@ -78,12 +79,12 @@ class Auth:
         if old and old.keys == new.keys:
             return
         for key in old.keys if old else ():
-            holders = self._keys[key.prefix]
-            holders.pop(new.field, None)
-            if not holders:
-                del self._keys[key.prefix]
+            self._keys[key.prefix].pop((new.field, key.digest), None)
         for key in new.keys:
-            self._keys.setdefault(key.prefix, {})[new.field] = (new.tenant, key)
+            self._keys.setdefault(key.prefix, {})[new.field, key.digest] = (new.tenant, key)
+        for prefix in {key.prefix for key in old.keys} if old else ():
+            if not self._keys[prefix]:
+                del self._keys[prefix]
         self._proved.clear()
 
     def revoke(self, prefixes: Iterable[str]) -> None:

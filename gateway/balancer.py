@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 
 import structlog
 
@@ -38,12 +39,13 @@ class Link:
         self._failures = 0
         self.ejected_until = 0.0
 
-    async def ask(self, payloads: list[bytes], deadline: float) -> list[Outcome]:
+    def ask(self, payloads: list[bytes], deadline: float) -> Awaitable[list[Outcome]]:
         """As BatchQueue.submit."""
-        return await self.queue.submit(payloads, deadline)
+        return self.queue.submit(payloads, deadline)
 
-    async def get_items(self, payload: bytes, deadline: float) -> bytes:
-        return await self.client.get_items(payload, deadline)
+    def get_items(self, payload: bytes, deadline: float) -> Awaitable[bytes]:
+        """As ReplicaClient.get_items."""
+        return self.client.get_items(payload, deadline)
 
     async def reconnected(self, deadline: float) -> None:
         """Waits briefly until the connection stands. Raises Unavailable when that takes longer."""

@@ -82,7 +82,10 @@ class BatchQueue:
         job = Job(payloads, deadline, now, self._loop.create_future())
         self._waiting.append(job)
         self.queued += len(payloads)
-        self._flush_soon()
+        # At the end of this round of the loop, so that requests that arrived together travel together.
+        if not self._flush_is_due and len(self._calls) < CALLS_IN_FLIGHT_MAX:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
         timer = self._loop.call_later(deadline - now, job.expire)
         try:
             return await job.future
@@ -96,12 +99,6 @@ class BatchQueue:
         await asyncio.gather(*self._calls, return_exceptions=True)
         for job in self._waiting:
             job.fail(ReplicaLost())
-
-    def _flush_soon(self) -> None:
-        # At the end of this round of the loop, so that requests that arrived together travel together.
-        if not self._flush_is_due and len(self._calls) < CALLS_IN_FLIGHT_MAX:
-            self._flush_is_due = True
-            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_is_due = False

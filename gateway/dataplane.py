@@ -120,8 +120,8 @@ class DataPlane:
         for position, answer in zip(piece.positions, answers, strict=True):
             outcomes[position] = answer
 
-    async def _ask(self, version: RouteVersion, payloads: list[bytes], deadline: float) -> list[Outcome]:
-        return await self._once_more(version, deadline, lambda link: link.ask(payloads, deadline))
+    def _ask(self, version: RouteVersion, payloads: list[bytes], deadline: float) -> Awaitable[list[Outcome]]:
+        return self._once_more(version, deadline, lambda link: link.ask(payloads, deadline))
 
     async def _once_more(
         self, version: RouteVersion, deadline: float, ask: Callable[[Link], Awaitable[Answer]]

@@ -6,11 +6,13 @@ Labels are bounded: a service is named only after its route was resolved for the
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 LATENCY_SECONDS = (
@@ -38,21 +40,22 @@ SCRAPE_SECONDS_MAX = 5.0
 BATCH_QUERIES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
+class Series:
+    """The calls of one RPC of one service. Plain numbers, because they are written on every request's path."""
+
+    __slots__ = ("codes", "counts", "seconds")
+
+    def __init__(self) -> None:
+        self.codes: dict[str, int] = {}
+        self.counts = [0] * (len(LATENCY_SECONDS) + 1)
+        self.seconds = 0.0
+
+
 class Metrics:
-    """Counters and histograms written on the request's path; their children are looked up once."""
+    """What the gateway counts."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "recall_gateway_requests", "Calls ended, by gRPC code.", ("rpc", "service", "code"), registry=self.registry
-        )
-        self._seconds = Histogram(
-            "recall_gateway_request_seconds",
-            "Time from a call's arrival to its answer.",
-            ("rpc", "service"),
-            buckets=LATENCY_SECONDS,
-            registry=self.registry,
-        )
         self.batch_queries = Histogram(
             "recall_gateway_batch_queries",
             "Queries in one call to a replica.",
@@ -60,31 +63,24 @@ class Metrics:
             registry=self.registry,
         )
         self.ejections = Counter("recall_gateway_ejections", "Failed calls to replicas.", registry=self.registry)
-        self.retries = Counter("recall_gateway_retries", "Queries sent once more.", registry=self.registry)
+        self.retries = Counter("recall_gateway_retries", "Requests sent once more.", registry=self.registry)
         self.routes_applied = Counter("recall_gateway_routes_applied", "Routes replaced.", registry=self.registry)
-        self._counters: dict[tuple[str, str, str], Counter] = {}
-        self._timers: dict[tuple[str, str], Histogram] = {}
+        self._series: dict[tuple[str, str], Series] = {}
+        self.registry.register(_Calls(self._series))
 
     def ended(self, rpc: str, service: str, code: str, seconds: float) -> None:
         """One call's end. `service` is the name of a resolved route, or empty."""
-        key = (rpc, service, code)
-        counter = self._counters.get(key)
-        if counter is None:
-            counter = self._counters[key] = self._requests.labels(*key)
-        counter.inc()
-        timer = self._timers.get(key[:2])
-        if timer is None:
-            timer = self._timers[key[:2]] = self._seconds.labels(*key[:2])
-        timer.observe(seconds)
+        series = self._series.get((rpc, service))
+        if series is None:
+            series = self._series[(rpc, service)] = Series()
+        series.codes[code] = series.codes.get(code, 0) + 1
+        series.counts[bisect_left(LATENCY_SECONDS, seconds)] += 1
+        series.seconds += seconds
 
     def forget(self, service: str) -> None:
         """Drops the series of a service that is gone."""
-        for key in [key for key in self._counters if key[1] == service]:
-            del self._counters[key]
-            self._requests.remove(*key)
-        for pair in [pair for pair in self._timers if pair[1] == service]:
-            del self._timers[pair]
-            self._seconds.remove(*pair)
+        for key in [key for key in self._series if key[1] == service]:
+            del self._series[key]
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A number that is read when someone scrapes."""
@@ -117,6 +113,34 @@ class _SilentHandler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+class _Calls(Collector):
+    """Every call's end, as a counter by code and a histogram of seconds."""
+
+    def __init__(self, series: dict[tuple[str, str], Series]) -> None:
+        self._series = series
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "recall_gateway_requests", "Calls ended, by gRPC code.", labels=["rpc", "service", "code"]
+        )
+        seconds = HistogramMetricFamily(
+            "recall_gateway_request_seconds", "Time from a call's arrival to its answer.", labels=["rpc", "service"]
+        )
+        # A copy, because this runs in the scrape's thread.
+        for (rpc, service), series in list(self._series.items()):
+            for code, count in list(series.codes.items()):
+                requests.add_metric([rpc, service, code], count)
+            seconds.add_metric([rpc, service], _buckets(series.counts), series.seconds)
+        yield requests
+        yield seconds
+
+
+def _buckets(counts: list[int]) -> list[tuple[str, float]]:
+    """Cumulative, as Prometheus has them."""
+    bounds = [*map(str, LATENCY_SECONDS), "+Inf"]
+    return list(zip(bounds, accumulate(counts), strict=True))
 
 
 class _PerService(Collector):

@@ -59,14 +59,14 @@ class Servicer:
         }
         return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
 
-    async def recall(self, call: Call, payload: bytes) -> bytes:
-        return await self._dataplane.recall(call, convert.query_in(payload))
+    def recall(self, call: Call, payload: bytes) -> Awaitable[bytes]:
+        return self._dataplane.recall(call, convert.query_in(payload))
 
     async def batch_recall(self, call: Call, payload: bytes) -> bytes:
         return convert.batch_out(await self._dataplane.batch_recall(call, convert.batch_in(payload)))
 
-    async def get_items(self, call: Call, payload: bytes) -> bytes:
-        return await self._dataplane.get_items(call, convert.items_in(payload))
+    def get_items(self, call: Call, payload: bytes) -> Awaitable[bytes]:
+        return self._dataplane.get_items(call, convert.items_in(payload))
 
     async def count_items(self, call: Call, payload: bytes) -> bytes:
         return convert.count_out(self._dataplane.count_items(call, convert.count_in(payload)))
