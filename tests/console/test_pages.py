@@ -1,0 +1,153 @@
+"""Pages as people meet them: what they see, what they may press, and what the server refuses."""
+
+from __future__ import annotations
+
+import re
+
+from django.contrib.auth.models import User
+from django.test import Client
+
+from catalog.models import Service
+from tenants.models import ApiKey, Tenant
+from tenants.selectors import key_verify
+from tests.factories import PASSWORD
+from versions.models import Build
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+def test_signing_in_leads_to_the_services(alice: User, films_service: Service) -> None:
+    client = Client()
+    response = client.post("/login/", {"username": "alice", "password": PASSWORD}, follow=True)
+    assert response.redirect_chain == [("/", 302)]
+    assert b"movies" in response.content
+
+
+def test_a_wrong_password_says_so_and_not_which_half_was_wrong(alice: User) -> None:
+    client = Client()
+    wrong = client.post("/login/", {"username": "alice", "password": "nonsense"})
+    nobody = client.post("/login/", {"username": "nobody", "password": "nonsense"})
+    assert b"do not match" in wrong.content
+    assert b"do not match" in nobody.content
+
+
+def test_home_shows_only_the_teams_one_is_in(alice: User, films_service: Service, books_service: Service) -> None:
+    content = signed_in(alice).get("/").content.decode()
+    assert "movies" in content
+    assert "novels" not in content
+
+
+def test_a_person_in_no_team_is_told_what_to_do(dana: User, victor: User) -> None:
+    victor.memberships.all().delete()
+    assert b"You are in no team yet" in signed_in(victor).get("/").content
+
+
+def test_a_service_is_created_with_the_form_and_its_first_build_asked_for(alice: User, films: Tenant) -> None:
+    response = signed_in(alice).post("/t/films/services/new/", form(name="series", build_now="on"))
+    service = Service.objects.get(name="series")
+    assert service.spec["schema"]["attributes"] == [{"name": "genre", "type": "string"}]
+    assert service.created_by == "alice"
+    build = Build.objects.get(service=service)
+    assert response["Location"] == f"/t/films/s/series/builds/{build.number}/"
+
+
+def test_a_wrong_field_comes_back_beside_the_field_and_nothing_is_lost(alice: User, films: Tenant) -> None:
+    response = signed_in(alice).post("/t/films/services/new/", form(name="Series!", attributes="genre: colour"))
+    content = response.content.decode()
+    assert response.status_code == 200
+    assert Service.objects.count() == 0
+    assert "genre: colour" in content
+    assert set(response.context["form"].errors) == {"name", "attributes"}
+
+
+def test_a_viewer_sees_no_button_that_changes_anything(victor: User, films_service: Service) -> None:
+    content = signed_in(victor).get("/t/films/s/movies/").content.decode()
+    assert "Build the newest drop" not in content
+    assert "Hold" not in content
+
+
+def test_a_viewer_who_presses_it_all_the_same_is_refused(victor: User, films_service: Service) -> None:
+    response = signed_in(victor).post("/t/films/s/movies/build/")
+    assert response.status_code == 403
+    assert b"operator" in response.content
+    assert Build.objects.count() == 0
+
+
+def test_another_teams_pages_look_like_pages_that_do_not_exist(
+    charlie: User, books: Tenant, films_service: Service
+) -> None:
+    client = signed_in(charlie)
+    foreign, unknown = client.get("/t/films/s/movies/"), client.get("/t/nowhere/s/movies/")
+    assert foreign.status_code == unknown.status_code == 404
+    assert without_tokens(foreign.content) == without_tokens(unknown.content)
+
+
+def test_a_build_page_asks_for_itself_until_the_build_is_over(alice: User, films_service: Service) -> None:
+    client = signed_in(alice)
+    client.post("/t/films/s/movies/build/")
+    assert b"hx-trigger" in client.get("/t/films/s/movies/builds/1/progress/").content
+    client.post("/t/films/s/movies/builds/1/cancel/")
+    assert b"hx-trigger" not in client.get("/t/films/s/movies/builds/1/progress/").content
+
+
+def test_a_service_is_held_and_released(alice: User, films_service: Service) -> None:
+    client = signed_in(alice)
+    client.post("/t/films/s/movies/hold/")
+    films_service.refresh_from_db()
+    assert films_service.held_at is not None
+    client.post("/t/films/s/movies/release/")
+    films_service.refresh_from_db()
+    assert films_service.held_at is None
+
+
+def test_a_key_is_shown_once_and_never_again(alice: User, films: Tenant) -> None:
+    client = signed_in(alice)
+    response = client.post("/t/films/keys/create/", {"name": "ranker", "scope": "read", "service": ""})
+    text = response.context["made"].text
+    assert text in response.content.decode()
+    assert "no-store" in response["Cache-Control"]
+    assert text not in client.get("/t/films/keys/").content.decode()
+    found = key_verify(text)
+    assert found is not None
+    assert found.scope == "read"
+
+
+def test_a_revoked_key_opens_nothing(alice: User, films: Tenant) -> None:
+    client = signed_in(alice)
+    text = client.post("/t/films/keys/create/", {"scope": "read", "service": ""}).context["made"].text
+    prefix = ApiKey.objects.get().prefix
+    client.post(f"/t/films/keys/{prefix}/revoke/")
+    assert key_verify(text) is None
+
+
+def test_pages_load_nothing_from_outside(alice: User, films_service: Service) -> None:
+    response = signed_in(alice).get("/t/films/s/movies/")
+    assert "default-src 'self'" in response["Content-Security-Policy"]
+    assert b"https://" not in response.content
+    assert b"http://" not in response.content
+
+
+def without_tokens(page: bytes) -> bytes:
+    """The page without its CSRF tokens, which differ each time."""
+    return re.sub(rb"[A-Za-z0-9]{64}", b"", page)
+
+
+def form(**changes: str) -> dict[str, str]:
+    """What Alice types into the form for a new service."""
+    typed = {
+        "name": "series",
+        "uri": "file:series/",
+        "dimension": "8",
+        "metric": "cosine",
+        "id_type": "int64",
+        "attributes": "genre: string",
+        "id_column": "id",
+        "vector_column": "vector",
+        "engine": "auto",
+        "qps": "500",
+    }
+    return {**typed, **changes}
