@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines import registry
-from engines.base import SEED, Float32, IndexSpec
+from engines.base import Float32, IndexSpec
 from engines.errors import BuildFailed, EngineError, OutOfMemory, ParamsInvalid, VectorsInvalid
 from engines.leash import be_nice, cap_memory, die_with_parent, lift_memory_cap, peak_memory_bytes, watch_memory
 
@@ -41,7 +41,7 @@ class BuildOrder(BaseModel):
     out_dir: Path
     nice: int = Field(default=19, ge=0, le=19)
     memory_bytes_max: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=SEED, ge=0)
+    seed: int | None = Field(default=None, ge=0)  # Goes before the spec's own.
     parent_pid: int | None = None  # Lets a child notice that its parent died before the child could ask to die with it.
 
 
@@ -72,7 +72,8 @@ def build(order: BuildOrder) -> None:
     if order.memory_bytes_max is not None:
         watch_memory(order.memory_bytes_max, end_for_memory)
         cap_memory(order.memory_bytes_max)
-    builder.build(replace(order.spec, seed=order.seed), vectors, order.out_dir, Progress(order.rows))
+    spec = order.spec if order.seed is None else replace(order.spec, seed=order.seed)
+    builder.build(spec, vectors, order.out_dir, Progress(order.rows))
 
 
 def read_order(path: Path) -> BuildOrder:

@@ -17,7 +17,7 @@ STATUS_FILE = Path("/proc/self/status")
 OWN_MEMORY_FIELDS = ("RssAnon:", "RssShmem:")
 
 
-def die_with_parent(parent_pid: int | None) -> None:
+def die_with_parent(parent_pid: int | None = None) -> None:
     """The system kills this process when the thread that started it ends. A parent already gone ends it here."""
     parent_pid = parent_pid or os.getppid()
     libc = ctypes.CDLL(None, use_errno=True)
