@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from audit.actions import record
 from bundles import uris
-from bundles.errors import UriError
+from bundles.uris import UriError
 from catalog.models import Service
 from catalog.patch import changes_between, merged_spec
 from catalog.selectors import living_services_of
@@ -156,7 +156,7 @@ def _check_services_max(tenant: Tenant, quota: Quota) -> None:
     present = living_services_of(tenant).count()
     if present >= quota.services_max:
         raise QuotaExceeded(
-            f"{tenant.name} has {present} services and its quota allows {quota.services_max} (services_max). "
+            f"{tenant.name} has {present} of the {quota.services_max} services that its quota allows (services_max). "
             "Delete one that is not used any more, or ask a platform administrator for more."
         )
 

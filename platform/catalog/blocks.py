@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from bundles import uris
-from bundles.errors import UriError
+from bundles.uris import UriError
 from engines import registry
 
 DIMENSION_MAX = 4_096

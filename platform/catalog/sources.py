@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from bundles import uris
-from bundles.errors import UriError
+from bundles.uris import UriError
 from catalog.actions import source_root
 from common.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
 from tenants.models import Tenant
