@@ -61,13 +61,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--replica-id", required=True)
     parser.add_argument("--artifact", required=True, type=Path)
     parser.add_argument("--manifest-sha256", required=True)
-    parser.add_argument("--address", required=True, type=_address)
+    parser.add_argument("--address", required=True, type=replica_address)
     parser.add_argument("--identity", required=True, type=Path)
     return parser.parse_args()
 
 
-def _address(text: str) -> str:
-    """A unix socket or a port of the loopback: the replica trusts whoever can reach it."""
+def replica_address(text: str) -> str:
+    """A unix socket or a port of the loopback, since the replica trusts whoever can reach it.
+
+    Raises argparse.ArgumentTypeError.
+    """
     if text.startswith(UNIX):
         if len(os.fsencode(text.removeprefix(UNIX))) > SOCKET_PATH_BYTES_MAX:
             raise argparse.ArgumentTypeError(f"a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes")

@@ -34,13 +34,16 @@ def stack(vectors: Sequence[bytes], schema: VersionSchema) -> Stacked:
     """The vectors as they are searched: normalised when the schema says so. Each has the schema's length."""
     matrix = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), schema.dimension)
     finite = np.isfinite(matrix).all(axis=1)
-    refused = dict.fromkeys(np.flatnonzero(~finite).tolist(), NOT_FINITE)
-    if refused:
+    refused: dict[int, Refusal] = {}
+    if not finite.all():
+        refused = dict.fromkeys(np.flatnonzero(~finite).tolist(), NOT_FINITE)
         matrix = np.where(finite[:, None], matrix, np.float32(0))
     if schema.normalized:
         norms = _norms(matrix)
-        refused = {**dict.fromkeys(np.flatnonzero(norms == 0).tolist(), ZERO), **refused}
-        matrix = matrix / np.where(norms == 0, 1.0, norms)[:, None]
+        if not norms.all():
+            refused = {**dict.fromkeys(np.flatnonzero(norms == 0).tolist(), ZERO), **refused}
+            norms = np.where(norms == 0, 1.0, norms)
+        matrix = matrix / norms[:, None]
     return Stacked(np.ascontiguousarray(matrix, dtype=np.float32), refused)
 
 

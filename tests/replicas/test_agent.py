@@ -1,0 +1,233 @@
+"""The agent as a process, with real replicas, sockets and Valkey. The tests share one node; each has its replica."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from recallpb.internal.v1 import documents_pb2, replica_pb2, replica_pb2_grpc
+from recallpb.v1 import recall_pb2
+from replicas.agent import EXIT_LOCKED
+from replicas.identity import start_ticks
+from tests.support.artifacts import MadeArtifact, exact_ids, make_artifact
+from tests.support.nodes import Node, Report, running_node
+from tests.support.replica_hosts import running_host
+from tests.support.valkey import running_valkey
+
+WARM, CHECK = documents_pb2.Order.WARM, documents_pb2.Order.CHECK
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeArtifact:
+    return make_artifact(tmp_path_factory.mktemp("made"), items=300, version=4)
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with running_valkey() as valkey, running_node(tmp_path_factory.mktemp("node") / "home", valkey) as node:
+        yield node
+
+
+def first_answer(address: str, made: MadeArtifact) -> list[int]:
+    vector = recall_pb2.Vector(packed=made.queries[0].tobytes())
+    request = recall_pb2.RecallRequest(vectors=recall_pb2.VectorQuery(vectors=[vector]), top_k=5)
+    batch = replica_pb2.AnswerRequest(requests=[request.SerializeToString()], version=made.version)
+    with grpc.insecure_channel(address) as channel:
+        answer = replica_pb2_grpc.ReplicaServiceStub(channel).Answer(batch, timeout=10).answers[0]
+    return list(recall_pb2.RecallResponse.FromString(answer.response).ids)
+
+
+def test_a_placed_replica_is_loaded_and_answers(node: Node, made: MadeArtifact) -> None:
+    node.place("r1", made)
+
+    report = node.wait_until_ready("r1")
+
+    assert report.address == f"unix:{node.run_dir}/r1.sock"
+    assert (report.version, report.items, report.respawns, report.error) == (4, 300, 0, "")
+    assert report.rss_bytes > 2**20
+    assert first_answer(report.address, made) == exact_ids(made, made.queries[0], 5)[0]
+    whole = node.node_report()
+    assert whole is not None
+    assert node.agent is not None
+    assert (whole.agent_pid, whole.placements_stamp.generation) == (node.agent.pid, node.generation)
+
+
+def test_a_killed_replica_comes_back_at_the_same_address(node: Node, made: MadeArtifact) -> None:
+    node.place("r2", made)
+    before = node.wait_until_ready("r2")
+
+    os.kill(before.pid, signal.SIGKILL)
+
+    after = node.wait_for("r2", lambda report: report.state == Report.READY and report.pid != before.pid)
+    assert after.address == before.address
+    assert after.respawns == 1
+    assert first_answer(after.address, made) == exact_ids(made, made.queries[0], 5)[0]
+
+
+def test_a_frozen_replica_is_replaced(node: Node, made: MadeArtifact) -> None:
+    node.place("r3", made)
+    before = node.wait_until_ready("r3")
+
+    os.kill(before.pid, signal.SIGSTOP)
+
+    after = node.wait_for("r3", lambda report: report.state == Report.READY and report.pid != before.pid)
+    assert start_ticks(before.pid) is None
+    assert first_answer(after.address, made)
+
+
+def test_orders_are_executed_once_and_reported_until_withdrawn(node: Node, made: MadeArtifact) -> None:
+    warm, check = documents_pb2.Order(order_id="o1", kind=WARM), documents_pb2.Order(order_id="o2", kind=CHECK)
+    node.place("r4", made, warm, check)
+
+    report = node.wait_for("r4", lambda report: len(report.orders) == 2)
+    warmed, checked = report.orders
+    assert (warmed.order_id, warmed.ok) == ("o1", True)
+    assert warmed.queries > 0
+    assert (checked.order_id, checked.ok, checked.agreement, checked.version) == ("o2", True, 1.0, 4)
+
+    node.place("r4", made, check, documents_pb2.Order(order_id="o3"))
+    report = node.wait_for("r4", lambda report: [each.order_id for each in report.orders] == ["o2", "o3"])
+    assert report.orders[0] == checked
+    assert not report.orders[1].ok
+    assert "UNIMPLEMENTED" in report.orders[1].error
+
+
+def test_a_damaged_artifact_is_reported_and_never_served(node: Node, tmp_path: Path) -> None:
+    made = make_artifact(tmp_path)
+    damage(made)
+
+    node.place("r5", made)
+
+    report = node.wait_for("r5", lambda report: report.state == Report.FAILED)
+    assert report.error.startswith("artifact.checksum_mismatch")
+    assert report.pid == 0
+    assert not list(node.run_dir.glob("r5.*"))
+    node.withdraw("r5")
+
+
+def damage(made: MadeArtifact) -> None:
+    path = made.path / "vectors.npy"
+    payload = bytearray(path.read_bytes())
+    payload[-1] ^= 0x40
+    path.write_bytes(payload)
+
+
+def test_an_artifact_damaged_later_is_not_served_again(node: Node, tmp_path: Path) -> None:
+    made = make_artifact(tmp_path)
+    node.place("r6", made)
+    before = node.wait_until_ready("r6")
+
+    damage(made)
+    os.kill(before.pid, signal.SIGKILL)
+
+    report = node.wait_for("r6", lambda report: report.state == Report.FAILED)
+    assert report.error.startswith("artifact.checksum_mismatch")
+    node.withdraw("r6")
+
+
+def test_a_new_agent_adopts_what_runs_even_when_redis_is_empty(node: Node, made: MadeArtifact) -> None:
+    node.place("r7", made)
+    before = node.wait_until_ready("r7")
+
+    node.end_agent(signal.SIGKILL)
+    node.valkey.kill()
+    node.valkey.start()
+    node.start_agent()
+
+    after = node.wait_until_ready("r7")
+    assert (after.pid, after.address, after.respawns) == (before.pid, before.address, 0)
+    assert first_answer(after.address, made)
+
+    os.kill(after.pid, signal.SIGKILL)
+    node.wait_for("r7", lambda report: report.state == Report.READY and report.pid != before.pid)
+
+
+def test_losing_redis_withdraws_nothing(node: Node, made: MadeArtifact) -> None:
+    node.place("r8", made)
+    before = node.wait_until_ready("r8")
+
+    node.valkey.kill()
+    time.sleep(1.5)
+    assert first_answer(before.address, made)
+    node.valkey.start()
+
+    after = node.wait_until_ready("r8")
+    assert after.pid == before.pid
+    node.place("r9", made)
+    node.wait_until_ready("r9")
+    assert node.report("r8").pid == before.pid
+
+
+def test_a_withdrawn_replica_is_stopped_and_leaves_nothing(node: Node, made: MadeArtifact) -> None:
+    node.place("r10", made)
+    report = node.wait_until_ready("r10")
+
+    node.withdraw("r10")
+
+    node.wait_for("r10", lambda report: report.replica_id == "")
+    give_up_at = time.monotonic() + 20
+    while list(node.run_dir.glob("r10.*")) and time.monotonic() < give_up_at:
+        time.sleep(0.02)
+    assert start_ticks(report.pid) is None
+    assert not list(node.run_dir.glob("r10.*"))
+
+
+def test_a_replica_placed_with_another_artifact_is_replaced(node: Node, made: MadeArtifact, tmp_path: Path) -> None:
+    node.place("r11", made)
+    before = node.wait_until_ready("r11")
+
+    node.place("r11", make_artifact(tmp_path, items=50, version=5))
+
+    after = node.wait_for("r11", lambda report: report.state == Report.READY and report.version == 5)
+    assert after.items == 50
+    assert start_ticks(before.pid) is None
+
+
+def test_one_node_has_one_agent(node: Node) -> None:
+    second = subprocess.run(
+        [sys.executable, "-m", "replicas.agent"], env=node.environment, timeout=30, check=False, capture_output=True
+    )
+
+    assert second.returncode == EXIT_LOCKED
+
+
+def test_replicas_outlive_their_agent_until_they_are_told_to_stop(node: Node, made: MadeArtifact) -> None:
+    node.place("r12", made)
+    report = node.wait_until_ready("r12")
+
+    assert node.end_agent() == 0
+    assert first_answer(report.address, made)
+
+    node.stop_replicas()
+    assert start_ticks(report.pid) is None
+    assert not list(node.run_dir.iterdir())
+
+
+def test_orphans_are_stopped_only_by_their_own_node_and_only_when_it_knows_what_is_wanted(
+    tmp_path: Path, made: MadeArtifact
+) -> None:
+    with (
+        running_host(made, replica_id="r90", RECALL_NODE="local") as orphan,
+        running_host(made, replica_id="r91", RECALL_NODE="elsewhere") as stranger,
+        running_valkey() as valkey,
+    ):
+        node = Node(tmp_path / "home", orphan.folder, valkey)
+        os.link(stranger.identity_path.with_suffix(".lock"), orphan.folder / "r91.lock")
+        node.start_agent()
+        try:
+            time.sleep(2.5)
+            assert orphan.identity.alive()
+
+            node.publish()
+            orphan.process.wait(timeout=20)
+            assert stranger.identity.alive()
+        finally:
+            node.end_agent()
