@@ -53,7 +53,8 @@ class NewKey:
 def tenant_create(*, actor: Actor, name: str, title: str = "", owner: User | str | None = None) -> Tenant:
     """Makes a tenant with the default quota and, when given, its first owner (a user or a user name)."""
     check_name(name, field="name")
-    first_owner = _existing_user(owner, field="owner") if owner is not None else None
+    remedy = "Make the user first."
+    first_owner = _existing_user(owner, field="owner", remedy=remedy) if owner is not None else None
     if Tenant.objects.filter(name=name).exists():
         raise Conflict(f"The tenant name {name} is taken. Choose another.", reason="TENANT_EXISTS", field="name")
     title = check_text(title, field="title", characters_max=TITLE_CHARACTERS_MAX)
@@ -90,7 +91,7 @@ def tenant_delete(*, actor: Actor, tenant: Tenant) -> None:
     tenant = _locked(tenant)
     services = tenant.services.filter(deleted_at__isnull=True).count()
     if services:
-        message = f"{tenant.name} still has {services} service{'s' if services > 1 else ''}. Delete every service first."
+        message = f"{tenant.name} still has {services} service{'s' if services > 1 else ''}. Delete them first."
         raise FailedPrecondition(message, reason="TENANT_NOT_EMPTY")
     _revoke(ApiKey.objects.of(tenant))
     members = list(Member.objects.of(tenant).values_list("user__username", flat=True))
@@ -163,7 +164,7 @@ def member_add(*, actor: Actor, tenant: Tenant, username: str, role: str, passwo
         raise Conflict(message, reason="USER_EXISTS", field="password")
     if known is None and password:
         known, _ = user_create(actor=actor, username=username, password=password)
-    user = known or _existing_user(username, field="username")
+    user = known or _existing_user(username, field="username", remedy="Give a password to make one.")
     if Member.objects.of(tenant).filter(user=user).exists():
         message = f"{username} is a member of {tenant.name} already. Change the role instead."
         raise Conflict(message, reason="MEMBER_EXISTS", field="username")
@@ -303,11 +304,10 @@ def key_touch(key: ApiKey) -> None:
 # ---- helpers, in the order of their first use
 
 
-def _existing_user(who: User | str, *, field: str) -> User:
+def _existing_user(who: User | str, *, field: str, remedy: str) -> User:
     user = who if isinstance(who, User) else User.objects.filter(username=who).first()
     if user is None:
-        message = f"There is no user {who}. Give a password to make one."
-        raise NotFound(message, reason="USER_NOT_FOUND", field=field)
+        raise NotFound(f"There is no user {who}. {remedy}", reason="USER_NOT_FOUND", field=field)
     return user
 
 

@@ -11,7 +11,10 @@ EVENTS_PAGE_MAX = 200
 def events_of(
     tenant: str, service: str | None = None, before_id: int | None = None, limit: int = EVENTS_PAGE_DEFAULT
 ) -> list[AuditEvent]:
-    """Events of the tenant of this name, newest first, at most EVENTS_PAGE_MAX; the next page is `before_id=last.pk`."""
+    """Events of the tenant of this name, newest first, at most EVENTS_PAGE_MAX.
+
+    The next page starts before the last one: `before_id=events[-1].pk`.
+    """
     events = AuditEvent.objects.filter(tenant=tenant).order_by("-pk")
     if service is not None:
         events = events.filter(service=service)
