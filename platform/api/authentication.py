@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
@@ -43,11 +43,11 @@ class KeyAuthentication(BaseAuthentication):
 class ConsoleSession(SessionAuthentication):
     """The console's session cookie; writes also need its CSRF token in the header X-CSRFToken."""
 
-    def authenticate(self, request: Request) -> tuple[AbstractBaseUser, Caller] | None:
+    def authenticate(self, request: Request) -> tuple[User, Caller] | None:
         found: Any = super().authenticate(request)
         if found is None:
             return None
-        user: AbstractBaseUser = found[0]
+        user: User = found[0]
         return user, caller_of_user(user, **_origin(request))
 
 

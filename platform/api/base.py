@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from django.conf import settings
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
@@ -14,7 +13,6 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from api.authentication import caller_of
-from api.errors import BodyTooLarge
 from tenants.models import Tenant
 from tenants.permissions import Caller, Permission, require
 from tenants.selectors import tenant_get
@@ -22,13 +20,13 @@ from tenants.selectors import tenant_get
 InputT = TypeVar("InputT", bound=serializers.Serializer[Any])
 
 
-class BoundedJSONParser(JSONParser):
-    """A JSON object of at most DATA_UPLOAD_MAX_MEMORY_SIZE bytes; Django's own limit does not see what DRF reads."""
+class ObjectParser(JSONParser):
+    """A JSON object and nothing else; that it is not larger than DATA_UPLOAD_MAX_MEMORY_SIZE, Django sees to."""
 
     def parse(
         self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        body = _bounded_body(stream, (parser_context or {})["request"])
+        body: bytes = stream.read()
         try:
             parsed = json.loads(body, parse_constant=_refuse_constant)
             # Half of a surrogate pair is no text in any encoding: neither a database nor an answer could hold it.
@@ -54,7 +52,7 @@ class StrictSerializer(serializers.Serializer[Any]):
 class ApiView(APIView):
     """Base of all views: validate, one action or selector, render."""
 
-    parser_classes = [BoundedJSONParser]
+    parser_classes = [ObjectParser]
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         answer = super().finalize_response(request, response, *args, **kwargs)
@@ -72,21 +70,18 @@ class ApiView(APIView):
         require(self.caller, permission, found, service)
         return found
 
+    @property
+    def body(self) -> dict[str, Any]:
+        """The body as it came: an object, because the parser takes nothing else; empty when there is none."""
+        body = self.request.data
+        return body if isinstance(body, dict) else {}
+
     def input(self, kind: type[InputT]) -> dict[str, Any]:
         """The validated body. Raises DRF's ValidationError, which names each field at fault."""
         serializer = kind(data=self.request.data)
         serializer.is_valid(raise_exception=True)
         validated: dict[str, Any] = serializer.validated_data
         return validated
-
-
-def _bounded_body(stream: Any, request: Request) -> bytes:
-    length = int(request.META.get("CONTENT_LENGTH") or 0)
-    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    if length > limit:
-        raise BodyTooLarge(f"The body has {length:,} bytes; at most {limit:,} are read.")
-    body: bytes = stream.read()
-    return body
 
 
 def _refuse_constant(name: str) -> float:

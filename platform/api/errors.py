@@ -12,8 +12,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import OperationalError
 from django.http import Http404
 from rest_framework import exceptions
@@ -59,8 +60,6 @@ FRAMEWORK: Mapping[int, tuple[str, str]] = {
 
 class BodyTooLarge(exceptions.APIException):
     status_code = 413
-    default_detail = "The body is too large."
-    default_code = "body_too_large"
 
 
 def handle(exc: Exception, context: Mapping[str, Any]) -> Response:
@@ -76,6 +75,8 @@ def handle(exc: Exception, context: Mapping[str, Any]) -> Response:
         return _of_framework(exceptions.NotFound("No such path."))
     if isinstance(exc, DjangoPermissionDenied):
         return _of_framework(exceptions.PermissionDenied())
+    if isinstance(exc, RequestDataTooBig):
+        return _of_framework(BodyTooLarge(f"At most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE:,} bytes are read."))
     if isinstance(exc, SuspiciousOperation):
         return _of_framework(exceptions.ParseError("The request is malformed."))
     if isinstance(exc, OperationalError):
@@ -86,7 +87,11 @@ def handle(exc: Exception, context: Mapping[str, Any]) -> Response:
 
 
 def answer(
-    status: Status, reason: str, message: str, details: list[dict[str, Any]] | None = None, **headers: str
+    status: Status,
+    reason: str,
+    message: str,
+    details: list[dict[str, Any]] | None = None,
+    headers: dict[str, str] | None = None,
 ) -> Response:
     """The envelope that every error of the API comes in."""
     body = {"error": {"code": status.code, "reason": reason, "message": message, "details": details or []}}
@@ -97,7 +102,7 @@ def _of_ours(exc: errors.RecallError) -> Response:
     details = exc.details or ([{"field": exc.field, "message": exc.message}] if exc.field else [])
     waits = [detail["retry_after_seconds"] for detail in details if "retry_after_seconds" in detail]
     headers = {"Retry-After": str(math.ceil(max(waits)))} if waits else {}
-    return answer(_status(exc), exc.reason, exc.message, details, **headers)
+    return answer(_status(exc), exc.reason, exc.message, details, headers)
 
 
 def _status(exc: errors.RecallError) -> Status:
@@ -111,7 +116,7 @@ def _of_framework(exc: exceptions.APIException) -> Response:
     # DRF puts the WWW-Authenticate header on the exception, from the first authentication class.
     header = getattr(exc, "auth_header", "")
     headers = {"WWW-Authenticate": header} if header else {}
-    return answer(Status(exc.status_code, code), reason, str(exc.detail), **headers)
+    return answer(Status(exc.status_code, code), reason, str(exc.detail), headers=headers)
 
 
 def _of_the_unforeseen(exc: Exception, context: Mapping[str, Any]) -> Response:

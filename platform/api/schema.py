@@ -51,7 +51,8 @@ def operation(
 ) -> Callable[[MethodT], MethodT]:
     """Describes one method of a view; `errors` are those beyond what any operation may answer."""
     always = {code: text for code, text in ERRORS_ALWAYS.items() if not (public and code in (400, 401))}
-    texts = always | {code: ERRORS_SOMETIMES[code] for code in errors}
+    of_body = (413,) if request is not None else ()
+    texts = always | {code: ERRORS_SOMETIMES[code] for code in (*errors, *of_body)}
     responses: dict[int, OpenApiResponse] = {status: OpenApiResponse(response, description=summary)}
     responses |= {code: OpenApiResponse(ErrorBody, description=text) for code, text in sorted(texts.items())}
     described: Callable[[MethodT], MethodT] = extend_schema(
@@ -102,8 +103,9 @@ class SpecScheme(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
         reference = "#/components/schemas/Spec{model}"
         schema: dict[str, Any] = self.target.model_json_schema(mode="validation", ref_template=reference)
         for name, block in schema.pop("$defs", {}).items():
-            component = ResolvedComponent(
-                name=f"Spec{name}", type=ResolvedComponent.SCHEMA, object=f"Spec{name}", schema=block
+            named = f"Spec{name}"
+            component = ResolvedComponent(  # type: ignore[no-untyped-call]
+                name=named, type=ResolvedComponent.SCHEMA, object=named, schema=block
             )
             auto_schema.registry.register_on_missing(component)
         return schema

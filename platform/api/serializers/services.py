@@ -13,7 +13,7 @@ class SpecOut(serializers.Serializer[Any]):
     """The blocks of a spec, with every default filled in."""
 
     schema = serializers.DictField()
-    source = serializers.DictField()
+    source = serializers.DictField()  # type: ignore[assignment]
     engine = serializers.DictField()
     search = serializers.DictField()
     guards = serializers.DictField()
@@ -64,7 +64,7 @@ class ServicePatchIn(serializers.Serializer[Any]):
     """The blocks to change; inside a block, what is left out stays. A name never changes."""
 
     schema = serializers.DictField(required=False)
-    source = serializers.DictField(required=False)
+    source = serializers.DictField(required=False)  # type: ignore[assignment]
     engine = serializers.DictField(required=False)
     search = serializers.DictField(required=False)
     guards = serializers.DictField(required=False)

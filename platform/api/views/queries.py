@@ -8,9 +8,10 @@ from rest_framework.response import Response
 from api.schema import operation
 from api.views.services import HIDDEN, ServiceApiView
 from tenants.permissions import Permission
-from versions import queries, query_shapes
+from versions import queries
+from versions.queries import shapes
 
-ERRORS = (*HIDDEN, 413, 429, 504)
+ERRORS = (*HIDDEN, 429, 504)
 
 
 class ServiceRecallView(ServiceApiView):
@@ -18,13 +19,13 @@ class ServiceRecallView(ServiceApiView):
         "services_recall",
         "One query, one ranked list",
         tag="queries",
-        request={"application/json": query_shapes.recall_request()},
-        response=query_shapes.recall_response(),
+        request={"application/json": shapes.recall_request()},
+        response=shapes.recall_response(),
         errors=ERRORS,
     )
     def post(self, request: Request, tenant: str, service: str) -> Response:
         found = self.service(tenant, service, Permission.QUERY)
-        return Response(queries.recall(caller=self.caller, service=found, request=request.data))
+        return Response(queries.recall(caller=self.caller, service=found, request=self.body))
 
 
 class ServiceCountView(ServiceApiView):
@@ -32,7 +33,7 @@ class ServiceCountView(ServiceApiView):
         "services_count",
         "How many items the live version holds",
         tag="queries",
-        response=query_shapes.count_response(),
+        response=shapes.count_response(),
         errors=ERRORS,
     )
     def post(self, request: Request, tenant: str, service: str) -> Response:

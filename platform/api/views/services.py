@@ -54,7 +54,7 @@ class ServicesView(ApiView):
     )
     def post(self, request: Request, tenant: str) -> Response:
         found = self.tenant(tenant, Permission.MANAGE)
-        service = actions.service_create(actor=self.caller.actor, tenant=found, spec=request.data)
+        service = actions.service_create(actor=self.caller.actor, tenant=found, spec=self.body)
         return Response(service_view(service), status=201)
 
 
@@ -73,7 +73,7 @@ class ServiceView(ServiceApiView):
     )
     def patch(self, request: Request, tenant: str, service: str) -> Response:
         found = self.service(tenant, service, Permission.MANAGE)
-        return Response(service_view(actions.service_update(actor=self.caller.actor, service=found, spec=request.data)))
+        return Response(service_view(actions.service_update(actor=self.caller.actor, service=found, spec=self.body)))
 
     @operation("services_delete", "Delete a service", tag="services", status=204, errors=(*HIDDEN, 409))
     def delete(self, request: Request, tenant: str, service: str) -> Response:

@@ -34,7 +34,7 @@ ERRORS: Mapping[grpc.StatusCode, type[RecallError]] = {
 
 def error_of(call: grpc.RpcError) -> RecallError:
     """The control plane's error for a failed call, with the gateway's own words where it said some."""
-    code = call.code()
+    code, text = call.code(), call.details() or ""
     told = _told(call)
     if code is grpc.StatusCode.PERMISSION_DENIED:
         # The caller's right was checked here, so what the gateway lacks is the route.
@@ -49,9 +49,9 @@ def error_of(call: grpc.RpcError) -> RecallError:
         return Unavailable("The gateway does not answer. Try again.", reason="GATEWAY_UNREACHABLE")
     if told is None or code not in ERRORS:
         # gRPC's own texts name addresses and are for the log.
-        log.error("The gateway failed: %s %s", code, call.details())
-        return RecallError(f"The gateway failed. {call.details() if told else ''}".strip(), reason="GATEWAY_FAILED")
-    return ERRORS[code](call.details(), **told)
+        log.error("The gateway failed: %s %s", code, text)
+        return RecallError(f"The gateway failed. {text if told else ''}".strip(), reason="GATEWAY_FAILED")
+    return ERRORS[code](text, **told)
 
 
 def _told(call: grpc.RpcError) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 
 from recallpb.v1 import recall_pb2
 
@@ -44,7 +44,7 @@ def count_response() -> Schema:
     return _message(recall_pb2.CountItemsResponse.DESCRIPTOR, WIDE_OUT)
 
 
-def _message(message: Descriptor, wide: Schema) -> Schema:
+def _message(message: Any, wide: Schema) -> Schema:
     properties = {field.name: _field(field, wide) for field in message.fields}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 

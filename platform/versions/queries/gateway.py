@@ -21,8 +21,8 @@ from catalog.models import Service
 from common.errors import InvalidArgument
 from recallpb.v1 import recall_pb2, recall_pb2_grpc
 from tenants.permissions import Caller
-from versions.query_errors import error_of
-from versions.query_tokens import internal_token
+from versions.queries.statuses import error_of
+from versions.queries.tokens import internal_token
 
 DEADLINE_MS_MAX = 5_000
 # BatchRecall's largest answer fits; a single one is far smaller.
@@ -101,13 +101,13 @@ def _call(send: Callable[..., ReplyT], caller: Caller, service: Service) -> Repl
     token = internal_token(tenant=service.tenant.name, service=service.name, by=caller.actor.name)
     metadata = [("authorization", f"Bearer {token}")]
     try:
-        return send(_stub(getpid()), metadata=metadata, timeout=DEADLINE_MS_MAX / 1_000)
+        return send(_stub(getpid(), settings.GATEWAY_ADDRESS), metadata=metadata, timeout=DEADLINE_MS_MAX / 1_000)
     except grpc.RpcError as error:
         raise error_of(error) from error
 
 
 @cache
-def _stub(_pid: int) -> recall_pb2_grpc.RecallServiceStub:
+def _stub(_pid: int, address: str) -> recall_pb2_grpc.RecallServiceStub:
     """One channel for each process; a forked worker makes its own."""
     options = [
         ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
@@ -115,7 +115,8 @@ def _stub(_pid: int) -> recall_pb2_grpc.RecallServiceStub:
         ("grpc.initial_reconnect_backoff_ms", RECONNECT_MS_FIRST),
         ("grpc.max_reconnect_backoff_ms", RECONNECT_MS_MAX),
     ]
-    return recall_pb2_grpc.RecallServiceStub(grpc.insecure_channel(settings.GATEWAY_ADDRESS, options))
+    channel = grpc.insecure_channel(address, options)
+    return recall_pb2_grpc.RecallServiceStub(channel)  # type: ignore[no-untyped-call]
 
 
 def _to_dict(reply: Message) -> dict[str, Any]:

@@ -1,0 +1,5 @@
+"""The control plane's way to the gateway: the only part of it that knows the public wire."""
+
+from versions.queries.gateway import count, items_get, recall, resource_name
+
+__all__ = ["count", "items_get", "recall", "resource_name"]

@@ -1,0 +1,52 @@
+"""The doors of the console's pages; see tests/control/url_table.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tenants.permissions import Permission
+from tests.control.url_table import Door, Need
+
+
+def page(route: str, method: str, needs: Permission | Need, body: dict[str, Any] | None = None) -> Door:
+    return Door(route, method, needs, body, is_page=True)
+
+
+TENANT = "t/<str:tenant>"
+SERVICE = f"{TENANT}/s/<str:service>"
+BUILD = f"{SERVICE}/builds/<int:number>"
+
+VIEW, QUERY, BUILDING, OPERATE, MANAGE = (
+    Permission.VIEW,
+    Permission.QUERY,
+    Permission.BUILD,
+    Permission.OPERATE,
+    Permission.MANAGE,
+)
+
+PAGE_DOORS = (
+    page("login/", "GET", Need.NOTHING),
+    page("login/", "POST", Need.NOTHING, {"username": "alice", "password": "wrong"}),
+    # To Django's forms PUT is another word for POST.
+    page("login/", "PUT", Need.NOTHING),
+    page("logout/", "POST", Need.NOTHING),
+    page("", "GET", Need.SOMEBODY),
+    page(f"{TENANT}/services/new/", "GET", MANAGE),
+    page(f"{TENANT}/services/new/", "POST", MANAGE, {"name": "series"}),
+    page(f"{TENANT}/keys/", "GET", MANAGE),
+    page(f"{TENANT}/keys/create/", "POST", MANAGE, {"scope": "read"}),
+    page(f"{TENANT}/keys/<str:prefix>/revoke/", "POST", MANAGE),
+    page(f"{SERVICE}/", "GET", VIEW),
+    page(f"{SERVICE}/status/", "GET", VIEW),
+    page(f"{SERVICE}/query/", "POST", QUERY, {"vector": "1, 0, 0, 0"}),
+    page(f"{SERVICE}/build/", "POST", BUILDING),
+    page(f"{SERVICE}/hold/", "POST", OPERATE, {"reason": "a holiday"}),
+    page(f"{SERVICE}/release/", "POST", OPERATE),
+    page(f"{SERVICE}/versions/<int:number>/activate/", "POST", OPERATE),
+    page(f"{SERVICE}/rollback/", "POST", OPERATE, {"from_version": "1"}),
+    page(f"{BUILD}/", "GET", VIEW),
+    page(f"{BUILD}/progress/", "GET", VIEW),
+    page(f"{BUILD}/cancel/", "POST", BUILDING),
+    page(f"{BUILD}/retry/", "POST", BUILDING),
+    page(f"{BUILD}/override/", "POST", OPERATE, {"reason": "known"}),
+)
