@@ -33,6 +33,7 @@ __all__ = [
     "routable_versions",
     "service_view",
     "version_get",
+    "version_of",
     "version_view",
     "versions_of",
 ]
@@ -59,6 +60,13 @@ def versions_of(service: Service) -> QuerySet[Version]:
 def version_get(service: Service, number: int) -> Version:
     """Raises NotFound (VERSION_NOT_FOUND)."""
     return Version.objects.filter(service=service).of_or_404(service.tenant, number=number)
+
+
+def version_of(build: Build) -> Version | None:
+    """The version that `build` makes or made, as it is now; None until its number is given out."""
+    if build.version_number is None:
+        return None
+    return Version.objects.select_related("service__tenant").filter(build=build, number=build.version_number).first()
 
 
 def live_version(service: Service) -> Version | None:

@@ -164,6 +164,8 @@ def _effect(service: Service) -> str:
 
 
 def _live(service: Service) -> dict[str, Any] | None:
+    if service.live_version is None:
+        return None
     live = service.versions.filter(number=service.live_version, state=VersionState.READY).first()
     if live is None:
         return None

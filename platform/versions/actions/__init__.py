@@ -36,6 +36,7 @@ from versions.actions.results import (
     work_dir_set,
 )
 from versions.actions.retirement import (
+    PLACED,
     version_files_deleted,
     version_retire,
     version_retired,
@@ -58,6 +59,7 @@ from versions.actions.runs import (
 
 __all__ = [
     "LEASE_SECONDS",
+    "PLACED",
     "Claim",
     "Completed",
     "FenceLost",

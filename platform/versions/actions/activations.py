@@ -85,10 +85,13 @@ def version_rollback(
 
 def activation_settle(*, activation: Activation, laggards: list[str], late: bool) -> Activation:
     """Completes an activation when no gateway lags behind; when some do and it is `late`, names them."""
-    if not laggards:
-        return move(activation, ACTIVATION, ActivationState.COMPLETE, completed_at=Now(), laggards=[])
-    if late and activation.state == ActivationState.PENDING:
-        return move(activation, ACTIVATION, ActivationState.LAGGING, laggards=laggards)
+    try:
+        if not laggards:
+            return move(activation, ACTIVATION, ActivationState.COMPLETE, completed_at=Now(), laggards=[])
+        if late:
+            return move(activation, ACTIVATION, ActivationState.LAGGING, laggards=laggards)
+    except StateConflict:
+        activation.refresh_from_db()  # Who waits for it and the sweeper may both have seen the same.
     return activation
 
 

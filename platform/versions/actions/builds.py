@@ -16,6 +16,7 @@ from common.errors import FailedPrecondition, InvalidArgument, NotFound, QuotaEx
 from common.transitions import move
 from versions.actions.retirement import build_abandon
 from versions.models import Build, BuildStep
+from versions.selectors import version_of
 from versions.states import BUILD, BUILD_UNFINISHED, STEP, BuildState, StepState
 
 # Builds that wait or run, for each service; what comes on top is refused.
@@ -133,7 +134,8 @@ def _fresh(build: Build) -> Build:
 
 
 def _refuse_when_activated(build: Build) -> None:
-    if build.versions.filter(number=build.version_number, activated_at__isnull=False).exists():
+    version = version_of(build)
+    if version is not None and version.activated_at is not None:
         message = f"Version {build.version_number} of this build is live already. Roll back instead."
         raise FailedPrecondition(message, reason="VERSION_IS_LIVE")
 

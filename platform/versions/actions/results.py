@@ -16,6 +16,7 @@ from common.transitions import move
 from versions.actions.builds import build_supersede
 from versions.actions.claims import Claim, FenceLost, fenced, fenced_build
 from versions.models import Build, Version
+from versions.selectors import version_of
 from versions.states import BUILD_UNFINISHED, VERSION, BuildState, VersionState
 
 
@@ -64,9 +65,8 @@ def work_dir_set(claim: Claim, work_dir: str) -> None:
 def version_reserve(claim: Claim) -> Version:
     """The version that this build makes; a number is given out on the first call, and after a failure the next one."""
     build = fenced_build(claim)
-    versions = Version.objects.of(build.service.tenant).filter(build=build, number=build.version_number)
-    present = versions.filter(state__in=[VersionState.BUILDING, VersionState.READY]).first()
-    if present is not None:
+    present = version_of(build)
+    if present is not None and present.state in (VersionState.BUILDING, VersionState.READY):
         return present
     Service.objects.filter(pk=build.service_id).update(versions_count=F("versions_count") + 1)
     number = Service.objects.values_list("versions_count", flat=True).get(pk=build.service_id)

@@ -15,6 +15,7 @@ from common.errors import FailedPrecondition, StateConflict
 from common.transitions import move
 from versions import routes
 from versions.models import Build, Node, Replica, Version
+from versions.selectors import version_of
 from versions.states import REPLICA, VERSION, ReplicaState, VersionState
 
 # States in which a replica is, or shall be, on its node.
@@ -67,13 +68,15 @@ def work_dir_deleted(*, build: Build) -> None:
 
 def build_abandon(build: Build) -> None:
     """Fails the version that `build` was making and unloads it, unless it has been live. In a transaction."""
-    for version in Version.objects.of(build.service.tenant).filter(build=build, number=build.version_number):
-        try:
-            # An activation writes activated_at to the same row: of the two, one comes first and the other is refused.
-            move(version, VERSION, VersionState.FAILED, where={"activated_at__isnull": True})
-        except StateConflict:
-            continue
-        replicas_withdraw(Replica.objects.filter(version=version))
+    version = version_of(build)
+    if version is None:
+        return
+    try:
+        # An activation writes activated_at to the same row: of the two, one comes first and the other is refused.
+        move(version, VERSION, VersionState.FAILED, where={"activated_at__isnull": True})
+    except StateConflict:
+        return
+    replicas_withdraw(Replica.objects.filter(version=version))
 
 
 def replicas_withdraw(replicas: Iterable[Replica]) -> int:

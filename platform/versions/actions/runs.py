@@ -46,7 +46,7 @@ def step_start(claim: Claim, name: str) -> BuildStep:
     step = _step(claim, name)
     if step.state == StepState.RUNNING:
         return step
-    fresh = {"progress": None, "rate": None, "eta_seconds": None, "detail": "", "ended_at": None}
+    fresh: dict[str, Any] = {"progress": None, "rate": None, "eta_seconds": None, "detail": "", "ended_at": None}
     return move(step, STEP, StepState.RUNNING, started_at=Now(), **fresh)
 
 

@@ -9,21 +9,26 @@ from versions.routes.publishing import (
     publish_after_commit,
     publish_placements,
     publish_placements_after_commit,
+    publish_quietly,
     publish_tenant,
+    publish_tenant_quietly,
     published_stamps,
     wanted_placements,
     wanted_routes,
 )
-from versions.routes.reports import acknowledged, node_reports, served_stamps
+from versions.routes.reports import acknowledged, laggards_of, node_reports, served_stamps
 
 __all__ = [
     "acknowledged",
+    "laggards_of",
     "node_reports",
     "publish",
     "publish_after_commit",
     "publish_placements",
     "publish_placements_after_commit",
+    "publish_quietly",
     "publish_tenant",
+    "publish_tenant_quietly",
     "published_stamps",
     "served_stamps",
     "wanted_placements",

@@ -19,16 +19,18 @@ from versions.states import ReplicaState
 
 def route_message(service: Service, stamp: Stamp) -> documents_pb2.Route:
     """The route of `service`, from rows that must be at least as new as `stamp`: read the stamp first."""
-    names = {"stamp": stamp.to_message(), "tenant": service.tenant.name, "service": service.name}
+    tenant, name = service.tenant.name, service.name
     if service.deleted_at is not None:
-        return documents_pb2.Route(tombstone=True, **names)
+        return documents_pb2.Route(stamp=stamp.to_message(), tenant=tenant, service=name, tombstone=True)
     versions = [_route_version(service, version) for version in routable_versions(service)]
     return documents_pb2.Route(
+        stamp=stamp.to_message(),
+        tenant=tenant,
+        service=name,
         versions=[version for version in versions if version is not None],
         limits=_limits(service),
         tenant_qps_max=Quota.objects.values_list("qps_max", flat=True).get(tenant=service.tenant),
         keys=[_key(key) for key in _valid_keys(service)],
-        **names,
     )
 
 
@@ -104,7 +106,6 @@ def _key(key: ApiKey) -> documents_pb2.Key:
 
 def _placement(replica: Replica) -> documents_pb2.Placement:
     version = replica.version
-    kinds = documents_pb2.Order.Kind
     return documents_pb2.Placement(
         replica_id=f"r{replica.pk}",
         tenant=version.service.tenant.name,
@@ -112,7 +113,5 @@ def _placement(replica: Replica) -> documents_pb2.Placement:
         version=version.number,
         artifact=version.artifact,
         manifest_sha256=version.manifest_sha256,
-        orders=[
-            documents_pb2.Order(order_id=order["order_id"], kind=kinds.Value(order["kind"])) for order in replica.orders
-        ],
+        orders=[documents_pb2.Order(order_id=order["order_id"], kind=order["kind"]) for order in replica.orders],
     )

@@ -50,11 +50,33 @@ def publish_placements(node: Node) -> bool:
 
 def publish_after_commit(service_id: int) -> None:
     """Publishes the route in this process, as soon as the transaction has committed."""
-    call_after_commit(partial(_publish_quietly, service_id))
+    call_after_commit(partial(publish_quietly, service_id))
 
 
 def publish_placements_after_commit(node_id: int) -> None:
-    call_after_commit(partial(_publish_placements_quietly, node_id))
+    call_after_commit(partial(publish_placements_quietly, node_id))
+
+
+def publish_quietly(service_id: int) -> None:
+    """Publishes the route; when Redis is away that is logged, because the sweeper will."""
+    try:
+        publish(Service.objects.get(pk=service_id))
+    except redis.RedisError as error:
+        log.warning("The route of service %s was not published (%s); the sweeper will.", service_id, error)
+
+
+def publish_placements_quietly(node_id: int) -> None:
+    try:
+        publish_placements(Node.objects.get(pk=node_id))
+    except redis.RedisError as error:
+        log.warning("The placements of node %s were not published (%s); the sweeper will.", node_id, error)
+
+
+def publish_tenant_quietly(tenant_id: int) -> None:
+    try:
+        publish_tenant(Tenant.objects.get(pk=tenant_id))
+    except redis.RedisError as error:
+        log.warning("The routes of tenant %s were not published (%s); the sweeper will.", tenant_id, error)
 
 
 def route_field(service: Service) -> str:
@@ -83,17 +105,3 @@ def wanted_placements() -> dict[str, tuple[int, int]]:
 def _generation(service_id: int) -> int:
     both = Service.objects.filter(pk=service_id).values_list("route_generation", "tenant__route_generation").get()
     return int(sum(both))
-
-
-def _publish_quietly(service_id: int) -> None:
-    try:
-        publish(Service.objects.get(pk=service_id))
-    except redis.RedisError as error:
-        log.warning("The route of service %s was not published (%s); the sweeper will.", service_id, error)
-
-
-def _publish_placements_quietly(node_id: int) -> None:
-    try:
-        publish_placements(Node.objects.get(pk=node_id))
-    except redis.RedisError as error:
-        log.warning("The placements of node %s were not published (%s); the sweeper will.", node_id, error)

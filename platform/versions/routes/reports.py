@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from catalog.models import Service
-from documents.store import Stamp
+from documents.store import ZERO, Stamp
 from recallpb.internal.v1 import documents_pb2
 from versions.routes.redis_client import writer
 from versions.seen import NodeSeen, ReplicaSeen
@@ -42,10 +43,14 @@ def acknowledged(service: Service, stamp: Stamp) -> tuple[bool, list[str]]:
 
     Raises redis.RedisError.
     """
+    laggards = laggards_of(service, stamp, served_stamps())
+    return not laggards, laggards
+
+
+def laggards_of(service: Service, stamp: Stamp, served: Mapping[str, Mapping[str, Stamp]]) -> list[str]:
+    """The gateways of `served` that do not serve `stamp` or a newer one yet."""
     field = f"{service.tenant.name}/{service.name}"
-    nothing = Stamp(0, 0)
-    laggards = [gateway for gateway, serving in served_stamps().items() if serving.get(field, nothing) < stamp]
-    return not laggards, sorted(laggards)
+    return sorted(gateway for gateway, serving in served.items() if serving.get(field, ZERO) < stamp)
 
 
 def _node_seen(report: documents_pb2.NodeReport) -> NodeSeen:
@@ -55,7 +60,7 @@ def _node_seen(report: documents_pb2.NodeReport) -> NodeSeen:
         cpu_count=report.cpu_count,
         memory_total_bytes=report.memory_total_bytes,
         memory_available_bytes=report.memory_available_bytes,
-        placements=tuple(Stamp.of(report.placements_stamp)),
+        placements=(report.placements_stamp.epoch, report.placements_stamp.generation),
         replicas=tuple(replica for replica in replicas if replica is not None),
     )
 

@@ -1,0 +1,44 @@
+"""The workers' Celery application: queues, schedule, and how a worker process ends.
+
+celery -A workers.app worker -Q control    sweeps and publishes; short tasks
+celery -A workers.app worker -Q builds     builds; a task may take hours
+celery -A workers.app beat                 rings for the sweeps
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.signals import worker_process_init
+from django.conf import settings
+
+from config.celery import app
+from engines.leash import die_with_parent
+
+__all__ = ["app"]
+
+CONTROL = "control"
+
+
+def _every(seconds: float, task: str) -> dict[str, Any]:
+    """A tick that nobody took by the time of the next but one is dropped, so that ticks never pile up."""
+    return {"task": task, "schedule": seconds, "options": {"queue": CONTROL, "expires": 2 * seconds}}
+
+
+app.conf.include = ["workers.tasks"]
+app.conf.beat_schedule = {
+    "builds": _every(1, "sweep.builds"),
+    "reports": _every(1, "sweep.reports"),
+    "documents": _every(5, "sweep.documents"),
+    "versions": _every(5, "sweep.versions"),
+    "files": _every(30, "sweep.files"),
+}
+app.conf.beat_schedule_filename = str(settings.RECALL_HOME / "run" / "beat.schedule")
+# The default of 300 s would let a tick wait behind a clock that was set back.
+app.conf.beat_max_loop_interval = 1
+
+
+@worker_process_init.connect
+def _die_with_the_worker(**_unknown: Any) -> None:
+    """A pool process whose worker was killed would go on unseen, and its build child with it."""
+    die_with_parent()

@@ -1,0 +1,1 @@
+"""Programs that steps run in a process of their own. They know neither Django nor the database."""

@@ -1,0 +1,134 @@
+"""What a step gets: the build as it is, and the little it may do besides computing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.utils import timezone
+
+from catalog.models import Service
+from versions import actions
+from versions.actions import Claim
+from versions.models import Build, Version
+from versions.selectors import version_get
+from workers import reports
+from workers.child import run_child
+from workers.lease import Lease
+
+# A step that waits looks this often and this long before it frees its worker: short waits need no doorbell.
+POLL_SECONDS = 0.1
+POLL_SECONDS_MAX = 2.0
+PROGRESS_SECONDS = 1.0
+
+AnswerT = TypeVar("AnswerT")
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """One step of one build. Steps read here and compute; rows are written by versions.actions alone."""
+
+    claim: Claim
+    build: Build
+    step: str
+    started_at: datetime
+    lease: Lease
+
+    @property
+    def service(self) -> Service:
+        """The service as it is now; the build's own copy of the spec is `spec`."""
+        return Service.objects.select_related("tenant").get(pk=self.build.service_id)
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        spec: Mapping[str, Any] = self.build.spec
+        return spec
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """What earlier steps left."""
+        values: Mapping[str, Any] = self.build.context
+        return values
+
+    @property
+    def overridden(self) -> bool:
+        """Whether an operator let this step's guard pass."""
+        return self.step in self.build.overrides
+
+    @property
+    def version(self) -> Version:
+        """The version that this build makes; reserved before."""
+        return version_get(self.build.service, self.build.version_number or 0)
+
+    @property
+    def work_dir(self) -> Path:
+        return Path(self.build.work_dir)
+
+    @property
+    def waited_seconds(self) -> float:
+        """Since the step began, its waits included."""
+        return (timezone.now() - self.started_at).total_seconds()
+
+    def new_work_dir(self) -> Path:
+        """A folder that no other worker has: its name holds the fence."""
+        build = self.build
+        name = f"build-{build.number}-f{self.claim.fence}"
+        folder = settings.RECALL_WORK / build.service.tenant.name / build.service.name / name
+        folder.mkdir(parents=True, exist_ok=True)
+        actions.work_dir_set(self.claim, str(folder))
+        build.work_dir = str(folder)
+        return Path(folder)
+
+    def folder(self, name: str) -> Path:
+        """A fresh folder of this claim inside the working folder; what an earlier worker left is not touched."""
+        folder = self.work_dir / f"{name}-f{self.claim.fence}"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def run_child(self, module: str, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Runs a child with the platform's priority and memory cap; its progress becomes the step's."""
+        limits = {"nice": settings.BUILD_NICE, "memory_bytes_max": settings.BUILD_MEMORY_BYTES_MAX}
+        full = {**limits, "parent_pid": os.getpid(), **order}
+        return run_child(module, full, self.folder("run"), check=self.lease.check, progress=RowProgress(self))
+
+    def poll(self, look: Callable[[], AnswerT | None]) -> AnswerT | None:
+        """What `look` finds within POLL_SECONDS_MAX, or None. Before each look the nodes' reports become rows."""
+        until = time.monotonic() + POLL_SECONDS_MAX
+        while True:
+            self.lease.check()
+            reports.collect()
+            found = look()
+            if found is not None or time.monotonic() > until:
+                return found
+            time.sleep(POLL_SECONDS)
+
+
+class RowProgress:
+    """Turns counts of rows into share, rows a second and seconds left; written at most once in PROGRESS_SECONDS."""
+
+    def __init__(self, ctx: BuildContext) -> None:
+        self._ctx = ctx
+        self._began_at = time.monotonic()
+        self._told_at = 0.0
+
+    def __call__(self, done: int, expected: int) -> None:
+        now = time.monotonic()
+        if now - self._told_at < PROGRESS_SECONDS:
+            return
+        self._told_at = now
+        rate = done / max(now - self._began_at, 1e-6)
+        known = expected > 0
+        actions.step_progress(
+            self._ctx.claim,
+            self._ctx.step,
+            progress=min(1.0, done / expected) if known else None,
+            rate=rate,
+            eta_seconds=max(0.0, (expected - done) / rate) if known and rate > 0 else None,
+            detail=f"{done:,} of {expected:,} rows" if known else f"{done:,} rows",
+        )

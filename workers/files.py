@@ -1,0 +1,81 @@
+"""Deletes files that no row wants any more, and nothing outside RECALL_ARTIFACTS and RECALL_WORK."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from versions import actions
+from versions.models import Build, Version
+from versions.states import BUILD_FINAL, BuildState, VersionState
+
+log = logging.getLogger(__name__)
+
+ROWS_MAX = 50
+# A failed build keeps its working folder for so long, so that a retry need not begin anew.
+FAILED_WORK_SECONDS = 3_600
+# A folder that matches no row may belong to a worker that is about to write its row.
+ORPHAN_SECONDS = 6 * 3_600
+ORPHANS_MAX = 50
+
+ARTIFACT_NAME = re.compile(r"^\.?v\d+-b\d+-f\d+$")
+WORK_NAME = re.compile(r"^build-\d+-f\d+$")
+
+
+def delete_files() -> None:
+    """Artifacts of retired and failed versions, working folders of ended builds."""
+    unwanted = Version.objects.filter(
+        state__in=[VersionState.RETIRED, VersionState.FAILED], files_deleted_at__isnull=True
+    )
+    for version in unwanted.exclude(replicas__state__in=actions.PLACED).order_by("pk")[:ROWS_MAX]:
+        if version.artifact:
+            _delete(Path(version.artifact), settings.RECALL_ARTIFACTS)
+        actions.version_files_deleted(version=version)
+    kept = Q(state=BuildState.FAILED, ended_at__gt=Now() - timedelta(seconds=FAILED_WORK_SECONDS))
+    for build in (
+        Build.objects.filter(state__in=BUILD_FINAL).exclude(work_dir="").exclude(kept).order_by("pk")[:ROWS_MAX]
+    ):
+        _delete(Path(build.work_dir), settings.RECALL_WORK)
+        actions.work_dir_deleted(build=build)
+
+
+def delete_orphans() -> None:
+    """What workers that lost their fence left: folders with our names that no row knows and nobody has touched."""
+    artifacts = _old(settings.RECALL_ARTIFACTS, ARTIFACT_NAME)
+    known = set(Version.objects.exclude(artifact="").values_list("artifact", flat=True))
+    for path in _first(path for path in artifacts if str(path) not in known):
+        _delete(path, settings.RECALL_ARTIFACTS)
+    folders = _old(settings.RECALL_WORK, WORK_NAME)
+    used = set(Build.objects.exclude(work_dir="").values_list("work_dir", flat=True))
+    for path in _first(path for path in folders if str(path) not in used):
+        _delete(path, settings.RECALL_WORK)
+
+
+def _delete(path: Path, root: Path) -> None:
+    """Refuses what does not lie two folders below `root`, whatever a row says."""
+    if path.is_symlink() or path.resolve().parent.parent.parent != root.resolve():
+        log.error("%s does not lie in %s and is not deleted.", path, root)
+        return
+    log.info("Deleting %s", path)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _old(root: Path, name: re.Pattern[str]) -> Iterator[Path]:
+    """Folders `root/tenant/service/name` that have not changed for ORPHAN_SECONDS."""
+    limit = time.time() - ORPHAN_SECONDS
+    for path in sorted(root.glob("*/*/*")):
+        if name.match(path.name) and path.is_dir() and not path.is_symlink() and path.stat().st_mtime < limit:
+            yield path
+
+
+def _first(paths: Iterator[Path]) -> list[Path]:
+    return [path for path, _ in zip(paths, range(ORPHANS_MAX), strict=False)]

@@ -1,0 +1,42 @@
+"""Giving the replicas of a version an order, and waiting for what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from versions import actions
+from versions.models import Replica, Version
+from versions.states import ReplicaState
+from workers.context import BuildContext
+from workers.outcomes import StepFailed
+
+ORDER_SECONDS_MAX = 900
+
+Results = dict[str, dict[str, Any]]
+
+
+def carry_out(ctx: BuildContext, version: Version, kind: str, order_id: str) -> Results | None:
+    """What each replica answered, by node; None while one has not yet. The same order is given once.
+
+    Raises StepFailed: replica.lost when none is loaded, replica.order_timeout.
+    """
+    actions.orders_give(ctx.claim, version=version, kind=kind, order_id=order_id)
+    results = ctx.poll(lambda: _results(version, order_id))
+    if results is None and ctx.waited_seconds > ORDER_SECONDS_MAX:
+        message = f"{kind} was not carried out within {ORDER_SECONDS_MAX} s."
+        raise StepFailed("replica.order_timeout", message)
+    return results
+
+
+def failures(results: Results) -> str:
+    """The errors of those that failed, in one line; empty when all went well."""
+    return " ".join(f"{node}: {result['error']}" for node, result in results.items() if not result["ok"])
+
+
+def _results(version: Version, order_id: str) -> Results | None:
+    loaded = Replica.objects.filter(version=version, state__in=[ReplicaState.READY, ReplicaState.LOADING])
+    replicas = list(loaded.select_related("node"))
+    if not replicas:
+        raise StepFailed("replica.lost", "No replica of the version is loaded any more.")
+    answered = {replica.node.name: replica.results[order_id] for replica in replicas if order_id in replica.results}
+    return answered if len(answered) == len(replicas) else None

@@ -1,0 +1,91 @@
+"""Makes the version live by one compare-and-set, and waits for the gateways to say that they serve it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import redis
+
+from catalog.models import Service
+from common.actor import Actor
+from common.errors import Conflict, FailedPrecondition
+from documents.store import Stamp
+from versions import actions, routes
+from versions.models import Activation, Version
+from versions.selectors import activations_of, platform_epoch
+from workers.context import POLL_SECONDS, BuildContext
+from workers.outcomes import Done, Hold, Outcome, StepFailed, Wait
+from workers.steps.check_counts import check, count_facts
+
+ACKNOWLEDGE_SECONDS_MAX = 2.0
+WAIT_SECONDS = 1.0
+
+
+def step(ctx: BuildContext) -> Outcome:
+    """Raises StepFailed (replica.lost) when the version cannot serve any more."""
+    version, service = ctx.version, ctx.service
+    # Was it live once, then this step is through; if somebody rolled back since, it is not for a build to undo that.
+    if version.activated_at is None:
+        held = None if ctx.overridden else _held(ctx, version, service)
+        if held is not None:
+            return held
+        try:
+            _activate(ctx, version, service)
+        except Conflict:
+            # Live moved, or the service was put on hold, this very moment: look at everything again.
+            return Wait(WAIT_SECONDS, detail="The live version moved meanwhile.")
+    activation = activations_of(service).filter(to_version=version.number).first()
+    return Done(report={"activation": _acknowledged(ctx, activation)}, detail=f"version {version.number} is live")
+
+
+def _held(ctx: BuildContext, version: Version, service: Service) -> Hold | None:
+    if service.held_at is not None:
+        return Hold("activate.service_held", f"The service is on hold: {service.held_reason} Release it, or override.")
+    live = service.live_version
+    if live is not None and live > version.number:
+        message = (
+            f"Version {live}, which is newer, went live meanwhile. Override to go back to version {version.number}."
+        )
+        return Hold("activate.newer_is_live", message)
+    known = ctx.values["counts"]
+    if known["live_generation"] == service.live_generation:
+        return None
+    # The guards compared with a version that is not live any more.
+    return check(ctx, count_facts(ctx, known["items"]))
+
+
+def _activate(ctx: BuildContext, version: Version, service: Service) -> None:
+    try:
+        actions.version_activate(
+            actor=Actor(kind="system", name=f"build {ctx.build.number}"),
+            service=service,
+            number=version.number,
+            reason=ctx.build.overrides.get(ctx.step, ""),
+            expected_live_generation=service.live_generation,
+            build=ctx.build,
+            overridden=ctx.overridden,
+        )
+    except FailedPrecondition as error:
+        if error.reason == "SERVICE_HELD":
+            raise Conflict(error.message) from error
+        raise StepFailed("replica.lost", error.message) from error
+
+
+def _acknowledged(ctx: BuildContext, activation: Activation | None) -> dict[str, Any]:
+    """Waits a moment for the gateways; who lags behind is named and does not stop the build."""
+    if activation is None:
+        return {}
+    stamp = Stamp(platform_epoch(), activation.route_generation)
+    until = time.monotonic() + ACKNOWLEDGE_SECONDS_MAX
+    while True:
+        ctx.lease.check()
+        try:
+            laggards = routes.acknowledged(ctx.service, stamp)[1]
+        except redis.RedisError as error:
+            return {"live_generation": activation.live_generation, "laggards": [f"unknown: {error}"]}
+        late = time.monotonic() > until
+        if late or not laggards:
+            actions.activation_settle(activation=activation, laggards=laggards, late=late)
+            return {"live_generation": activation.live_generation, "laggards": laggards}
+        time.sleep(POLL_SECONDS)

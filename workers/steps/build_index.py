@@ -1,0 +1,68 @@
+"""Builds the index in a child process, capped and niced, so that it can neither slow nor kill what serves beside it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from bundles import layout
+from engines import registry
+from engines.base import IndexSpec
+from versions import actions
+from workers.context import BuildContext
+from workers.outcomes import Done, Outcome
+
+
+def step(ctx: BuildContext) -> Outcome:
+    """Raises StepFailed with the engine's reason."""
+    actions.version_reserve(ctx.claim)
+    imported = ctx.values["import"]
+    rows = imported["searchable_items"]
+    engine, why = _engine(ctx, rows)
+    out_dir = ctx.folder("index")
+    order = {
+        "engine": engine,
+        "spec": asdict(index_spec(ctx, engine)),
+        "vectors": str(Path(imported["dir"]) / layout.VECTORS),
+        "rows": rows,
+        "out_dir": str(out_dir),
+    }
+    done = ctx.run_child("engines.build", order)
+    made = {
+        "engine": engine,
+        "reason": why,
+        "params": order["spec"]["params"],
+        "seconds": done["seconds"],
+        "rows_per_second": round(rows / max(done["seconds"], 1e-3)),
+        "peak_rss_bytes": done["peak_rss_bytes"],
+    }
+    return Done(
+        report={"index": made},
+        context={"index": {**made, "dir": str(out_dir)}},
+        detail=f"{engine}: {rows:,} rows in {done['seconds']:.1f} s",
+    )
+
+
+def index_spec(ctx: BuildContext, engine: str) -> IndexSpec:
+    """What this build's spec means for `engine`, with every parameter of it filled in."""
+    schema, wanted = ctx.spec["schema"], ctx.spec["engine"]
+    params: dict[str, Any] = registry.describe(engine).params_model(**wanted["params"]).model_dump(mode="json")
+    return IndexSpec(
+        metric=schema["metric"],
+        dimension=schema["dimension"],
+        partitions=wanted["partitions"],
+        threads=settings.BUILD_THREADS,
+        params=params,
+    )
+
+
+def _engine(ctx: BuildContext, rows: int) -> tuple[str, str]:
+    """The engine's name, and why it was chosen when the platform chose it."""
+    name = ctx.spec["engine"]["name"]
+    if name != registry.AUTO:
+        return name, ""
+    choice = registry.choose(rows, ctx.spec["schema"]["dimension"])
+    return choice.name, choice.reason

@@ -1,0 +1,49 @@
+"""Holds a drop whose number of items is out of the guards, before anything costly is done with it.
+
+A drop that promises no count is counted by the import, which asks `check` in its turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from versions.selectors import live_version
+from workers import guards
+from workers.context import BuildContext
+from workers.outcomes import Done, Hold, Outcome
+
+
+def step(ctx: BuildContext) -> Outcome:
+    """Of the count that the manifest promises."""
+    promised = ctx.build.drop.get("count")
+    if promised is None:
+        return Done(detail="The manifest promises no count; the import counts.")
+    facts = count_facts(ctx, promised)
+    held = None if ctx.overridden else check(ctx, facts)
+    return held or Done(report={"counts": facts}, context={"counts": facts}, detail=f"{promised:,} items promised")
+
+
+def count_facts(ctx: BuildContext, items: int) -> dict[str, Any]:
+    """What the guards look at; `live_generation` tells later whether the live version is still the same."""
+    service = ctx.service
+    live = live_version(service)
+    return {
+        "items": items,
+        "live_version": live.number if live else None,
+        "live_items": live.items if live else None,
+        "live_generation": service.live_generation,
+    }
+
+
+def check(
+    ctx: BuildContext,
+    facts: Mapping[str, Any],
+    *,
+    report: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
+) -> Hold | None:
+    """A Hold with every count that is out of its guard, or None. `report` and `context` go with it."""
+    breaches = guards.count_breaches(ctx.spec["guards"], items=facts["items"], live_items=facts["live_items"])
+    told = {"counts": dict(facts)}
+    return guards.hold(breaches, report={**(report or {}), **told}, context={**(context or {}), **told})

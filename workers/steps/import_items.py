@@ -1,0 +1,72 @@
+"""Streams the drop's rows into mapped arrays, in a child, and looks at what was found there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bundles import layout
+from workers import guards
+from workers.context import BuildContext
+from workers.outcomes import Done, Outcome
+from workers.steps.check_counts import check, count_facts
+
+
+def step(ctx: BuildContext) -> Outcome:
+    """Raises StepFailed with the drop's fault. What was imported before a hold is not imported again."""
+    imported = _imported_before(ctx) or _import(ctx)
+    report = {"import": imported["report"]}
+    facts = count_facts(ctx, imported["items"])
+    context = {"import": imported, "counts": facts}
+    if not ctx.overridden:
+        percent = imported["report"]["bad_row_percent"]
+        breaches = guards.bad_row_breaches(ctx.spec["guards"], bad_row_percent=percent)
+        held = guards.hold(breaches, report=report, context=context) or _held_by_count(ctx, facts, report, context)
+        if held is not None:
+            return held
+    bad = imported["report"]["bad_rows"]
+    detail = f"{imported['items']:,} items" + (f", {bad:,} bad rows" if bad else "")
+    return Done(report={**report, "counts": facts}, context=context, detail=detail)
+
+
+def _imported_before(ctx: BuildContext) -> dict[str, Any] | None:
+    """A drop never changes under its fingerprint, so an import of it stays good while its files are there."""
+    imported: dict[str, Any] | None = ctx.values.get("import")
+    if imported is None or imported["fingerprint"] != ctx.build.drop_fingerprint:
+        return None
+    is_there = (Path(imported["dir"]) / layout.QUERIES).is_file()
+    return imported if is_there else None
+
+
+def _import(ctx: BuildContext) -> dict[str, Any]:
+    out_dir = ctx.new_work_dir() / "import"
+    out_dir.mkdir(exist_ok=True)
+    order = {
+        "source": ctx.values["source"],
+        "drop": ctx.build.drop_name,
+        "fingerprint": ctx.build.drop_fingerprint,
+        "files": ctx.spec["source"]["files"],
+        # Whether it may be taken was decided when it was resolved.
+        "allow_unmarked": True,
+        "schema": ctx.spec["schema"],
+        "columns": ctx.spec["source"]["columns"],
+        "out_dir": str(out_dir),
+    }
+    done = ctx.run_child("workers.children.importing", order)
+    return {
+        "dir": str(out_dir),
+        "fingerprint": ctx.build.drop_fingerprint,
+        "report": done["report"],
+        "items": done["report"]["items"],
+        "searchable_items": done["report"]["searchable_items"],
+        "queries_source": done["queries_source"],
+    }
+
+
+def _held_by_count(
+    ctx: BuildContext, facts: dict[str, Any], report: dict[str, Any], context: dict[str, Any]
+) -> Outcome | None:
+    """An operator who let the promised count pass has let the same count pass here."""
+    if "check_counts" in ctx.build.overrides and ctx.build.drop.get("count") is not None:
+        return None
+    return check(ctx, facts, report=report, context=context)

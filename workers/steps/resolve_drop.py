@@ -1,0 +1,37 @@
+"""Finds the drop that the build is of: the one that was named, else the newest complete one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bundles import uris
+from bundles.drop import Drop, newest_complete, open_drop
+from catalog.actions import source_root
+from versions import actions
+from workers.context import BuildContext
+from workers.outcomes import Cancel, Done, Outcome
+
+
+def step(ctx: BuildContext) -> Outcome:
+    """Raises UriError, DropError (drop.not_found, drop.incomplete, drop.bad_manifest, drop.empty)."""
+    source = uris.resolve(ctx.spec["source"]["uri"], source_root(ctx.build.service.tenant))
+    drop = _open(ctx, source)
+    told = {
+        "count": drop.count,
+        "model_version": drop.model_version,
+        "files": len(drop.item_files),
+        "bytes": drop.bytes,
+    }
+    twin = actions.drop_resolve(ctx.claim, name=drop.name, fingerprint=drop.fingerprint, drop=told)
+    if twin is not None:
+        made = f", which made version {twin.version_number}" if twin.version_number else ""
+        message = f"Drop {drop.name} under the same spec is build {twin.number}{made}. Use force to build it again."
+        return Cancel("build.duplicate", message)
+    return Done(context={"source": str(source)}, detail=drop.name)
+
+
+def _open(ctx: BuildContext, source: Path) -> Drop:
+    """A drop asked for by its name is taken as it lies, complete or not."""
+    named = ctx.build.drop_name
+    name = named or newest_complete(source).name
+    return open_drop(source, name, files=ctx.spec["source"]["files"], allow_unmarked=bool(named))

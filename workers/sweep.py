@@ -1,0 +1,152 @@
+"""The reconciler: whatever was lost or left undone, the next tick finds in the rows. Beat rings for each function.
+
+Every function may run twice at once and may stop anywhere. None raises for Redis being away: the next tick tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial, wraps
+from typing import Any, ParamSpec
+
+import redis
+from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from catalog.models import Service
+from common.actor import SYSTEM
+from common.dispatch import ring
+from common.errors import FailedPrecondition, StateConflict
+from documents.store import Stamp
+from versions import actions, routes
+from versions.models import Activation, Build, Version
+from versions.reconcile import reconcile
+from versions.selectors import platform_epoch, retirable
+from versions.states import BUILD_UNFINISHED, ActivationState, BuildState, StepState, VersionState
+from workers import doorbell, reports
+
+log = logging.getLogger(__name__)
+
+# Rows that one tick looks at, for each kind.
+ROWS_MAX = 200
+# A build that was just asked for is rung for by whoever asked.
+RING_AFTER_SECONDS = 3
+LAGGING_AFTER_SECONDS = 2
+# A gateway that holds its lease and serves an old route for so long does not keep a version loaded any more.
+LAGGARD_SECONDS_MAX = 600
+HELD_LOADED_SECONDS = 600
+HELD_SECONDS_MAX = 7 * 24 * 3600
+
+P = ParamSpec("P")
+
+
+def unless_redis_is_away(tick: Callable[P, None]) -> Callable[P, None]:
+    @wraps(tick)
+    def quiet(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            tick(*args, **kwargs)
+        except redis.RedisError as error:
+            log.warning("%s: Redis is away (%s).", tick.__name__, error)
+
+    return quiet
+
+
+@unless_redis_is_away
+def due_builds() -> None:
+    """Rings for builds that wait for a worker."""
+    pending = Q(state=BuildState.PENDING, requested_at__lte=_ago(RING_AFTER_SECONDS))
+    woken = Q(state=BuildState.RUNNING, wake_at__lte=Now())
+    abandoned = Q(state=BuildState.RUNNING, wake_at__isnull=True, lease_until__lt=Now())
+    due = Build.objects.filter(pending | woken | abandoned).order_by("pk").values_list("pk", "fence")[:ROWS_MAX]
+    for build_id, fence in due:
+        if doorbell.may_ring(build_id, fence):
+            ring("build.run", build_id)
+
+
+@unless_redis_is_away
+def collect_reports() -> None:
+    """Turns nodes' reports into rows, and gateways' into completed activations."""
+    reports.collect()
+    unsettled = Activation.objects.exclude(state=ActivationState.COMPLETE).select_related("service__tenant")
+    waiting = list(unsettled.order_by("-pk")[:ROWS_MAX])
+    if not waiting:
+        return
+    late = set(unsettled.filter(at__lte=_ago(LAGGING_AFTER_SECONDS)).values_list("pk", flat=True))
+    served, epoch = routes.served_stamps(), platform_epoch()
+    for activation in waiting:
+        laggards = routes.laggards_of(activation.service, Stamp(epoch, activation.route_generation), served)
+        actions.activation_settle(activation=activation, laggards=laggards, late=activation.pk in late)
+
+
+@unless_redis_is_away
+def reconcile_documents() -> None:
+    """Redis follows the rows."""
+    done = reconcile()
+    if done.routes or done.placements:
+        log.info("Published again: %s routes, %s placements (epoch %s).", done.routes, done.placements, done.epoch)
+
+
+@unless_redis_is_away
+def retire_versions() -> None:
+    """Moves versions on their way out: unrouted, drained, unloaded, and at last RETIRED."""
+    retiring = Version.objects.filter(state=VersionState.RETIRING).select_related("service__tenant").order_by("pk")
+    drained = retiring.filter(unrouted_at__lte=_ago(settings.RETIRE_DRAIN_SECONDS))
+    for version in drained.filter(replicas__state__in=actions.PLACED).distinct()[:ROWS_MAX]:
+        actions.version_unload(version=version)
+    old = retiring.filter(retiring_at__lte=_ago(settings.RETIRE_FILES_SECONDS), unrouted_at__isnull=False)
+    for version in old.exclude(replicas__state__in=actions.PLACED)[:ROWS_MAX]:
+        _unless_moved(partial(actions.version_retired, version=version))
+    given_up = set(retiring.filter(retiring_at__lte=_ago(LAGGARD_SECONDS_MAX)).values_list("pk", flat=True))
+    for version in retiring.filter(unrouted_at__isnull=True)[:ROWS_MAX]:
+        if version.pk in given_up or _is_unrouted(version.service):
+            actions.version_unrouted(version=version)
+
+
+def tend_held_builds() -> None:
+    """Resumes those whose service was released, gives memory back, ends the forgotten ones."""
+    held = Build.objects.filter(state=BuildState.HELD).order_by("pk")
+    for build in held.filter(error_reason="activate.service_held", service__held_at__isnull=True)[:ROWS_MAX]:
+        _unless_moved(partial(actions.build_resume, build=build))
+    loaded = Version.objects.filter(activated_at__isnull=True, replicas__state__in=actions.PLACED).distinct()
+    for version in loaded.filter(build__in=_held_since(held, HELD_LOADED_SECONDS))[:ROWS_MAX]:
+        actions.version_unload(version=version)
+    for build in _held_since(held, HELD_SECONDS_MAX)[:ROWS_MAX]:
+        message = f"Nobody decided within {HELD_SECONDS_MAX // 86_400} days."
+        actions.build_expire(build=build, reason="build.expired", message=message)
+
+
+def close_deleted_services() -> None:
+    """What a deleted service leaves: its unfinished builds end, its versions go the usual way out."""
+    unfinished = Build.objects.filter(service__deleted_at__isnull=False, state__in=BUILD_UNFINISHED)
+    for build in unfinished.filter(cancel_requested_at__isnull=True).order_by("pk")[:ROWS_MAX]:
+        _unless_moved(partial(actions.build_cancel, actor=SYSTEM, build=build))
+    leaving = Service.objects.filter(deleted_at__isnull=False, versions__state=VersionState.READY).distinct()
+    for service in leaving.select_related("tenant").order_by("pk")[:ROWS_MAX]:
+        for version in retirable(service, keep=0):
+            _unless_moved(partial(actions.version_retire, version=version))
+
+
+def _ago(seconds: float) -> Any:
+    """A moment of the database's clock."""
+    return Now() - timedelta(seconds=seconds)
+
+
+def _is_unrouted(service: Service) -> bool:
+    """Whether every leased gateway serves the route as it is now, which does not name a retiring version."""
+    stamp = Stamp(platform_epoch(), service.route_generation + service.tenant.route_generation)
+    return routes.acknowledged(service, stamp)[0]
+
+
+def _held_since(held: Any, seconds: float) -> Any:
+    return held.filter(steps__state=StepState.HELD, steps__ended_at__lte=_ago(seconds))
+
+
+def _unless_moved(action: Callable[[], object]) -> None:
+    """What somebody else has moved meanwhile is looked at again by the next tick."""
+    try:
+        action()
+    except (StateConflict, FailedPrecondition) as error:
+        log.info("%s", error.message)

@@ -1,0 +1,53 @@
+"""Every Celery task: ids in, one call out. Unknown arguments are taken, so that old and new may run side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from versions import routes
+from workers import files, pipeline, sweep
+
+
+@shared_task(name="build.run")
+def run_build(build_id: int, **_unknown: Any) -> None:
+    pipeline.run(build_id)
+
+
+@shared_task(name="routes.publish")
+def publish_route(service_id: int, **_unknown: Any) -> None:
+    routes.publish_quietly(service_id)
+
+
+@shared_task(name="routes.publish_tenant")
+def publish_tenant(tenant_id: int, **_unknown: Any) -> None:
+    routes.publish_tenant_quietly(tenant_id)
+
+
+@shared_task(name="sweep.builds")
+def sweep_builds(**_unknown: Any) -> None:
+    sweep.due_builds()
+
+
+@shared_task(name="sweep.reports")
+def sweep_reports(**_unknown: Any) -> None:
+    sweep.collect_reports()
+
+
+@shared_task(name="sweep.documents")
+def sweep_documents(**_unknown: Any) -> None:
+    sweep.reconcile_documents()
+
+
+@shared_task(name="sweep.versions")
+def sweep_versions(**_unknown: Any) -> None:
+    sweep.tend_held_builds()
+    sweep.close_deleted_services()
+    sweep.retire_versions()
+
+
+@shared_task(name="sweep.files")
+def sweep_files(**_unknown: Any) -> None:
+    files.delete_files()
+    files.delete_orphans()
