@@ -76,7 +76,9 @@ def texts(array: pa.Array) -> Typed:
         # Checked before it is expanded: a few bytes can hide a long text repeated in each row.
         words = texts(array.dictionary)
         bad = _flags(pa.array(words.bad).take(array.indices)) if len(words.bad) else _no_flags(array)
-        return Typed(words.values.take(array.indices), bad)
+        # Copied when there was a bad one: Arrow would reserve room by the mean of lengths that are gone.
+        known = pa.array(words.values.to_pylist(), pa.large_string()) if words.bad.any() else words.values
+        return Typed(known.take(array.indices), bad)
     octets = array.cast(pa.large_binary())
     bad = _flags(pc.greater(pc.binary_length(octets), TEXT_BYTES_MAX))
     try:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -64,7 +64,7 @@ def read(item: ItemFile, schema: ImportSchema, limits: BatchLimits) -> Iterator[
     with reading(item, "csv"), item.data.open() as file:
         names = _header(item, file)
         vector_names = _check_columns(item.name, names, schema)
-        ragged = _Ragged()
+        ragged = _Ragged(names.index(schema.id_column))
         reader = _open(file, names, ragged)
         if reader.schema.names != names:
             raise _unreadable(item.name, "has a header of more than one line")
@@ -89,30 +89,49 @@ class _Placed:
     surplus: Int64
 
 
+class _RaggedRow(NamedTuple):
+    number: int
+    surplus: int
+    id: str | None
+
+
 @dataclass
 class _Ragged:
     """Rows whose number of cells is not the header's: the reader leaves them out and tells us here."""
 
-    rows: list[tuple[int, int]] = field(default_factory=list)
+    id_index: int = 0
+    rows: list[_RaggedRow] = field(default_factory=list)
 
     def __call__(self, row: arrow_csv.InvalidRow) -> str:
         if len(self.rows) >= RAGGED_ROWS_MAX:
             return "error"
         # The reader counts the header as row 1 and no empty lines; our rows begin after the header.
-        self.rows.append((row.number - 1, row.actual_columns - row.expected_columns))
+        surplus = row.actual_columns - row.expected_columns
+        self.rows.append(_RaggedRow(row.number - 1, surplus, _cell(row.text, self.id_index)))
         return "skip"
 
     def put_back(self, batch: pa.RecordBatch, first_row: int) -> _Placed:
         """Puts in the ragged rows that lie before the last row of the batch; all of them when it has no rows."""
-        before = [number - first_row - index for index, (number, _) in enumerate(self.rows)]
+        before = [row.number - first_row - index for index, row in enumerate(self.rows)]
         taken = sum(1 for _ in takewhile(lambda place: place < batch.num_rows or not batch.num_rows, before))
         if not taken:
             return _Placed(batch, np.zeros(batch.num_rows, np.int64))
+        rows, self.rows = self.rows[:taken], self.rows[taken:]
         order = np.insert(np.arange(batch.num_rows), before[:taken], -1)
         surplus = np.zeros(len(order), np.int64)
-        surplus[order < 0] = [more for _, more in self.rows[:taken]]
-        del self.rows[:taken]
-        return _Placed(batch.take(pa.array(order, mask=order < 0)), surplus)
+        surplus[order < 0] = [row.surplus for row in rows]
+        placed = batch.take(pa.array(order, mask=order < 0))
+        known = pa.array([row.id for row in rows], pa.large_string())
+        row_ids = pc.replace_with_mask(placed.column(self.id_index), pa.array(order < 0), known)
+        return _Placed(placed.set_column(self.id_index, placed.schema.field(self.id_index), row_ids), surplus)
+
+
+def _cell(text: str, index: int) -> str | None:
+    try:
+        found = next(csv.reader([text]), [])
+    except csv.Error:
+        return None
+    return found[index] if index < len(found) else None
 
 
 def _header(item: ItemFile, file: BinaryIO) -> list[str]:
