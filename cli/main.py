@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 
 import typer
 
-from cli.commands import platform
+from cli.commands import bench, builds, demo, platform, query, services, tenants, versions
 from cli.errors import EXIT_FAILED, CliError
 
 EPILOG = (
@@ -25,9 +26,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(rich_help_panel=HERE)(platform.up)
-app.command(rich_help_panel=HERE)(platform.down)
-app.command(rich_help_panel=HERE)(platform.status)
+# In the order of the help.
+COMMANDS: tuple[tuple[str, tuple[Callable[..., None], ...]], ...] = (
+    (HERE, (demo.demo, platform.up, platform.down, platform.status)),
+    ("Builds", (builds.build, builds.builds, builds.cancel, builds.retry, builds.override)),
+    ("Versions", (versions.versions, versions.activate, versions.rollback)),
+    ("Asking", (query.query, bench.bench, query.audit)),
+)
+GROUPS: tuple[tuple[str, str, typer.Typer], ...] = (
+    (HERE, "admin", tenants.admin_app),
+    ("Services", "service", services.service_app),
+    ("Services", "source", services.source_app),
+    ("Teams, people, keys", "tenant", tenants.tenant_app),
+    ("Teams, people, keys", "member", tenants.member_app),
+    ("Teams, people, keys", "key", tenants.key_app),
+)
+for panel, commands in COMMANDS:
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+for panel, name, group in GROUPS:
+    app.add_typer(group, name=name, rich_help_panel=panel)
 
 
 def main() -> None:

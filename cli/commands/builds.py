@@ -1,0 +1,99 @@
+"""recall build, builds, cancel, retry, override."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.api import Json as Body
+from cli.api import open_api
+from cli.builds import require_success, watch_build
+from cli.options import ReasonNeeded, ServiceName, Tenant
+from cli.output import Json, pairs, remark, show, table
+
+Number = Annotated[int, typer.Argument(metavar="N", help="The build's number.", min=1)]
+Wait = Annotated[bool, typer.Option("--wait", "-w", help="Until it ends; exit code 6 unless it succeeds.")]
+
+
+def build(
+    service: ServiceName,
+    drop: Annotated[str, typer.Option(help="The drop's name; without it the newest complete one.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Build even what was built before.")] = False,
+    wait: Wait = False,
+    tenant: Tenant = "",
+    as_json: Json = False,
+) -> None:
+    """Turn a drop into the next version; it goes live by itself when every check passes."""
+    api = open_api()
+    path = api.service_path(service, tenant)
+    made = api.post(f"{path}:build", {"drop": drop, "force": force})
+    if not wait:
+        show(made, as_json=as_json, human=lambda: _tell_started(service, made))
+        return
+    remark(f"build {made['number']} of {service}")
+    ended = watch_build(api, path, made["number"])
+    show(ended, as_json=as_json, human=lambda: _tell_end(ended))
+    require_success(ended)
+
+
+def builds(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -> None:
+    """The builds of a service, newest first."""
+    api = open_api()
+    found = list(api.pages(f"{api.service_path(service, tenant)}/builds", "builds"))
+    rows = [
+        (
+            one["number"],
+            one["state"],
+            one["step"],
+            one["drop"].get("name", ""),
+            one["version"],
+            one["requested_by"],
+            (one["error"] or {}).get("message", ""),
+        )
+        for one in found
+    ]
+    columns = ("build", "state", "step", "drop", "version", "by", "why")
+    show(found, as_json=as_json, human=lambda: table(columns, rows, empty="No builds yet."))
+
+
+def cancel(service: ServiceName, number: Number, tenant: Tenant = "", as_json: Json = False) -> None:
+    """Stop a build; what is live stays."""
+    _act(service, number, "cancel", {}, tenant, as_json)
+
+
+def retry(service: ServiceName, number: Number, tenant: Tenant = "", as_json: Json = False) -> None:
+    """Try a failed build again from the step that failed."""
+    _act(service, number, "retry", {}, tenant, as_json)
+
+
+def override(
+    service: ServiceName, number: Number, reason: ReasonNeeded, tenant: Tenant = "", as_json: Json = False
+) -> None:
+    """Let a held build go on past the guard that holds it."""
+    _act(service, number, "override", {"reason": reason}, tenant, as_json)
+
+
+def _act(service: str, number: int, verb: str, body: Body, tenant: str, as_json: bool) -> None:
+    api = open_api()
+    changed = api.post(f"{api.service_path(service, tenant)}/builds/{number}:{verb}", body)
+    show(changed, as_json=as_json, human=lambda: _tell_end(changed))
+
+
+def _tell_started(service: str, made: Body) -> None:
+    pairs([("build", made["number"]), ("state", made["state"])])
+    remark(f"follow it with: recall builds {service}")
+
+
+def _tell_end(ended: Body) -> None:
+    error = ended["error"] or {}
+    pairs(
+        [
+            ("build", ended["number"]),
+            ("state", ended["state"]),
+            ("version", ended["version"]),
+            ("why", error.get("message")),
+            ("effect", error.get("effect")),
+            ("next", error.get("next_step")),
+        ]
+    )

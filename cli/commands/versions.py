@@ -1,0 +1,69 @@
+"""recall versions, activate, rollback."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.api import open_api
+from cli.options import Reason, ServiceName, Tenant
+from cli.output import Json, bytes_text, pairs, remark, show, table
+
+
+def versions(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -> None:
+    """The versions of a service, newest first, with the live one marked."""
+    api = open_api()
+    found = list(api.pages(f"{api.service_path(service, tenant)}/versions", "versions"))
+    rows = [
+        (
+            one["number"],
+            "live" if one["live"] else "",
+            one["state"],
+            one["items"],
+            bytes_text(one["bytes"]),
+            one["engine"]["name"],
+            one["recall"],
+            one["p99_ms"],
+            "bad" if one["bad"] else "",
+            one["created_at"],
+        )
+        for one in found
+    ]
+    columns = ("version", "", "state", "items", "size", "engine", "recall", "p99 ms", "", "made")
+    show(found, as_json=as_json, human=lambda: table(columns, rows, empty="No versions yet."))
+
+
+def activate(
+    service: ServiceName,
+    number: Annotated[int, typer.Argument(metavar="N", help="The version's number.", min=1)],
+    reason: Reason = "",
+    tenant: Tenant = "",
+    as_json: Json = False,
+) -> None:
+    """Make a loaded version live, without a failed call."""
+    api = open_api()
+    done = api.post(f"{api.service_path(service, tenant)}:activate", {"version": number, "reason": reason})
+    show(done, as_json=as_json, human=lambda: _tell(done))
+
+
+def rollback(
+    service: ServiceName,
+    reason: Reason = "",
+    from_version: Annotated[int | None, typer.Option(help="Only if this version is live.", min=1)] = None,
+    tenant: Tenant = "",
+    as_json: Json = False,
+) -> None:
+    """Go back to the version that was live before; the one that is left is marked bad."""
+    api = open_api()
+    body = {"reason": reason, "from_version": from_version}
+    done = api.post(f"{api.service_path(service, tenant)}:rollback", body)
+    show(done, as_json=as_json, human=lambda: _tell(done))
+
+
+def _tell(done: dict[str, Any]) -> None:
+    if not done["changed"]:
+        remark("Nothing changed: another switch got there first, or it was so already.")
+    pairs([("was", done["from_version"]), ("live", done["to_version"]), ("gateways", done["state"].lower())])
+    if done["laggards"]:
+        remark(f"These gateways do not serve it yet: {', '.join(done['laggards'])}")

@@ -1,0 +1,68 @@
+"""Reaching a service over gRPC: which gateway, which key, which full name, and gRPC's errors as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cli.api import open_api
+from cli.connection import connect
+from cli.errors import (
+    EXIT_DENIED,
+    EXIT_FAILED,
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    CliError,
+)
+
+if TYPE_CHECKING:
+    from recall_client import RecallError
+
+# Longer than the client's own, because a person waits and not a page.
+DEADLINE_MS = 10_000
+
+
+@dataclass(frozen=True)
+class Target:
+    """`service` is tenant/name."""
+
+    gateway: str
+    key: str
+    service: str
+
+
+def find_target(service: str, tenant: str = "") -> Target:
+    """Asks REST only for what the configuration does not say. Raises CliError."""
+    connection = connect()
+    key = connection.key_or_error()
+    owner, slash, name = service.rpartition("/")
+    tenant = owner if slash else tenant or connection.tenant or open_api().tenant()
+    gateway = connection.gateway or open_api().get(f"/discovery/{tenant}/{name}")["gateway"]
+    return Target(gateway=str(gateway), key=key, service=f"{tenant}/{name}")
+
+
+@contextmanager
+def grpc_errors(target: Target) -> Iterator[None]:
+    """Turns the client's errors into CliError."""
+    from recall_client import RecallError
+
+    try:
+        yield
+    except RecallError as error:
+        raise _told(error, target) from error
+
+
+def _told(error: RecallError, target: Target) -> CliError:
+    from recall_client import InvalidArgument, PermissionDenied, Unauthenticated, Unavailable
+
+    exit_codes = {
+        InvalidArgument: EXIT_USAGE,
+        PermissionDenied: EXIT_DENIED,
+        Unauthenticated: EXIT_DENIED,
+        Unavailable: EXIT_UNREACHABLE,
+    }
+    remedy = f"The gateway is {target.gateway}; is it right (RECALL_GATEWAY)?" if isinstance(error, Unavailable) else ""
+    exit_code = exit_codes.get(type(error), EXIT_FAILED)
+    return CliError(error.message, reason=error.reason, field=error.field, remedy=remedy, exit_code=exit_code)

@@ -1,0 +1,16 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Tenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant; not needed when you can see only one.")]
+ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="A service's name, or tenant/name.")]
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Stands in the audit trail.")]
+ReasonNeeded = Annotated[str, typer.Option("--reason", "-r", help="Stands in the audit trail; needed.")]
+SpecFile = Annotated[
+    Path, typer.Option("--file", "-f", exists=True, dir_okay=False, allow_dash=True, help="YAML or JSON; - is stdin.")
+]
