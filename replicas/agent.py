@@ -178,7 +178,7 @@ async def stop_replica(paths: ReplicaPaths, seconds_max: float) -> None:
     process = adopt(holder) if holder else None
     if process is not None:
         await process.stop(seconds_max)
-    paths.clear()
+    paths.forget()
 
 
 async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:

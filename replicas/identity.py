@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-CLAIM_SECONDS_MAX = 2.0
+CLAIM_SECONDS_MAX = 0.5
 CLAIM_POLL_SECONDS = 0.05
 RECORD_BYTES_MAX = 65_536
 # Fields of /proc/<pid>/stat, counted behind the name in brackets: its state, and its start in ticks since boot.

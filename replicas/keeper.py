@@ -52,6 +52,8 @@ class Keeper:
         )
         self._settings = settings
         self._paths = ReplicaPaths(settings, placement.replica_id)
+        # Known from the beginning and the same in every life, so that routes need not change with a respawn.
+        self.report.address = self._paths.address
         self._probes = probes
         self._changed = changed
         self._backoff = Backoff(
@@ -96,7 +98,7 @@ class Keeper:
         process = self._process if self._process and self._process.alive else holder and adopt(holder)
         if process:
             await process.stop(self._settings.stop_seconds_max)
-        self._paths.clear()
+        self._paths.forget()
 
     def let_go(self) -> None:
         """Stop listening to the process; it goes on."""
@@ -156,13 +158,8 @@ class Keeper:
             await self._kill(process, "it did not say that it is what was placed")
             return
         self._ready_since = time.monotonic()
-        self._set(
-            State.READY,
-            address=self._paths.address,
-            pid=process.pid,
-            items=described.searchable_items,
-            rss_bytes=described.rss_bytes,
-        )
+        self.report.items = described.searchable_items
+        self._set(State.READY, pid=process.pid, rss_bytes=described.rss_bytes)
         log.info("ready", replica=self.placement.replica_id, pid=process.pid)
 
     async def _watch(self, process: Process, client: ReplicaClient) -> None:
@@ -250,12 +247,9 @@ class Keeper:
         log.warning("died", replica=self.placement.replica_id, how=death, pause_seconds=pause_seconds)
         await asyncio.sleep(pause_seconds)
 
-    def _set(
-        self, state: State, *, error: str = "", pid: int = 0, address: str = "", items: int = 0, rss_bytes: int = 0
-    ) -> None:
+    def _set(self, state: State, *, error: str = "", pid: int = 0, rss_bytes: int = 0) -> None:
         report = self.report
-        report.state, report.error, report.pid = state, error, pid
-        report.address, report.items, report.rss_bytes = address, items, rss_bytes
+        report.state, report.error, report.pid, report.rss_bytes = state, error, pid, rss_bytes
         self._changed()
 
     def _report_orders(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import structlog
@@ -14,6 +15,8 @@ from recallpb.internal.v1 import documents_pb2
 log = structlog.get_logger()
 
 COPY_NAME = "placements.bin"
+# It becomes a file's name.
+REPLICA_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
 
 class PlacementsFollower:
@@ -61,6 +64,10 @@ class PlacementsFollower:
             return None
         if document.node != self._node:
             log.error("placements_of_another_node", found=document.node)
+            return None
+        strange = [each.replica_id for each in document.placements if not REPLICA_ID.fullmatch(each.replica_id)]
+        if strange:
+            log.error("placements_with_strange_ids", ids=strange[:10])
             return None
         return document
 

@@ -55,9 +55,18 @@ class ReplicaPaths:
         return identity if identity is not None and identity.alive() else None
 
     def clear(self) -> None:
-        """Remove what a dead process left. Nobody may be this replica."""
-        for path in (self.socket, self.identity, lock_path(self.identity)):
-            path.unlink(missing_ok=True)
+        """Remove what a dead process left, before the next one.
+
+        The lock file stays: a process that an earlier agent started may be about to take it, and then the next one
+        must find it taken.
+        """
+        self.socket.unlink(missing_ok=True)
+        self.identity.unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Remove everything; nobody is this replica any more."""
+        self.clear()
+        lock_path(self.identity).unlink(missing_ok=True)
 
 
 class Process:

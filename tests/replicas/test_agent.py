@@ -36,6 +36,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         yield node
 
 
+@pytest.fixture
+def before(node: Node, made: MadeArtifact) -> documents_pb2.ReplicaReport:
+    """A replica `r1` that is ready, as the node reports it before the test does anything."""
+    node.place("r1", made)
+    return node.wait_until_ready("r1")
+
+
 def first_answer(address: str, made: MadeArtifact) -> list[int]:
     vector = recall_pb2.Vector(packed=made.queries[0].tobytes())
     request = recall_pb2.RecallRequest(vectors=recall_pb2.VectorQuery(vectors=[vector]), top_k=5)
@@ -45,74 +52,6 @@ def first_answer(address: str, made: MadeArtifact) -> list[int]:
     return list(recall_pb2.RecallResponse.FromString(answer.response).ids)
 
 
-def test_a_placed_replica_is_loaded_and_answers(node: Node, made: MadeArtifact) -> None:
-    node.place("r1", made)
-
-    report = node.wait_until_ready("r1")
-
-    assert report.address == f"unix:{node.run_dir}/r1.sock"
-    assert (report.version, report.items, report.respawns, report.error) == (4, 300, 0, "")
-    assert report.rss_bytes > 2**20
-    assert first_answer(report.address, made) == exact_ids(made, made.queries[0], 5)[0]
-    whole = node.node_report()
-    assert whole is not None
-    assert node.agent is not None
-    assert (whole.agent_pid, whole.placements_stamp.generation) == (node.agent.pid, node.generation)
-
-
-def test_a_killed_replica_comes_back_at_the_same_address(node: Node, made: MadeArtifact) -> None:
-    node.place("r2", made)
-    before = node.wait_until_ready("r2")
-
-    os.kill(before.pid, signal.SIGKILL)
-
-    after = node.wait_for("r2", lambda report: report.state == Report.READY and report.pid != before.pid)
-    assert after.address == before.address
-    assert after.respawns == 1
-    assert first_answer(after.address, made) == exact_ids(made, made.queries[0], 5)[0]
-
-
-def test_a_frozen_replica_is_replaced(node: Node, made: MadeArtifact) -> None:
-    node.place("r3", made)
-    before = node.wait_until_ready("r3")
-
-    os.kill(before.pid, signal.SIGSTOP)
-
-    after = node.wait_for("r3", lambda report: report.state == Report.READY and report.pid != before.pid)
-    assert start_ticks(before.pid) is None
-    assert first_answer(after.address, made)
-
-
-def test_orders_are_executed_once_and_reported_until_withdrawn(node: Node, made: MadeArtifact) -> None:
-    warm, check = documents_pb2.Order(order_id="o1", kind=WARM), documents_pb2.Order(order_id="o2", kind=CHECK)
-    node.place("r4", made, warm, check)
-
-    report = node.wait_for("r4", lambda report: len(report.orders) == 2)
-    warmed, checked = report.orders
-    assert (warmed.order_id, warmed.ok) == ("o1", True)
-    assert warmed.queries > 0
-    assert (checked.order_id, checked.ok, checked.agreement, checked.version) == ("o2", True, 1.0, 4)
-
-    node.place("r4", made, check, documents_pb2.Order(order_id="o3"))
-    report = node.wait_for("r4", lambda report: [each.order_id for each in report.orders] == ["o2", "o3"])
-    assert report.orders[0] == checked
-    assert not report.orders[1].ok
-    assert "UNIMPLEMENTED" in report.orders[1].error
-
-
-def test_a_damaged_artifact_is_reported_and_never_served(node: Node, tmp_path: Path) -> None:
-    made = make_artifact(tmp_path)
-    damage(made)
-
-    node.place("r5", made)
-
-    report = node.wait_for("r5", lambda report: report.state == Report.FAILED)
-    assert report.error.startswith("artifact.checksum_mismatch")
-    assert report.pid == 0
-    assert not list(node.run_dir.glob("r5.*"))
-    node.withdraw("r5")
-
-
 def damage(made: MadeArtifact) -> None:
     path = made.path / "vectors.npy"
     payload = bytearray(path.read_bytes())
@@ -120,75 +59,112 @@ def damage(made: MadeArtifact) -> None:
     path.write_bytes(payload)
 
 
-def test_an_artifact_damaged_later_is_not_served_again(node: Node, tmp_path: Path) -> None:
-    made = make_artifact(tmp_path)
-    node.place("r6", made)
-    before = node.wait_until_ready("r6")
+def test_a_placed_replica_is_loaded_and_answers(node: Node, made: MadeArtifact, before: Report) -> None:
+    assert before.address == f"unix:{node.run_dir}/r1.sock"
+    assert (before.version, before.items, before.respawns, before.error) == (4, 300, 0, "")
+    assert before.rss_bytes > 2**20
+    assert first_answer(before.address, made) == exact_ids(made, made.queries[0], 5)[0]
+    whole = node.node_report()
+    assert whole is not None
+    assert node.agent is not None
+    assert (whole.agent_pid, whole.placements_stamp.generation) == (node.agent.pid, node.generation)
 
-    damage(made)
+
+def test_orders_are_executed_once_and_reported_until_withdrawn(node: Node, made: MadeArtifact, before: Report) -> None:
+    warm, check = documents_pb2.Order(order_id="o1", kind=WARM), documents_pb2.Order(order_id="o2", kind=CHECK)
+    node.place("r1", made, warm, check)
+
+    report = node.wait_for("r1", lambda report: len(report.orders) == 2)
+    warmed, checked = report.orders
+    assert (warmed.order_id, warmed.ok) == ("o1", True)
+    assert warmed.queries > 0
+    assert (checked.order_id, checked.ok, checked.agreement, checked.version) == ("o2", True, 1.0, 4)
+
+    node.place("r1", made, check, documents_pb2.Order(order_id="o3"))
+    report = node.wait_for("r1", lambda report: [each.order_id for each in report.orders] == ["o2", "o3"])
+    assert report.orders[0] == checked
+    assert not report.orders[1].ok
+    assert "UNIMPLEMENTED" in report.orders[1].error
+
+
+def test_a_killed_replica_comes_back_at_the_same_address(node: Node, made: MadeArtifact, before: Report) -> None:
     os.kill(before.pid, signal.SIGKILL)
 
-    report = node.wait_for("r6", lambda report: report.state == Report.FAILED)
-    assert report.error.startswith("artifact.checksum_mismatch")
-    node.withdraw("r6")
+    after = node.wait_for("r1", lambda report: report.state == Report.READY and report.pid != before.pid)
+    assert after.address == before.address
+    assert after.respawns == before.respawns + 1
+    assert first_answer(after.address, made) == exact_ids(made, made.queries[0], 5)[0]
 
 
-def test_a_new_agent_adopts_what_runs_even_when_redis_is_empty(node: Node, made: MadeArtifact) -> None:
-    node.place("r7", made)
-    before = node.wait_until_ready("r7")
+def test_a_frozen_replica_is_replaced(node: Node, made: MadeArtifact, before: Report) -> None:
+    os.kill(before.pid, signal.SIGSTOP)
 
-    node.end_agent(signal.SIGKILL)
+    after = node.wait_for("r1", lambda report: report.state == Report.READY and report.pid != before.pid)
+    assert start_ticks(before.pid) is None
+    assert first_answer(after.address, made)
+
+
+def test_losing_redis_withdraws_nothing(node: Node, made: MadeArtifact, before: Report) -> None:
     node.valkey.kill()
+    time.sleep(1.2)
+    assert first_answer(before.address, made)
     node.valkey.start()
+
+    after = node.wait_until_ready("r1")
+    assert after.pid == before.pid
+    node.publish()
+    node.wait_for("r1", lambda _: node.stamp_acted_upon() == node.generation)
+    assert node.report("r1").pid == before.pid
+
+
+def test_a_new_agent_adopts_what_runs_even_when_redis_is_empty(node: Node, made: MadeArtifact, before: Report) -> None:
+    node.end_agent(signal.SIGKILL)
+    node.valkey.client().flushall()
     node.start_agent()
 
-    after = node.wait_until_ready("r7")
+    after = node.wait_until_ready("r1")
     assert (after.pid, after.address, after.respawns) == (before.pid, before.address, 0)
     assert first_answer(after.address, made)
 
     os.kill(after.pid, signal.SIGKILL)
-    node.wait_for("r7", lambda report: report.state == Report.READY and report.pid != before.pid)
+    node.wait_for("r1", lambda report: report.state == Report.READY and report.pid != before.pid)
 
 
-def test_losing_redis_withdraws_nothing(node: Node, made: MadeArtifact) -> None:
-    node.place("r8", made)
-    before = node.wait_until_ready("r8")
+def test_a_damaged_artifact_is_reported_and_never_served(node: Node, tmp_path: Path) -> None:
+    """Once damaged while its replica runs, once before any process was started for it."""
+    made = make_artifact(tmp_path)
+    node.place("r2", made)
+    before = node.wait_until_ready("r2")
+    damage(made)
+    os.kill(before.pid, signal.SIGKILL)
+    node.place("r3", made)
 
-    node.valkey.kill()
-    time.sleep(1.5)
-    assert first_answer(before.address, made)
-    node.valkey.start()
+    for replica_id in ("r2", "r3"):
+        report = node.wait_for(replica_id, lambda report: report.state == Report.FAILED)
+        assert report.error.startswith("artifact.checksum_mismatch")
+        assert report.pid == 0
+    assert not list(node.run_dir.glob("r3.*"))
+    assert not (node.run_dir / "r2.sock").exists()
 
-    after = node.wait_until_ready("r8")
-    assert after.pid == before.pid
-    node.place("r9", made)
-    node.wait_until_ready("r9")
-    assert node.report("r8").pid == before.pid
-
-
-def test_a_withdrawn_replica_is_stopped_and_leaves_nothing(node: Node, made: MadeArtifact) -> None:
-    node.place("r10", made)
-    report = node.wait_until_ready("r10")
-
-    node.withdraw("r10")
-
-    node.wait_for("r10", lambda report: report.replica_id == "")
-    give_up_at = time.monotonic() + 20
-    while list(node.run_dir.glob("r10.*")) and time.monotonic() < give_up_at:
-        time.sleep(0.02)
-    assert start_ticks(report.pid) is None
-    assert not list(node.run_dir.glob("r10.*"))
+    node.withdraw("r2")
+    node.withdraw("r3")
+    node.wait_for("r3", lambda report: report.replica_id == "")
 
 
-def test_a_replica_placed_with_another_artifact_is_replaced(node: Node, made: MadeArtifact, tmp_path: Path) -> None:
-    node.place("r11", made)
-    before = node.wait_until_ready("r11")
+def test_a_replica_placed_with_another_artifact_is_replaced_and_one_withdrawn_leaves_nothing(
+    node: Node, made: MadeArtifact, tmp_path: Path
+) -> None:
+    node.place("r4", made)
+    first = node.wait_until_ready("r4")
 
-    node.place("r11", make_artifact(tmp_path, items=50, version=5))
+    node.place("r4", make_artifact(tmp_path, items=50, version=5))
+    second = node.wait_for("r4", lambda report: report.state == Report.READY and report.version == 5)
+    assert second.items == 50
+    assert start_ticks(first.pid) is None
 
-    after = node.wait_for("r11", lambda report: report.state == Report.READY and report.version == 5)
-    assert after.items == 50
-    assert start_ticks(before.pid) is None
+    node.withdraw("r4")
+    node.wait_for("r4", lambda report: report.replica_id == "" and not list(node.run_dir.glob("r4.*")))
+    assert start_ticks(second.pid) is None
 
 
 def test_one_node_has_one_agent(node: Node) -> None:
@@ -199,15 +175,14 @@ def test_one_node_has_one_agent(node: Node) -> None:
     assert second.returncode == EXIT_LOCKED
 
 
-def test_replicas_outlive_their_agent_until_they_are_told_to_stop(node: Node, made: MadeArtifact) -> None:
-    node.place("r12", made)
-    report = node.wait_until_ready("r12")
-
+def test_replicas_outlive_their_agent_until_they_are_told_to_stop(
+    node: Node, made: MadeArtifact, before: Report
+) -> None:
     assert node.end_agent() == 0
-    assert first_answer(report.address, made)
+    assert first_answer(before.address, made)
 
     node.stop_replicas()
-    assert start_ticks(report.pid) is None
+    assert start_ticks(before.pid) is None
     assert not list(node.run_dir.iterdir())
 
 
@@ -223,7 +198,7 @@ def test_orphans_are_stopped_only_by_their_own_node_and_only_when_it_knows_what_
         os.link(stranger.identity_path.with_suffix(".lock"), orphan.folder / "r91.lock")
         node.start_agent()
         try:
-            time.sleep(2.5)
+            time.sleep(2)
             assert orphan.identity.alive()
 
             node.publish()

@@ -102,11 +102,12 @@ async def test_an_unreadable_document_changes_nothing_and_the_next_one_counts(
     put(valkey, document(1, "r1"))
     await link.use(follower.refresh)
 
-    DocumentWriter(valkey.client()).put_if_newer(PLACEMENTS, "local", Stamp(1, 2), b"\xff\xff")
-    assert not await link.use(follower.refresh)
+    for generation, payload in ((2, b"\xff\xff"), (3, document(3, "../r1").SerializeToString())):
+        DocumentWriter(valkey.client()).put_if_newer(PLACEMENTS, "local", Stamp(1, generation), payload)
+        assert not await link.use(follower.refresh)
     assert follower.document == document(1, "r1")
 
-    put(valkey, document(3, "r3"))
+    put(valkey, document(4, "r3"))
     assert await link.use(follower.refresh)
 
 

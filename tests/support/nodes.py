@@ -108,6 +108,11 @@ class Node:
             return DocumentWriter(self.valkey.client()).node_reports().get(self.name)
         return None
 
+    def stamp_acted_upon(self) -> int:
+        """The generation of the document that the agent follows; 0 while it says nothing."""
+        report = self.node_report()
+        return report.placements_stamp.generation if report else 0
+
     def report(self, replica_id: str) -> documents_pb2.ReplicaReport:
         """What the node says of the replica; empty when it says nothing."""
         report = self.node_report() or documents_pb2.NodeReport()
