@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import re
 import signal
@@ -31,6 +32,9 @@ from replicas.settings import SOCKET_PATH_BYTES_MAX, HostSettings
 EXIT_CANNOT_LOAD = 3
 EXIT_ALREADY_HELD = 4
 UNIX = "unix:"
+# Nobody has called for so long: the callers have gone.
+QUIET_SECONDS = 0.1
+QUIET_POLL_SECONDS = 0.02
 LOOPBACK = re.compile(r"127\.0\.0\.1:\d{1,5}")
 
 log = structlog.get_logger()
@@ -107,7 +111,8 @@ async def _serve(loaded: LoadedVersion, identity: Identity, identity_path: Path,
     await _terminated()
     _withdraw(identity_path, identity)
     log.info("draining")
-    await server.stop(settings.replica_drain_seconds_max)
+    await _drain(servicer, settings.replica_drain_seconds_max)
+    await server.stop(QUIET_SECONDS)
     servicer.close()
 
 
@@ -119,6 +124,15 @@ def _server(settings: HostSettings) -> grpc.aio.Server:
         ("grpc.so_reuseport", 0),
     )
     return grpc.aio.server(options=options, maximum_concurrent_rpcs=settings.replica_calls_max)
+
+
+async def _drain(servicer: ReplicaServicer, seconds_max: float) -> None:
+    """Wait until no call is under way: a server that is stopped cancels what it has not yet taken up."""
+    for _ in range(math.ceil(seconds_max / QUIET_POLL_SECONDS)):
+        if servicer.quiet_seconds >= QUIET_SECONDS:
+            return
+        await asyncio.sleep(QUIET_POLL_SECONDS)
+    log.warning("drained_too_long", seconds=seconds_max)
 
 
 async def _terminated() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -56,6 +57,23 @@ class ReplicaServicer:
         # Orders are long and wait for each other, never in the way of answers.
         self._ordered = ThreadPoolExecutor(1, thread_name_prefix="order")
         self._process = psutil.Process()
+        self._under_way = 0
+        self._last_call_at = time.monotonic()
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long no call has been under way."""
+        return 0.0 if self._under_way else time.monotonic() - self._last_call_at
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Around each call, so that the host knows when it may end."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._last_call_at = time.monotonic()
 
     async def answer(self, request: replica_pb2.AnswerRequest, context: Context) -> replica_pb2.AnswerResponse:
         """One answer for each request, in order; one query's error is its own. Another version refuses the call."""
@@ -184,7 +202,7 @@ def handler(servicer: ReplicaServicer) -> grpc.GenericRpcHandler:
     }
     methods = {
         method.name: grpc.unary_unary_rpc_method_handler(
-            _guarded(implementations[method.name]),
+            _guarded(servicer, implementations[method.name]),
             request_deserializer=GetMessageClass(method.input_type).FromString,
             response_serializer=GetMessageClass(method.output_type).SerializeToString,
         )
@@ -193,12 +211,13 @@ def handler(servicer: ReplicaServicer) -> grpc.GenericRpcHandler:
     return grpc.method_handlers_generic_handler(SERVICE.full_name, methods)
 
 
-def _guarded(method: Method) -> Method:
+def _guarded(servicer: ReplicaServicer, method: Method) -> Method:
     """Errors leave as google.rpc.Status with reason and field; unknown ones never with their text."""
 
     async def call(request: Any, context: Context) -> Any:
         try:
-            return await method(request, context)
+            with servicer.call():
+                return await method(request, context)
         except grpc.aio.AbortError:
             raise
         except ReplicaError as error:
