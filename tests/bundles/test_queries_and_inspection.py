@@ -1,0 +1,174 @@
+"""Queries for a version, what an inspection shows, and the demo's own drop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bundles.batches import BatchLimits
+from bundles.drop import inspect
+from bundles.errors import DropError
+from bundles.queries import load_queries
+from bundles.schema import ImportSchema
+from tests.bundles.making import COSINE, INT64, NAN, complete, imported, opened, vectors, write_csv, write_parquet
+
+DEMO = Path(__file__).parents[2] / "demo" / "fashion-mnist-64.parquet"
+
+
+def queries_file(drop: Path, rows: Any, name: str = "queries.parquet") -> None:
+    write_parquet(drop / "items-0.parquet", [1], vectors(1))
+    listed = [None if row is None else list(row) for row in rows]
+    pq.write_table(pa.table({"vector": pa.array(listed, pa.list_(pa.float32()))}), drop / name)
+
+
+def test_recorded_queries_are_read_in_order(drop: Path) -> None:
+    queries_file(drop, vectors(20))
+    found, source = load_queries(opened(drop), INT64, vectors(3))
+    assert source == "recorded"
+    np.testing.assert_array_equal(found, vectors(20))
+
+
+def test_the_manifest_can_name_the_queries(drop: Path) -> None:
+    queries_file(drop, vectors(20), "asked.parquet")
+    complete(drop, items=["items-0.parquet"], queries="asked.parquet")
+    assert len(load_queries(opened(drop), INT64, vectors(3))[0]) == 20
+
+
+def test_queries_that_the_manifest_names_must_be_there(drop: Path) -> None:
+    queries_file(drop, vectors(20))
+    complete(drop, items=["items-0.parquet"], queries="asked.parquet")
+    with pytest.raises(DropError) as caught:
+        opened(drop)
+    assert caught.value.reason == "drop.not_found"
+
+
+def test_no_more_queries_than_the_limit_are_read(drop: Path) -> None:
+    queries_file(drop, vectors(20))
+    np.testing.assert_array_equal(load_queries(opened(drop), INT64, vectors(3), queries_max=7)[0], vectors(20)[:7])
+
+
+def test_bad_queries_are_left_out_and_the_others_normalised(drop: Path) -> None:
+    queries_file(drop, [[3.0, 4, 0, 0], [NAN, 1, 1, 1], None, [0.0] * 4, [0, 0, 0, 2]])
+    found, _ = load_queries(opened(drop), COSINE, vectors(3))
+    np.testing.assert_allclose(found, [[0.6, 0.8, 0, 0], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [([[1.0, 2.0]], "drop.dimension_mismatch"), ([[NAN] * 4], "drop.empty"), ([], "drop.empty")],
+)
+def test_queries_that_are_of_no_use_are_an_error(drop: Path, rows: Any, reason: str) -> None:
+    queries_file(drop, rows)
+    with pytest.raises(DropError) as caught:
+        load_queries(opened(drop), INT64, vectors(3))
+    assert caught.value.reason == reason
+    assert "queries.parquet" in caught.value.message
+
+
+def test_a_queries_file_that_is_not_parquet_is_an_error(drop: Path) -> None:
+    queries_file(drop, vectors(1))
+    (drop / "queries.parquet").write_text("who asked")
+    with pytest.raises(DropError) as caught:
+        load_queries(opened(drop), INT64, vectors(3))
+    assert caught.value.reason == "drop.unreadable"
+
+
+@pytest.mark.parametrize("recorded", ["nothing", "other columns"])
+def test_without_recorded_vectors_items_are_sampled_alike_each_time(drop: Path, recorded: str) -> None:
+    write_parquet(drop / "items-0.parquet", [1], vectors(1))
+    if recorded == "other columns":
+        pq.write_table(pa.table({"items": [[1, 2]]}), drop / "queries.parquet")
+    items = vectors(500)
+    found, source = load_queries(opened(drop), INT64, items, sampled=50)
+    again, _ = load_queries(opened(drop), INT64, items, sampled=50)
+    assert source == "items"
+    np.testing.assert_array_equal(found, again)
+    assert len(np.unique(found, axis=0)) == 50
+    assert {tuple(row) for row in found.tolist()} <= {tuple(row) for row in items.tolist()}
+    assert len(load_queries(opened(drop), INT64, items[:7], sampled=50)[0]) == 7
+
+
+def test_an_inspection_suggests_a_schema_that_imports(drop: Path, out: Path) -> None:
+    write_parquet(
+        drop / "items-0.parquet",
+        [5, 6, 7],
+        vectors(3),
+        title=["a", "b", "c"],
+        year=pa.array([1, 2, None], pa.int32()),
+        score=[0.5, 1.5, 2.5],
+        genre=[["x"], [], None],
+        free=[True, False, True],
+        searchable=[True, True, True],
+        released=pa.array([0, 1, 2], pa.date32()),
+    )
+    complete(drop)
+    found = inspect(drop.parent, 2)
+    assert (found.drop, found.complete, found.format, found.rows) == ("2026-11-21", True, "parquet", 3)
+    assert [row["title"] for row in found.sample] == ["a", "b"]
+    assert found.columns == {"id": "id", "vector": "vector"}
+    schema = found.suggested_schema
+    assert (schema["id_type"], schema["dimension"], schema["metric"]) == ("int64", 4, "ip")
+    types = {"title": "string", "year": "int64", "score": "float64", "genre": "list<string>", "free": "bool"}
+    assert {each["name"]: each["type"] for each in schema["attributes"]} == types
+    assert len(found.notes) == 1
+    assert "`released`" in found.notes[0]
+    assert imported(drop, out, ImportSchema.from_spec(schema, found.columns)).report.items == 3
+
+
+def test_an_inspection_finds_columns_with_other_names(drop: Path) -> None:
+    pq.write_table(pa.table({"genre": ["x"], "item_id": ["a"], "embedding": [[1.0, 2.0]]}), drop / "items-0.parquet")
+    found = inspect(drop.parent)
+    assert (found.complete, found.columns) == (False, {"id": "item_id", "vector": "embedding"})
+    assert found.suggested_schema["id_type"] == "string"
+
+
+def test_an_inspection_of_npy_and_csv(drop: Path, source: Path) -> None:
+    np.save(drop / "items.npy", vectors(5))
+    np.save(drop / "ids.npy", np.arange(5))
+    found = inspect(source)
+    assert (found.format, found.rows, found.suggested_schema["dimension"]) == ("npy", 5, 4)
+    (source / "2026-11-22").mkdir()
+    write_csv(source / "2026-11-22" / "items.csv", ["id", "v0", "v1", "year"], "a,1,2,1979", "b,3,4,1985")
+    found = inspect(source)
+    assert (found.drop, found.format, found.rows) == ("2026-11-22", "csv", None)
+    assert found.sample == [
+        {"id": "a", "year": 1979, "vector": [1.0, 2.0]},
+        {"id": "b", "year": 1985, "vector": [3.0, 4.0]},
+    ]
+    assert found.suggested_schema["attributes"] == [{"name": "year", "type": "int64"}]
+    assert json.dumps(found.to_dict())
+
+
+def test_a_complete_drop_is_inspected_before_a_newer_one_that_is_not(drop: Path, source: Path) -> None:
+    write_parquet(drop / "items-0.parquet", [1], vectors(1))
+    complete(drop)
+    (source / "2026-11-22").mkdir()
+    assert inspect(source).drop == "2026-11-21"
+
+
+@pytest.mark.parametrize("kept", [["id"], ["vector"]])
+def test_an_inspection_without_ids_or_vectors_says_so(drop: Path, kept: list[str]) -> None:
+    pq.write_table(pa.table({"id": [1], "vector": [[1.0]]}).select(kept), drop / "items-0.parquet")
+    with pytest.raises(DropError) as caught:
+        inspect(drop.parent)
+    assert caught.value.reason == "drop.missing_column"
+
+
+def test_the_demo_s_data_imports_without_a_bad_row(drop: Path, out: Path) -> None:
+    (drop / "items.parquet").write_bytes(DEMO.read_bytes())
+    schema = ImportSchema("int64", 64, "cosine", attributes=(("category", "string"),))
+    found = imported(drop, out, schema, limits=BatchLimits())
+    assert (found.report.items, found.report.bad_rows) == (10_000, 0)
+    assert found.ids == list(range(10_000))
+    assert {found.attributes["category"].count(name) for name in set(found.attributes["category"])} == {1_000}
+    # Of an item's nearest neighbours most are of its own category, else these are not the images.
+    scores = found.vectors[:200] @ found.vectors.T
+    nearest = np.argsort(-scores, axis=1)[:, 1:11]
+    categories = np.array(found.attributes["category"])
+    assert (categories[nearest] == categories[:200, np.newaxis]).mean() > 0.7
