@@ -18,3 +18,8 @@ from config.settings import *  # noqa: E402, F403  (the environment must be set 
 
 # Fast on purpose: tests sign in often.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405
+    # A file, because threads and processes of a test share it; no fsync, because no test cuts the power.
+    DATABASES["default"]["TEST"] = {"NAME": str(RECALL_HOME / "db" / "test.sqlite3")}  # noqa: F405
+    DATABASES["default"]["OPTIONS"]["init_command"] += "PRAGMA synchronous=OFF;"  # noqa: F405

@@ -140,7 +140,8 @@ def _current_step(build: Build, steps: list[BuildStep]) -> str:
     """The step that the build is in or stopped at; empty before the first and after the last."""
     if build.state not in BUILD_UNFINISHED and build.state != BuildState.FAILED:
         return ""
-    return next((step.name for step in steps if step.state != StepState.DONE), "")
+    stopped = (step.name for step in steps if step.state in (StepState.RUNNING, StepState.HELD, StepState.FAILED))
+    return next(stopped, next((step.name for step in steps if step.state == StepState.PENDING), ""))
 
 
 def _error(build: Build) -> dict[str, Any] | None:

@@ -1,0 +1,230 @@
+"""The switch of the live pointer, forwards and back."""
+
+from __future__ import annotations
+
+import pytest
+
+from audit.models import AuditEvent
+from catalog.actions import service_hold, service_release
+from common.actor import Actor
+from common.errors import Conflict, FailedPrecondition, NotFound
+from tests.factories import TESTER
+from tests.support.history import activated, asked, held, made_version, refreshed, report_all_ready
+from tests.versions.test_claims import race
+from versions import actions, selectors
+from versions.models import Activation, Build, Replica, Version
+from versions.selectors import activation_view, service_view, version_view
+
+pytestmark = pytest.mark.django_db
+
+
+def activate(service, number, **values):
+    return actions.version_activate(actor=TESTER, service=service, number=number, **values)
+
+
+def roll_back(service, **values):
+    return actions.version_rollback(actor=TESTER, service=service, **values)
+
+
+def test_an_activation_moves_the_pointer_and_both_generations(films_service):
+    made_version(films_service)
+    before = refreshed(films_service)
+    activation = activate(films_service, 1, reason="first")
+    after = refreshed(films_service)
+    assert (after.live_version, after.live_generation) == (1, 1)
+    assert after.route_generation == before.route_generation + 1
+    assert (activation.from_version, activation.to_version, activation.state) == (None, 1, "PENDING")
+    assert activation.route_generation == after.route_generation + after.tenant.route_generation
+    event = AuditEvent.objects.get(verb="service.activate")
+    assert (event.actor, event.target, event.reason) == ("tests", "version 1", "first")
+    assert (event.before["live_version"], event.after["live_version"]) == (None, 1)
+    assert version_view(selectors.version_get(films_service, 1))["live"] is True
+    assert service_view(after)["live"] == {"version": 1, "items": 100, "recall": 1.0, "p99_ms": None}
+
+
+def test_activating_what_is_live_changes_nothing(films_service):
+    activated(made_version(films_service))
+    again = activate(films_service, 1)
+    assert (again.changed, activation_view(again)["changed"], Activation.objects.count()) == (False, False, 1)
+
+
+def test_it_refuses_a_version_that_is_unknown_failed_or_nowhere_loaded(films_service, books_service):
+    activated(made_version(films_service))
+    with pytest.raises(NotFound):
+        activate(films_service, 7)
+    made_version(films_service, loaded=False)
+    with pytest.raises(FailedPrecondition) as refused:
+        activate(films_service, 2)
+    assert refused.value.reason == "VERSION_NOT_LOADED"
+    Version.objects.filter(number=2).update(state="FAILED")
+    with pytest.raises(FailedPrecondition) as refused:
+        activate(films_service, 2)
+    assert refused.value.reason == "VERSION_NOT_READY"
+    made_version(books_service)
+    assert (refreshed(films_service).live_version, Activation.objects.count()) == (1, 1)
+
+
+def test_it_compares_the_generation_and_not_the_version(films_service):
+    """After 1 -> 2 -> 1 the version is the same and the world is not."""
+    made_version(films_service)
+    made_version(films_service)
+    activate(films_service, 1)
+    expected = refreshed(films_service).live_generation
+    activate(films_service, 2)
+    activate(films_service, 1)
+    made_version(films_service)
+    with pytest.raises(Conflict) as refused:
+        activate(films_service, 3, expected_live_generation=expected)
+    assert refused.value.reason == "LIVE_MOVED"
+    assert refreshed(films_service).live_version == 1
+
+
+def test_a_build_does_not_activate_while_the_service_is_on_hold_and_a_person_does(films_service):
+    version = made_version(films_service)
+    service_hold(actor=TESTER, service=films_service, reason="Looking into it.")
+    with pytest.raises(FailedPrecondition) as refused:
+        activate(films_service, 1, build=version.build)
+    assert refused.value.reason == "SERVICE_HELD"
+    assert activate(films_service, 1).changed
+    made_version(films_service)
+    assert activate(films_service, 2, build=Build.objects.get(number=2), overridden=True).changed
+
+
+def test_a_rollback_goes_to_the_newest_good_version_marks_the_bad_one_and_holds(films_service):
+    for _ in range(3):
+        activated(made_version(films_service))
+    activation = roll_back(films_service, from_version=3, reason="half the ids are gone")
+    service = refreshed(films_service)
+    assert (service.live_version, activation.kind, activation.from_version) == (2, "rollback", 3)
+    assert service.held_reason == "Rolled back from version 3: half the ids are gone"
+    bad = selectors.version_get(films_service, 3)
+    assert (bad.bad_reason, version_view(bad)["bad"]["reason"]) == ("half the ids are gone",) * 2
+    assert AuditEvent.objects.get(verb="service.rollback").reason == "half the ids are gone"
+
+
+def test_a_second_click_does_no_harm(films_service):
+    for _ in range(3):
+        activated(made_version(films_service))
+    first = roll_back(films_service, from_version=3)
+    again = roll_back(films_service, from_version=3)
+    assert (again.pk, again.changed, first.changed) == (first.pk, False, True)
+    assert refreshed(films_service).live_version == 2
+    assert AuditEvent.objects.filter(verb="service.rollback").count() == 1
+
+
+def test_it_passes_over_versions_that_are_bad_never_were_live_or_are_not_loaded(films_service):
+    good, bad, unloaded = (activated(made_version(films_service)) for _ in range(3))
+    made_version(films_service)
+    activated(made_version(films_service))
+    Version.objects.filter(pk=bad.pk).update(bad_at=bad.created_at)
+    Replica.objects.filter(version=unloaded).update(state="LOADING")
+    assert selectors.rollback_target(refreshed(films_service)) == good
+    assert roll_back(films_service).to_version == good.number
+
+
+def test_there_must_be_something_to_go_back_to(films_service):
+    with pytest.raises(FailedPrecondition) as refused:
+        roll_back(films_service)
+    assert refused.value.reason == "NO_LIVE_VERSION"
+    activated(made_version(films_service))
+    with pytest.raises(FailedPrecondition) as refused:
+        roll_back(films_service, from_version=1)
+    assert refused.value.reason == "NOTHING_TO_ROLL_BACK"
+    assert refreshed(films_service).held_at is None
+
+
+def test_who_activates_a_bad_version_by_hand_says_that_it_is_good(films_service):
+    activated(made_version(films_service))
+    activated(made_version(films_service))
+    roll_back(films_service)
+    activate(films_service, 2)
+    assert selectors.version_get(films_service, 2).bad_at is None
+
+
+def test_activating_by_hand_what_a_hold_kept_back_lets_its_build_go_on(films_service):
+    version = made_version(films_service)
+    build = version.build
+    Build.objects.filter(pk=build.pk).update(state="PENDING")
+    held(build, reason="activate.service_held")
+    activate(films_service, 1)
+    build.refresh_from_db()
+    assert (build.state, build.error_reason) == ("PENDING", "")
+
+
+def test_a_version_held_before_another_guard_stays_held(films_service):
+    version = made_version(films_service)
+    Build.objects.filter(pk=version.build_id).update(state="PENDING")
+    held(version.build, reason="guard.max_p99_ratio")
+    activate(films_service, 1)
+    version.build.refresh_from_db()
+    assert version.build.state == "HELD"
+
+
+def test_a_deleted_service_takes_no_activation(films_service):
+    made_version(films_service)
+    type(films_service).objects.filter(pk=films_service.pk).update(deleted_at=films_service.created_at)
+    with pytest.raises(Conflict):
+        activate(films_service, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_activations_at_once_each_that_won_has_a_generation_of_its_own(films_service):
+    for _ in range(4):
+        made_version(films_service)
+    outcomes = race([lambda n=n: activate(films_service, n, expected_live_generation=0) for n in range(1, 5)])
+    won = [outcome for outcome in outcomes if isinstance(outcome, Activation)]
+    assert len(won) == 1
+    assert outcomes.count("LIVE_MOVED") == 3
+    service = refreshed(films_service)
+    assert (service.live_version, service.live_generation) == (won[0].to_version, 1)
+    assert AuditEvent.objects.filter(verb="service.activate").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_clicks_at_once_roll_back_once(films_service):
+    for _ in range(3):
+        activated(made_version(films_service))
+    outcomes = race([lambda: roll_back(films_service, from_version=3)] * 4)
+    assert sorted(outcome.changed for outcome in outcomes) == [False, False, False, True]
+    assert refreshed(films_service).live_version == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_activation_and_a_retirement_at_once_never_leave_a_dead_version_live(films_service):
+    """Whoever comes second is refused; tried several times, because either may win."""
+    activated(made_version(films_service))
+    for _ in range(5):
+        version = made_version(films_service)
+        race(
+            [
+                lambda version=version: activate(films_service, version.number),
+                lambda version=version: actions.version_retire(version=version),
+            ]
+        )
+        live = selectors.live_version(refreshed(films_service))
+        assert live is not None
+        assert live.state == "READY"
+
+
+def test_a_released_service_is_activated_by_builds_again(films_service):
+    activated(made_version(films_service))
+    activated(made_version(films_service))
+    roll_back(films_service, from_version=2)
+    version = made_version(films_service)
+    service_release(actor=TESTER, service=refreshed(films_service))
+    report_all_ready()
+    system = Actor(kind="system", name="build 3")
+    assert actions.version_activate(
+        actor=system, service=films_service, number=version.number, build=version.build
+    ).changed
+
+
+def test_gateways_that_lag_behind_are_named(films_service):
+    made_version(films_service)
+    activation = activate(films_service, 1)
+    assert actions.activation_settle(activation=activation, laggards=["g2"], late=False).state == "PENDING"
+    activation = actions.activation_settle(activation=activation, laggards=["g2"], late=True)
+    assert (activation.state, activation.laggards) == ("LAGGING", ["g2"])
+    activation = actions.activation_settle(activation=activation, laggards=[], late=True)
+    assert (activation.state, activation.laggards, activation.completed_at is None) == ("COMPLETE", [], False)
+    assert actions.activation_settle(activation=activation, laggards=["g2"], late=True).state == "COMPLETE"
