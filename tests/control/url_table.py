@@ -2,7 +2,7 @@
 
 tests/api/test_every_url_is_closed.py walks the URLconf and fails on a route or a method that is not here. A new route
 gets one line per method: `Door(route, method, needs, body)`. The route is written as in the URLconf, from the root; its
-arguments are filled from ARGUMENTS, which name Alice's objects. Pages of the console stand in page_table.py beside this.
+arguments are filled from ARGUMENTS, which name Alice's objects. Pages stand in page_table.py beside this.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ class AuditEventOut(serializers.Serializer[Any]):
     verb = serializers.CharField(help_text="`<entity>.<action>`, for example `service.rollback`.")
     target = serializers.CharField()
     reason = serializers.CharField()
-    before = serializers.JSONField(allow_null=True)
-    after = serializers.JSONField(allow_null=True)
+    before = serializers.DictField(allow_null=True)
+    after = serializers.DictField(allow_null=True)
 
 
 class AuditPage(serializers.Serializer[Any]):

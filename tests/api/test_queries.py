@@ -1,0 +1,182 @@
+"""Queries over REST, through a real gateway."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from django.contrib.auth.models import User
+
+from catalog.models import Service
+from recallpb.v1 import recall_pb2
+from tenants.models import Tenant
+from tenants.permissions import caller_of_user
+from tests.api.conftest import Caller, caller_by_key
+from tests.api.gateway import RunningGateway, running_gateway
+from tests.factories import make_service
+from tests.support.artifacts import exact_ids
+from versions.queries import gateway as client
+from versions.queries.tokens import internal_token
+
+MOVIES = "/tenants/films/services/movies"
+VECTOR = [1.0, -0.5, 0.25, 0.0, 2.0, -1.0, 0.5, 3.0]
+
+
+@pytest.fixture(scope="module")
+def shared_gateway(django_db_setup: None) -> Iterator[RunningGateway]:
+    with running_gateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def gateway(shared_gateway: RunningGateway, settings: Any, films_service: Service) -> RunningGateway:
+    """Serves version 1 of films/movies; the control plane knows its address."""
+    settings.GATEWAY_ADDRESS = shared_gateway.address
+    shared_gateway.publish()
+    return shared_gateway
+
+
+def expected(gateway: RunningGateway, top_k: int) -> list[str]:
+    """Proto JSON writes 64-bit numbers as text."""
+    ids, _ = exact_ids(gateway.made, np.asarray(VECTOR, np.float32), top_k)
+    return [str(number) for number in ids]
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        [VECTOR],
+        {"vectors": [VECTOR]},
+        {"vectors": [{"values": VECTOR}]},
+        {"vectors": [{"values": {"values": VECTOR}}]},
+        {"vectors": [{"packed": "AACAPwAAAL8AAIA+AAAAAAAAAEAAAIC/AAAAPwAAQEA="}]},
+    ],
+)
+def test_a_query_is_answered_however_its_vector_is_written(
+    machine: Caller, gateway: RunningGateway, vectors: Any
+) -> None:
+    answer = machine.post(f"{MOVIES}:recall", {"vectors": vectors, "top_k": 5})
+    assert (answer.status, answer.body["version"], answer.body["ids"]) == (200, "1", expected(gateway, 5))
+    assert len(answer.body["scores"]) == 5
+
+
+def test_a_read_key_and_a_viewer_may_ask(gateway: RunningGateway, films: Tenant) -> None:
+    reader = caller_by_key(films, "read", "movies")
+    assert reader.post(f"{MOVIES}:recall", {"vectors": [VECTOR], "top_k": 1}).body["ids"] == expected(gateway, 1)
+    assert reader.post(f"{MOVIES}:count").body == {"version": "1", "items": "100", "searchable_items": "90"}
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"vectors": [VECTOR[:4]], "top_k": 5}, "vectors.vectors[0]"),
+        ({"vectors": [VECTOR], "top_k": 0}, "top_k"),
+        ({"top_k": 5}, "query"),
+        ({"vectors": [VECTOR], "top_k": 51}, "top_k"),
+        ({"vectors": [VECTOR], "top_k": 5, "service": "tenants/books/services/novels"}, "service"),
+    ],
+)
+def test_the_gateway_names_the_field_at_fault(machine: Caller, gateway: object, query: Any, field: str) -> None:
+    answer = machine.post(f"{MOVIES}:recall", query)
+    assert (answer.status, answer.error["code"]) == (400, "INVALID_ARGUMENT")
+    assert [detail["field"] for detail in answer.error["details"]] == [field]
+    assert answer.error["reason"] != "INVALID_ARGUMENT" or field == "service"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"vectorz": [VECTOR]},
+        {"vectors": [["a"]]},
+        {"vectors": "text"},
+        {"vectors": [VECTOR], "top_k": "many"},
+        {"vectors": [VECTOR], "top_k": 2**40},
+        {"vectors": [VECTOR], "merge": "BEST"},
+        {"vectors": [VECTOR], "items": {"items": []}},
+    ],
+)
+def test_what_is_no_query_never_reaches_the_gateway(machine: Caller, films_service: Service, query: Any) -> None:
+    answer = machine.post(f"{MOVIES}:recall", query)
+    assert (answer.status, answer.error["reason"]) == (400, "MALFORMED_QUERY")
+
+
+def test_a_number_beyond_all_floats_is_refused(machine: Caller, films_service: Service) -> None:
+    for number in (b"1e999", b"1e39"):
+        body = b'{"vectors": [[' + number + b']], "top_k": 1}'
+        answer = machine.send("POST", f"{MOVIES}:recall", body, "application/json")
+        assert (answer.status, answer.error["reason"]) == (400, "MALFORMED_QUERY")
+
+
+def test_there_may_be_nothing_live_yet(machine: Caller, gateway: RunningGateway) -> None:
+    gateway.publish(live=False)
+    answer = machine.post(f"{MOVIES}:recall", {"vectors": [VECTOR], "top_k": 5})
+    assert (answer.status, answer.error["code"]) == (400, "FAILED_PRECONDITION")
+
+
+def test_the_gateway_may_not_know_the_service_yet(machine: Caller, gateway: object, films: Tenant) -> None:
+    make_service(films, "series")
+    answer = machine.post("/tenants/films/services/series:count")
+    assert (answer.status, answer.error["reason"]) == (400, "SERVICE_NOT_ROUTED")
+
+
+def test_who_asks_too_often_is_told_when_to_come_again(machine: Caller, gateway: RunningGateway) -> None:
+    gateway.publish(qps=1)
+    answers = [machine.post(f"{MOVIES}:recall", {"vectors": [VECTOR], "top_k": 1}) for _ in range(20)]
+    refused = [answer for answer in answers if answer.status == 429]
+    assert refused
+    assert refused[0].error["code"] == "RESOURCE_EXHAUSTED"
+    assert int(refused[0].headers["Retry-After"]) >= 1
+
+
+def test_a_replica_that_hangs_costs_no_more_than_the_deadline(
+    machine: Caller, gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "DEADLINE_MS_MAX", 200)
+    gateway.replica.process.send_signal(signal.SIGSTOP)
+    started = time.monotonic()
+    try:
+        answer = machine.post(f"{MOVIES}:recall", {"vectors": [VECTOR], "top_k": 1})
+    finally:
+        gateway.replica.process.send_signal(signal.SIGCONT)
+    assert (answer.status, answer.error["code"]) == (504, "DEADLINE_EXCEEDED")
+    assert time.monotonic() - started < 5
+
+
+def test_a_gateway_that_is_away_is_said_without_its_address(
+    machine: Caller, films_service: Service, settings: Any
+) -> None:
+    settings.GATEWAY_ADDRESS = "127.0.0.1:9"
+    answer = machine.post(f"{MOVIES}:recall", {"vectors": [VECTOR], "top_k": 1})
+    assert (answer.status, answer.error["reason"]) == (503, "GATEWAY_UNREACHABLE")
+    assert "127.0.0.1" not in answer.error["message"]
+
+
+def test_a_platform_with_another_token_is_told_so(machine: Caller, gateway: object, settings: Any) -> None:
+    settings.INTERNAL_TOKEN = "another"
+    answer = machine.post(f"{MOVIES}:count")
+    assert (answer.status, answer.error["reason"]) == (503, "GATEWAY_REFUSES_PLATFORM")
+
+
+def test_a_token_is_the_same_for_a_minute_and_another_for_others() -> None:
+    one = {internal_token(tenant="films", service="movies", by="alice") for _ in range(100)}
+    assert len(one) <= 2
+    assert internal_token(tenant="books", service="movies", by="alice") not in one
+
+
+def test_items_are_read_with_their_vectors(gateway: RunningGateway, alice: User, films_service: Service) -> None:
+    request = {"items": {"ids": [gateway.made.ids[3], 999]}, "return_vectors": True}
+    body = client.items_get(caller=caller_of_user(alice), service=films_service, request=request)
+    assert (body["ids"], body["missing"]["ids"]) == ([str(gateway.made.ids[3])], ["999"])
+    assert np.allclose(body["vectors"][0]["values"]["values"], gateway.made.vectors[3])
+
+
+def test_packed_vectors_are_unpacked_for_people() -> None:
+    packed = np.asarray([1.5, -2.0], dtype="<f4").tobytes()
+    reply = recall_pb2.RecallResponse(version=3, ids=[7], vectors=[recall_pb2.Vector(packed=packed)])
+    body = client._to_dict(reply)
+    assert body["vectors"] == [{"values": {"values": [1.5, -2.0]}}]
+    assert (body["version"], body["ids"], body["text_ids"], body["degraded"]) == ("3", ["7"], [], False)
