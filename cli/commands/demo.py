@@ -63,7 +63,7 @@ def _platform(settings: LauncherSettings, story: Story) -> tuple[PlatformState, 
         return found.platform, False
     with story.step("the platform starts") as step:
         state = launch.up_detached(settings, tell=step.on_change)
-        step.title = f"the platform is up: {', '.join(state.processes)}"
+        step.title = f"the platform is up ({len(state.processes)} processes)"
     return state, True
 
 

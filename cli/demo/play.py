@@ -91,7 +91,7 @@ def _build(settings: LauncherSettings, team: teams.Team, story: Story, items: It
     """Delivers a drop, builds it, and waits until it is live."""
     with story.step("") as step:
         drop = deliver(settings.home / "drops" / teams.TENANT / teams.SERVICE, without=without)
-        step.title = f"drop {drop.name} delivered: {len(items):,} items of 64 dimensions"
+        step.title = f"drop {drop.name}: {len(items):,} items of 64 dimensions"
     with story.step("build") as step:
         build = _follow(team, step)
         step.title = f"build {build['number']} made version {build['version']}, which is live"
@@ -167,17 +167,22 @@ def _check(story: Story, client: Client, items: Items) -> float:
         exact = items.exact_top(queries, TOP_K)
         found = [len(np.intersect1d(answer.ids, wanted)) for answer, wanted in zip(good, exact, strict=True)]
         recall = sum(found) / exact.size
-        same = np.mean(
-            [
-                category == items.categories[row]
-                for row, answer in zip(rows, good, strict=True)
-                for category in items.category_of(answer.ids)
-            ]
-        )
-        step.title = f"recall@10 is {recall:.4f}; {same:.0%} of the answers share the category"
+        same = _share_of_same_category(items, rows, good)
+        step.title = f"recall@10 {recall:.4f}; {same:.0%} of the neighbours share the category"
     if recall < RECALL_MIN or same < SAME_CATEGORY_MIN:
         raise CliError(f"recall@10 {recall:.4f} (at least {RECALL_MIN}), same category {same:.2f}: this is too low.")
     return recall
+
+
+def _share_of_same_category(items: Items, rows: list[int], answers: list[Answer]) -> float:
+    """Among the neighbours of each row, itself left out."""
+    same = [
+        category == items.categories[row]
+        for row, answer in zip(rows, answers, strict=True)
+        for item, category in zip(answer.ids, items.category_of(answer.ids), strict=True)
+        if item != items.ids[row]
+    ]
+    return float(sum(same) / len(same))
 
 
 def _second_drop(
@@ -232,7 +237,7 @@ def _tell_traffic(story: Story, traffic: Traffic) -> None:
     result = traffic.result
     shares = ", ".join(f"version {version}: {count:,}" for version, count in sorted(result.versions.items()))
     failed = f"{result.failed} failed calls of {result.sent:,}"
-    story.say(f"meanwhile {failed} ({shares}); {traffic.wrong} answers with an item of another version")
+    story.say(f"meanwhile: {failed}; {traffic.wrong} answers with an item of another version ({shares})")
     if result.failed or result.not_sent or traffic.wrong:
         reasons = ", ".join(f"{reason} {count}" for reason, count in result.failures.items())
         raise CliError(f"The switch was not free: {failed}, {traffic.wrong} wrong answers. {reasons}")

@@ -12,7 +12,7 @@ from cli.builds import step_line
 if TYPE_CHECKING:
     from rich.console import Console
 
-TEXT_WIDTH = 62
+TEXT_WIDTH = 68
 
 
 class Story:
@@ -39,7 +39,7 @@ class Story:
         self._console.print(f"\n[bold]{text}[/]")
 
     def say(self, text: str) -> None:
-        self._console.print(f"  {text}")
+        self._console.print(f"  {text}", soft_wrap=True)
 
     def answer(self, rows: Sequence[tuple[Any, str, float]], *, like: str) -> None:
         """Items with category and score; the category that was asked with stands out."""
@@ -60,7 +60,7 @@ class Story:
 
     def _line(self, mark: str, title: str, begin: float) -> None:
         took = f"{time.monotonic() - begin:.1f} s"
-        self._console.print(f"{mark} {title:<{TEXT_WIDTH}} [dim]{took:>7}[/]")
+        self._console.print(f"{mark} {title:<{TEXT_WIDTH}} [dim]{took:>7}[/]", soft_wrap=True)
 
 
 class Step:

@@ -28,7 +28,7 @@ class Plan:
     """How one child is run. `stage`: lower ones start earlier and stop later.
 
     `ready` says whether the child of this pid does its work by now; it may block for a second.
-    `outlived`: processes that it started go on without it (an agent's replicas).
+    `outlived`: processes that it started go on without it (an agent's replicas). `needs_tables`: it reads the database.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Plan:
     ready: Callable[[int], bool]
     stage: int = 1
     outlived: bool = False
+    needs_tables: bool = True
 
 
 class Child:

@@ -26,6 +26,8 @@ def children_environment(settings: LauncherSettings) -> dict[str, str]:
         "RECALL_CONSOLE_URL": settings.console_address(),
         "RECALL_GATEWAY": settings.gateway_address(),
         "DJANGO_SETTINGS_MODULE": "config.settings",
+        # Django's checks import every view, which no worker needs.
+        "CELERY_SKIP_CHECKS": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",
     }

@@ -16,7 +16,7 @@ from cli.launcher.child import POLL_SECONDS
 from cli.launcher.environment import children_environment
 from cli.launcher.leftovers import running_replicas, stop_leftovers, stop_replicas
 from cli.launcher.lock import locked
-from cli.launcher.plans import VALKEY_STAGE, platform_plans, valkey_plan
+from cli.launcher.plans import platform_plans, valkey_plan
 from cli.launcher.settings import LauncherSettings
 from cli.launcher.state import PlatformState, read_state
 from cli.launcher.supervisor import Interrupted, Supervisor, Tell
@@ -104,17 +104,20 @@ def _start(settings: LauncherSettings, supervisor: Supervisor, environment: Mapp
     if valkey:
         supervisor.start([valkey])
         supervisor.await_ready(tell)
+    plans = platform_plans(settings)
+    # The data plane reads no table, so it starts while they are made.
+    supervisor.start([plan for plan in plans if not plan.needs_tables])
     migrate(environment)
     if supervisor.interrupted:
         raise Interrupted
-    supervisor.start([plan for plan in platform_plans(settings) if plan.stage > VALKEY_STAGE])
+    supervisor.start([plan for plan in plans if plan.needs_tables])
     supervisor.await_ready(tell)
 
 
 def migrate(environment: Mapping[str, str]) -> None:
     """Brings the database to this version's tables. Raises CliError with the end of what Django said."""
     done = subprocess.run(
-        [sys.executable, "-m", "django", "migrate", "--noinput", "--verbosity", "0"],
+        [sys.executable, "-m", "django", "migrate", "--noinput", "--skip-checks", "--verbosity", "0"],
         env=environment,
         capture_output=True,
         text=True,

@@ -13,7 +13,7 @@ from cli.launcher.settings import LauncherSettings
 # The console's own time to finish answers under way.
 CONSOLE_GRACE_SECONDS = 5
 
-VALKEY_STAGE, PLATFORM_STAGE, GATEWAY_STAGE = 0, 1, 2
+VALKEY_STAGE, GATEWAY_STAGE = 0, 2
 
 
 def valkey_plan(settings: LauncherSettings) -> Plan | None:
@@ -22,7 +22,7 @@ def valkey_plan(settings: LauncherSettings) -> Plan | None:
         return None
     command = valkey.prepare(settings)
     url = redis_url(settings)
-    return Plan("valkey", command, _whoever(checks.valkey_answers, url), stage=VALKEY_STAGE)
+    return Plan("valkey", command, _whoever(checks.valkey_answers, url), stage=VALKEY_STAGE, needs_tables=False)
 
 
 def platform_plans(settings: LauncherSettings) -> tuple[Plan, ...]:
@@ -49,12 +49,14 @@ def platform_plans(settings: LauncherSettings) -> tuple[Plan, ...]:
             (python, "-m", "replicas.agent"),
             partial(checks.agent_reports, url, settings.node),
             outlived=True,
+            needs_tables=False,
         ),
         Plan(
             "gateway",
             (python, "-m", "gateway"),
             _whoever(checks.gateway_serves, settings.gateway_address()),
             stage=GATEWAY_STAGE,
+            needs_tables=False,
         ),
     )
 

@@ -17,7 +17,7 @@ from replicas.identity import start_ticks
 
 WATCH_SECONDS = 0.1
 # A child that died so often before it was ready will not get better.
-DEATHS_BEFORE_READY_MAX = 3
+DEATHS_BEFORE_READY_MAX = 2
 
 Tell = Callable[[str], None]
 
@@ -102,8 +102,10 @@ class Supervisor:
         self._keep()
         if self._stop.wait(WATCH_SECONDS):
             raise Interrupted
-        if child.state.restarts >= DEATHS_BEFORE_READY_MAX or seconds > self._settings.start_seconds_max:
-            how = "ends again and again" if child.state.restarts else f"is not ready after {seconds:.0f} s"
+        dying = [one for one in self._children if one.state.restarts >= DEATHS_BEFORE_READY_MAX]
+        if dying or seconds > self._settings.start_seconds_max:
+            child = dying[0] if dying else child
+            how = "ends again and again" if dying else f"is not ready after {seconds:.0f} s"
             raise CliError(f"{child.plan.name} {how}.", remedy=f"See {child.state.log}.", appendix=child.log_tail())
 
     def _keep(self) -> None:
