@@ -43,6 +43,8 @@ POLICIES: dict[int, MergePolicy] = {
 }
 LENGTH_DELIMITED = 2
 SCORES_TAG = bytes([recall_pb2.RecallResponse.SCORES_FIELD_NUMBER << 3 | LENGTH_DELIMITED])
+VECTORS_TAG = bytes([recall_pb2.RecallResponse.VECTORS_FIELD_NUMBER << 3 | LENGTH_DELIMITED])
+PACKED_TAG = bytes([recall_pb2.Vector.PACKED_FIELD_NUMBER << 3 | LENGTH_DELIMITED])
 
 
 def status_code(error: ReplicaError) -> grpc.StatusCode:
@@ -117,8 +119,8 @@ def _read_params(params: recall_pb2.SearchParams, query: Query) -> None:
 class ResponseWriter:
     """Writes answers of one version as serialised RecallResponses.
 
-    Concatenated messages merge, so what every answer of the version says alike is serialised once, and scores are
-    copied as the packed float32 they already are: per answer only the ids pass through protobuf.
+    Concatenated messages merge, so what every answer of the version says alike is serialised once, and scores and
+    vectors are copied as the packed float32 they already are: only the ids of an answer pass through protobuf.
     """
 
     def __init__(self, loaded: LoadedVersion, replica_id: str) -> None:
@@ -152,12 +154,11 @@ class ResponseWriter:
             response.found_by.extend(answer.found_by.tolist())
         if answer.columns:
             response.attributes.extend(map(_column_message, answer.columns))
-        if answer.vectors is not None:
-            response.vectors.extend(_vector_messages(answer.vectors))
         if answer.timing is not None:
             response.timings.CopyFrom(_timing_message(answer.timing))
         scores = answer.scores.astype("<f4", copy=False).tobytes()
-        return b"".join((response.SerializeToString(), SCORES_TAG, _varint(len(scores)), scores, self._always))
+        vectors = b"" if answer.vectors is None else _packed_vectors(answer.vectors)
+        return b"".join((response.SerializeToString(), SCORES_TAG, _varint(len(scores)), scores, vectors, self._always))
 
 
 def items_message(items: Items, loaded: LoadedVersion) -> recall_pb2.GetItemsResponse:
@@ -179,6 +180,17 @@ def _varint(number: int) -> bytes:
         number >>= 7
     encoded.append(number)
     return bytes(encoded)
+
+
+def _packed_vectors(vectors: Floats) -> bytes:
+    """The `vectors` field: all entries have one length, so each is the same head before its own floats."""
+    raw = np.ascontiguousarray(vectors, dtype="<f4").view(np.uint8)
+    head = PACKED_TAG + _varint(raw.shape[1])
+    head = VECTORS_TAG + _varint(len(head) + raw.shape[1]) + head
+    entries = np.empty((len(raw), len(head) + raw.shape[1]), dtype=np.uint8)
+    entries[:, : len(head)] = np.frombuffer(head, dtype=np.uint8)
+    entries[:, len(head) :] = raw
+    return entries.tobytes()
 
 
 def _vector_messages(vectors: Floats) -> list[recall_pb2.Vector]:

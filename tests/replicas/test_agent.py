@@ -18,7 +18,7 @@ from recallpb.v1 import recall_pb2
 from replicas.agent import EXIT_LOCKED
 from replicas.identity import start_ticks
 from tests.support.artifacts import MadeArtifact, exact_ids, make_artifact
-from tests.support.nodes import Node, Report, running_node
+from tests.support.nodes import QUICK, Node, Report, running_node
 from tests.support.replica_hosts import running_host
 from tests.support.valkey import running_valkey
 
@@ -96,11 +96,15 @@ def test_a_killed_replica_comes_back_at_the_same_address(node: Node, made: MadeA
     assert first_answer(after.address, made) == exact_ids(made, made.queries[0], 5)[0]
 
 
-def test_a_frozen_replica_is_replaced(node: Node, made: MadeArtifact, before: Report) -> None:
+def test_a_frozen_replica_is_replaced_and_its_order_is_executed_by_the_next(
+    node: Node, made: MadeArtifact, before: Report
+) -> None:
     os.kill(before.pid, signal.SIGSTOP)
+    node.place("r1", made, documents_pb2.Order(order_id="o9", kind=CHECK))
 
-    after = node.wait_for("r1", lambda report: report.state == Report.READY and report.pid != before.pid)
+    after = node.wait_for("r1", lambda report: report.pid != before.pid and len(report.orders) == 1)
     assert start_ticks(before.pid) is None
+    assert (after.orders[0].order_id, after.orders[0].ok) == ("o9", True)
     assert first_answer(after.address, made)
 
 
@@ -128,6 +132,19 @@ def test_a_new_agent_adopts_what_runs_even_when_redis_is_empty(node: Node, made:
 
     os.kill(after.pid, signal.SIGKILL)
     node.wait_for("r1", lambda report: report.state == Report.READY and report.pid != before.pid)
+
+
+def test_a_replica_that_dies_again_and_again_is_failed_and_still_tried(
+    node: Node, made: MadeArtifact, before: Report
+) -> None:
+    for _ in range(int(QUICK["RECALL_RESPAWN_DEATHS_MAX"])):
+        os.kill(node.wait_until_ready("r1").pid, signal.SIGKILL)
+        dead = node.wait_for("r1", lambda report: report.state in (Report.RESPAWNING, Report.FAILED))
+
+    assert dead.state == Report.FAILED
+    assert dead.error == "the process was killed by signal 9"
+    assert dead.address == before.address
+    assert first_answer(node.wait_until_ready("r1").address, made)
 
 
 def test_a_damaged_artifact_is_reported_and_never_served(node: Node, tmp_path: Path) -> None:
