@@ -25,7 +25,13 @@ from urllib.parse import urlsplit
 from cli.errors import EXIT_DENIED, EXIT_USAGE, CliError
 
 DEFAULT_PROFILE = "default"
-PROFILE_FIELDS = ("api_url", "gateway", "api_key", "tenant")
+# Field of a profile -> variable that wins over it.
+VARIABLES = {
+    "api_url": "RECALL_API_URL",
+    "gateway": "RECALL_GATEWAY",
+    "api_key": "RECALL_API_KEY",
+    "tenant": "RECALL_TENANT",
+}
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 NO_KEY = "Set RECALL_API_KEY, or api_key in ~/.config/recall/profiles.toml."
 
@@ -58,7 +64,7 @@ def connect() -> Connection:
 
 
 def _environment() -> dict[str, str]:
-    values = {name: os.environ.get(f"RECALL_{name.upper()}", "") for name in PROFILE_FIELDS}
+    values = {name: os.environ.get(variable, "") for name, variable in VARIABLES.items()}
     key_file = os.environ.get("RECALL_API_KEY_FILE")
     if key_file and not values["api_key"]:
         values["api_key"] = _read(Path(key_file), "RECALL_API_KEY_FILE").strip()
@@ -83,9 +89,9 @@ def _profile() -> dict[str, str]:
 
 
 def _checked(profile: dict[str, Any], path: Path) -> dict[str, str]:
-    unknown = sorted(set(profile) - set(PROFILE_FIELDS))
+    unknown = sorted(set(profile) - set(VARIABLES))
     if unknown:
-        remedy = f"It may have {', '.join(PROFILE_FIELDS)}."
+        remedy = f"It may have {', '.join(VARIABLES)}."
         raise CliError(f"{path}: there is no setting {unknown[0]}.", remedy=remedy, exit_code=EXIT_USAGE)
     if "api_key" in profile and path.stat().st_mode & 0o077:
         raise CliError(f"{path} holds a key and others can read it.", remedy=f"chmod 600 {path}", exit_code=EXIT_USAGE)

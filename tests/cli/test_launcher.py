@@ -1,0 +1,288 @@
+"""The launcher's parts: ports, lock, secrets, Valkey, children that die, leftovers. Real processes, no platform."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from cli.errors import CliError
+from cli.launcher import checks, valkey
+from cli.launcher.child import Child, Plan
+from cli.launcher.environment import children_environment
+from cli.launcher.launch import status
+from cli.launcher.leftovers import stop_leftovers
+from cli.launcher.lock import locked
+from cli.launcher.plans import platform_plans, redis_url, valkey_plan
+from cli.launcher.settings import LauncherSettings, read_settings
+from cli.launcher.state import PlatformState, ProcessState, read_state, write_state
+from cli.launcher.supervisor import Supervisor
+from replicas.identity import start_ticks
+
+FOREVER = (sys.executable, "-c", "import time; time.sleep(600)")
+SECONDS_MAX = 10.0
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LauncherSettings:
+    for name in [name for name in os.environ if name.startswith("RECALL_")]:
+        monkeypatch.delenv(name)
+    settings = LauncherSettings(home=tmp_path / "home", run_dir=tmp_path / "sockets", stop_seconds_max=2)
+    settings.make_folders()
+    return settings
+
+
+@pytest.fixture
+def child(settings: LauncherSettings) -> Iterator[Child]:
+    child = Child(Plan("sleeper", FOREVER, lambda _pid: True), dict(os.environ), settings.logs / "sleeper.log", 10_000)
+    child.start()
+    yield child
+    child.ask_to_stop()
+    child.await_stop(2)
+
+
+def eventually(true: Callable[[], object]) -> None:
+    until = time.monotonic() + SECONDS_MAX
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_it_refuses_a_port_that_is_taken_even_by_one_that_shares_it(settings: LauncherSettings) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(CliError, match=rf"127.0.0.1:{port} cannot be used.*in use") as caught:
+            settings.model_copy(update={"gateway_port": port, "console_port": 0}).with_free_ports()
+    assert "RECALL_GATEWAY_PORT" in caught.value.remedy
+
+
+def test_a_port_of_0_becomes_a_free_one(settings: LauncherSettings) -> None:
+    chosen = settings.model_copy(update={"gateway_port": 0, "console_port": 0}).with_free_ports()
+    assert chosen.console_port > 0
+    assert chosen.gateway_port not in (0, chosen.console_port)
+    assert chosen.console_address() == f"http://127.0.0.1:{chosen.console_port}"
+
+
+def test_a_wrong_setting_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECALL_CONSOLE_PORT", "eight thousand")
+    with pytest.raises(CliError, match="RECALL_CONSOLE_PORT"):
+        read_settings()
+
+
+def test_a_second_launcher_is_told_who_holds_the_home(settings: LauncherSettings) -> None:
+    with (
+        locked(settings.run),
+        pytest.raises(CliError, match=f"already run by process {os.getpid()}"),
+        locked(settings.run),
+    ):
+        pytest.fail("two launchers held one RECALL_HOME")
+    with locked(settings.run):
+        pass  # The lock went with the first holder.
+
+
+def test_secrets_are_made_once_private_and_told_by_file(settings: LauncherSettings) -> None:
+    environment = children_environment(settings)
+    again = children_environment(settings)
+
+    path = Path(environment["RECALL_KEY_PEPPER_FILE"])
+    assert path == settings.secrets / "key_pepper"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(path.read_text()) >= 40
+    assert environment == again
+    assert path.read_text() not in environment.values()
+
+
+def test_what_belongs_to_the_caller_stays_with_the_caller(
+    settings: LauncherSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECALL_API_KEY", "rk_alicekey_secret")
+    monkeypatch.setenv("RECALL_SECRET_KEY", "configured")
+    environment = children_environment(settings)
+    assert "RECALL_API_KEY" not in environment
+    assert environment["RECALL_SECRET_KEY"] == "configured"
+    assert "RECALL_SECRET_KEY_FILE" not in environment
+
+
+def test_valkey_runs_with_a_password_that_no_command_line_shows(settings: LauncherSettings) -> None:
+    plan = valkey_plan(settings)
+    assert plan is not None
+    url = redis_url(settings)
+    server = Child(plan, dict(os.environ), settings.logs / "valkey.log", 10_000)
+    server.start()
+    try:
+        eventually(lambda: checks.valkey_answers(url))
+        password = (settings.secrets / "redis_password").read_text()
+        for path in (settings.redis_url_file, settings.run / "valkey.conf"):
+            assert path.stat().st_mode & 0o777 == 0o600
+            assert password in path.read_text()
+        assert password not in Path(f"/proc/{server.state.pid}/cmdline").read_text()
+        port = int(url.rsplit(":", 1)[1].split("/")[0])
+        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+    finally:
+        server.ask_to_stop()
+        server.await_stop(5)
+
+
+def test_valkey_keeps_its_port_and_password_after_a_restart(settings: LauncherSettings) -> None:
+    valkey.prepare(settings)
+    first = redis_url(settings)
+    valkey.prepare(settings)
+    assert redis_url(settings) == first
+
+
+def test_valkey_moves_when_its_port_was_taken_meanwhile(settings: LauncherSettings) -> None:
+    valkey.prepare(settings)
+    first = redis_url(settings)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(first.rsplit(":", 1)[1].split("/")[0])))
+        other.listen()
+        valkey.prepare(settings)
+    assert redis_url(settings) != first
+
+
+def test_a_configured_redis_needs_no_valkey(settings: LauncherSettings) -> None:
+    configured = settings.model_copy(update={"redis_url": "redis://redis:6379/0"})
+    assert valkey_plan(configured) is None
+    assert redis_url(configured) == "redis://redis:6379/0"
+
+
+def test_no_command_binds_anything_but_loopback_and_none_shows_a_secret(settings: LauncherSettings) -> None:
+    valkey.prepare(settings)
+    words = [word for plan in platform_plans(settings) for word in plan.command]
+    assert "127.0.0.1:8000" in words
+    assert not [word for word in words if ":8000" in word and not word.startswith("127.0.0.1")]
+    password = (settings.secrets / "redis_password").read_text()
+    assert not [word for word in words if password in word]
+
+
+def test_a_killed_child_is_started_again_after_a_pause(child: Child) -> None:
+    first = child.state.pid
+    os.kill(first, signal.SIGKILL)
+
+    eventually(child.keep)
+    assert child.state.state == "waiting"
+    eventually(child.keep)
+
+    assert child.state.state == "running"
+    assert child.state.pid != first
+    assert child.state.alive()
+    assert child.state.restarts == 1
+
+
+def test_a_child_that_dies_again_and_again_is_started_less_and_less_often(settings: LauncherSettings) -> None:
+    plan = Plan("dying", (sys.executable, "-c", "raise SystemExit(1)"), lambda _pid: False)
+    child = Child(plan, dict(os.environ), settings.logs / "dying.log", 10_000)
+    child.start()
+    begin = time.monotonic()
+    while child.state.restarts < 3:
+        child.keep()
+        time.sleep(0.01)
+        assert time.monotonic() < begin + SECONDS_MAX
+    # Pauses of 0.2, 0.4 and 0.8 s came before the third new start.
+    assert time.monotonic() - begin >= 1.4
+    child.await_stop(2)
+
+
+def test_what_a_dead_child_had_started_is_killed_with_it(settings: LauncherSettings) -> None:
+    code = "import subprocess, sys, time; print(subprocess.Popen(['sleep', '600']).pid, flush=True); time.sleep(600)"
+    log = settings.logs / "parent.log"
+    child = Child(Plan("parent", (sys.executable, "-c", code), lambda _pid: True), dict(os.environ), log, 10_000)
+    child.start()
+    eventually(lambda: log.read_text().strip())
+    grandchild = int(log.read_text())
+    assert start_ticks(grandchild)
+
+    os.kill(child.state.pid, signal.SIGKILL)
+    eventually(child.keep)
+
+    eventually(lambda: start_ticks(grandchild) is None)
+    child.await_stop(2)
+
+
+def test_a_child_that_ignores_sigterm_is_killed(settings: LauncherSettings) -> None:
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    )
+    log = settings.logs / "stubborn.log"
+    child = Child(Plan("stubborn", (sys.executable, "-c", code), lambda _pid: True), dict(os.environ), log, 10_000)
+    child.start()
+    eventually(lambda: log.read_text().strip() == "up")
+    child.ask_to_stop()
+    child.await_stop(0.3)
+    assert not child.state.alive()
+    assert child.state.state == "stopped"
+
+
+def test_a_log_is_capped_when_its_child_starts(settings: LauncherSettings) -> None:
+    log = settings.logs / "talker.log"
+    log.write_text("x" * 50_000)
+    child = Child(
+        Plan("talker", (sys.executable, "-c", "print('new')"), lambda _p: True), dict(os.environ), log, 10_000
+    )
+    child.start()
+    child.await_stop(5)
+    assert log.read_text() == "new\n"
+    assert log.with_name("talker.log.1").stat().st_size == 10_000
+
+
+def test_a_child_that_never_gets_ready_ends_the_start_with_the_end_of_its_log(settings: LauncherSettings) -> None:
+    supervisor = Supervisor(settings, dict(os.environ))
+    dying = Plan("dying", (sys.executable, "-c", "raise SystemExit('no such thing')"), lambda _pid: False)
+    supervisor.start([dying, Plan("sleeper", FOREVER, lambda _pid: True)])
+    try:
+        with pytest.raises(CliError, match="dying ends again and again") as caught:
+            supervisor.await_ready(lambda _text: None)
+    finally:
+        supervisor.stop(between=lambda: None)
+    assert "no such thing" in caught.value.appendix
+    assert read_state(settings.state_file) is None
+
+
+def test_the_state_file_is_private_and_names_every_process(settings: LauncherSettings) -> None:
+    supervisor = Supervisor(settings, dict(os.environ))
+    supervisor.start([Plan("sleeper", FOREVER, lambda _pid: True)])
+    try:
+        supervisor.await_ready(lambda _text: None)
+        state = read_state(settings.state_file)
+        assert state is not None
+        assert settings.state_file.stat().st_mode & 0o777 == 0o600
+        assert state.launcher_alive()
+        assert state.processes["sleeper"].alive()
+        assert state.processes["sleeper"].state == "running"
+    finally:
+        supervisor.stop(between=lambda: None)
+    assert not state.processes["sleeper"].alive()
+
+
+def test_leftovers_of_a_killed_launcher_are_stopped_and_strangers_are_not(settings: LauncherSettings) -> None:
+    left = subprocess.Popen(FOREVER, start_new_session=True)
+    stranger = subprocess.Popen(FOREVER, start_new_session=True)
+    try:
+        state = PlatformState(1, -1, "ready", "", "", "")
+        state.processes["console"] = ProcessState(left.pid, start_ticks(left.pid) or 0, "running")
+        # The pid is somebody else's by now: the start differs.
+        state.processes["gateway"] = ProcessState(stranger.pid, 1, "running")
+        write_state(settings.state_file, state)
+        assert status(settings).state == "leftovers"
+
+        assert stop_leftovers(settings, dict(os.environ)) == ["console"]
+
+        assert left.wait(5) == -signal.SIGTERM
+        assert stranger.poll() is None
+        assert status(settings).state == "stopped"
+    finally:
+        for process in (left, stranger):
+            process.kill()
+            process.wait()
