@@ -42,6 +42,7 @@ STATUSES: tuple[tuple[type[errors.RecallError], Status], ...] = (
     (errors.Unavailable, Status(503, "UNAVAILABLE")),
 )
 INTERNAL = Status(500, "INTERNAL")
+WHO_ARE_YOU = "Send a key as `Authorization: Bearer <key>`, or sign in to the console."
 # A conflict whose reason ends so is about a name; every other is about time.
 TAKEN = "_EXISTS"
 
@@ -116,7 +117,8 @@ def _of_framework(exc: exceptions.APIException) -> Response:
     # DRF puts the WWW-Authenticate header on the exception, from the first authentication class.
     header = getattr(exc, "auth_header", "")
     headers = {"WWW-Authenticate": header} if header else {}
-    return answer(Status(exc.status_code, code), reason, str(exc.detail), headers=headers)
+    message = WHO_ARE_YOU if isinstance(exc, exceptions.NotAuthenticated) else str(exc.detail)
+    return answer(Status(exc.status_code, code), reason, message, headers=headers)
 
 
 def _of_the_unforeseen(exc: Exception, context: Mapping[str, Any]) -> Response:

@@ -18,6 +18,7 @@ from tests.api.conftest import Caller, caller_by_key
 def test_it_asks_for_a_key_when_there_is_none(anonymous: Caller) -> None:
     answer = anonymous.get("/tenants")
     assert (answer.status, answer.error["code"]) == (401, "UNAUTHENTICATED")
+    assert "Authorization: Bearer" in answer.error["message"]
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="recall"'
 
 
