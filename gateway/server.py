@@ -37,6 +37,8 @@ PING_STRIKES_MAX = 2
 KEEPALIVE_MS = 60_000
 KEEPALIVE_TIMEOUT_MS = 20_000
 CONNECTION_IDLE_MS_MAX = 3_600_000
+CANCELS_MAX = 20
+CANCEL_AGAIN_SECONDS = 0.1
 GC_THRESHOLDS = (50_000, 20, 100)
 
 
@@ -93,9 +95,7 @@ class Gateway:
         )
         await self._until_stopped(tasks)
         await self._drain(server)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
         await reporter.withdraw()
         await self._close()
         metrics_server.stop()
@@ -221,6 +221,16 @@ def _server_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ]
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancels until all have ended: an HTTP client in the middle of a connect may turn a cancel into its own error."""
+    for _ in range(CANCELS_MAX):
+        running = [task for task in tasks if not task.done()]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
 
 
 def _tame_garbage_collector() -> None:

@@ -25,7 +25,7 @@ class SnapshotFile:
     """Written atomically after changes, at most once a second."""
 
     def __init__(self, path: Path, routes: Routes, auth: Auth) -> None:
-        self._path = path
+        self.path = path
         self._routes = routes
         self._auth = auth
         self._changed = asyncio.Event()
@@ -33,11 +33,11 @@ class SnapshotFile:
     def load(self) -> None:
         """Takes over what the file holds; one that cannot be read is left aside and said so."""
         try:
-            snapshot = documents_pb2.RouteSnapshot.FromString(self._path.read_bytes())
+            snapshot = documents_pb2.RouteSnapshot.FromString(self.path.read_bytes())
         except FileNotFoundError:
             return
         except (OSError, DecodeError):
-            log.exception("snapshot.unreadable", path=str(self._path))
+            log.exception("snapshot.unreadable", path=str(self.path))
             return
         documents = {f"{route.tenant}/{route.service}": route.SerializeToString() for route in snapshot.routes}
         self._routes.apply(documents)
@@ -62,9 +62,9 @@ class SnapshotFile:
         routes = [route.document for route in self._routes.all()]
         revoked = sorted(self._auth.revoked)
         try:
-            await asyncio.to_thread(_write, self._path, routes, revoked)
+            await asyncio.to_thread(_write, self.path, routes, revoked)
         except OSError:
-            log.exception("snapshot.unwritable", path=str(self._path))
+            log.exception("snapshot.unwritable", path=str(self.path))
 
 
 def _write(path: Path, routes: list[bytes], revoked: list[str]) -> None:
