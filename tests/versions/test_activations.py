@@ -9,7 +9,7 @@ from catalog.actions import service_hold, service_release
 from common.actor import Actor
 from common.errors import Conflict, FailedPrecondition, NotFound
 from tests.factories import TESTER
-from tests.support.history import activated, asked, held, made_version, refreshed, report_all_ready
+from tests.support.history import activated, held, made_version, refreshed, report_all_ready
 from tests.versions.test_claims import race
 from versions import actions, selectors
 from versions.models import Activation, Build, Replica, Version

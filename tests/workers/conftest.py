@@ -1,0 +1,89 @@
+"""Folders and a Valkey of their own for the workers' tests. Builds are run by calling the pipeline, as a task would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from catalog.models import Service
+from tests.support.history import asked, completed, refreshed, resolved
+from tests.support.paper_node import PaperNode
+from tests.support.source import write_drop
+from tests.support.valkey import Valkey, running_valkey
+from versions import actions
+from versions.models import Build
+from workers import pipeline
+
+# A build that waits is rung for again so often; each ring is a claim of its own.
+RINGS_MAX = 20
+
+
+@pytest.fixture(scope="session")
+def shared_valkey() -> Iterator[Valkey]:
+    with running_valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(shared_valkey: Valkey, settings) -> Valkey:
+    """Running and empty, and the platform's Redis for this test."""
+    shared_valkey.client().flushall()
+    settings.REDIS_URL = shared_valkey.url
+    return shared_valkey
+
+
+@pytest.fixture
+def folders(tmp_path: Path, settings) -> Path:
+    settings.RECALL_DROPS = tmp_path / "drops"
+    settings.RECALL_WORK = tmp_path / "work"
+    settings.RECALL_ARTIFACTS = tmp_path / "artifacts"
+    settings.BUILD_THREADS = 1
+    return tmp_path
+
+
+@pytest.fixture
+def node(valkey: Valkey) -> Iterator[PaperNode]:
+    with PaperNode(valkey) as node:
+        yield node
+
+
+@pytest.fixture
+def build_of(folders: Path) -> Callable[..., Build]:
+    """Delivers a drop and runs a build of it until it ends or is held."""
+
+    def run(service: Service, name: str, **drop: object) -> Build:
+        write_drop(service, name, **drop)
+        return finish(asked(service))
+
+    return run
+
+
+def published(service: Service, *, items: int = 60) -> Build:
+    """A build of a drop of its own that has come as far as its published artifact, without running any child."""
+    build = asked(service, force=True)
+    claim = actions.build_claim(build.pk, owner="worker-1")
+    assert claim is not None
+    names = [step.name for step in pipeline.STEPS]
+    actions.steps_prepare(claim, names)
+    resolved(claim, f"drop-{build.number:04}")
+    completed(claim, items=items)
+    live = refreshed(service)
+    counts = {"items": items, "live_generation": live.live_generation}
+    for name in names[: names.index("place_replicas")]:
+        actions.step_start(claim, name)
+        actions.step_done(claim, name, report={}, context={"counts": counts})
+    actions.build_wait(claim, "publish_artifact", seconds=0, detail="", context={})
+    return build
+
+
+def finish(build: Build) -> Build:
+    """Rings for the build, each time its wake-up is due, until nothing is left to do now."""
+    for _ in range(RINGS_MAX):
+        Build.objects.filter(pk=build.pk, wake_at__isnull=False).update(wake_at="2020-01-01T00:00:00+00:00")
+        pipeline.run(build.pk)
+        build = Build.objects.select_related("service__tenant").get(pk=build.pk)
+        if build.state not in ("PENDING", "RUNNING"):
+            return build
+    raise AssertionError(f"{build} still is {build.state}: {build.report}")

@@ -1,0 +1,133 @@
+"""A build from drop to live: real database, Valkey and children; the node is on paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from audit.models import AuditEvent
+from bundles.artifact import open_artifact
+from documents.store import ROUTES
+from recallpb.internal.v1 import documents_pb2
+from tests.factories import TESTER, make_service
+from tests.support.history import asked, refreshed
+from tests.workers.conftest import finish
+from versions import actions, selectors
+from versions.models import Replica, Version
+from versions.selectors import build_view
+from workers import pipeline
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_drop_becomes_the_live_version_and_the_same_drop_again_is_cancelled(films_service, build_of, node, valkey):
+    build = build_of(films_service, "20260101", count=60, model_version="mind-7")
+
+    view = build_view(build)
+    assert (view["state"], view["step"], view["version"], view["error"]) == ("SUCCEEDED", "", 1, None)
+    assert [step["name"] for step in view["steps"]] == [step.name for step in pipeline.STEPS]
+    assert {step["state"] for step in view["steps"]} == {"DONE"}
+    assert (view["drop"]["name"], view["drop"]["count"]) == ("20260101", 60)
+    version = selectors.version_get(films_service, 1)
+    assert (version.state, version.items, version.engine, version.model_version) == ("READY", 60, "flat", "mind-7")
+    assert (version.recall, version.p99_ms, version.report["import"]["good_rows"]) == (1.0, 1.0, 60)
+    artifact = open_artifact(Path(version.artifact), version.manifest_sha256)
+    known = artifact.known()
+    assert known is not None
+    assert (artifact.manifest["version"], artifact.items, known[1].shape) == (1, 60, (50, 10))
+    service = refreshed(films_service)
+    assert (service.live_version, service.live_generation) == (1, 1)
+    assert AuditEvent.objects.get(verb="service.activate").actor == "build 1"
+    route = documents_pb2.Route.FromString(valkey.client().hget(ROUTES.docs_key, "films/movies") or b"")
+    assert [(found.version, len(found.replicas)) for found in route.versions] == [(1, 1)]
+    assert Replica.objects.get().orders == []
+    assert node.executed == ["v1-warm-1", "v1-check"]
+
+    again = finish(asked(films_service))
+    assert (again.state, again.error_reason, again.version_number) == ("CANCELLED", "build.duplicate", None)
+    assert "is build 1, which made version 1" in again.error_message
+
+
+def test_a_drop_with_too_few_items_is_held_before_anything_costly(films, build_of, node):
+    service = make_service(films, guards={"min_items": 100})
+    build = build_of(service, "20260101", items=60, count=60)
+    assert (build.state, build.error_reason, build.work_dir) == ("HELD", "guard.min_items", "")
+    assert build_view(build)["step"] == "check_counts"
+    assert build.report["held"]["evidence"] == [{"name": "min_items", "value": 60, "limit": 100, "what": "found"}]
+    assert build_view(build)["error"]["effect"] == "Nothing is serving yet."
+
+
+def test_what_the_import_finds_is_held_and_not_imported_again_after_an_override(films, build_of, node):
+    """No count is promised, so the import counts; two rows of 62 are bad; an operator lets both pass."""
+    service = make_service(films, guards={"min_items": 100})
+    build = build_of(service, "20260101", items=60, bad_rows=2)
+    assert (build.state, build.error_reason) == ("HELD", "guard.max_bad_row_percent")
+    assert build_view(build)["step"] == "import_items"
+    assert [row["row"] for row in build.report["import"]["bad"]] == [61, 62]
+    work_dir = build.work_dir
+    actions.build_override(actor=TESTER, build=build, reason="The two films were withdrawn.")
+    build = finish(build)
+    assert (build.state, build.work_dir, refreshed(service).live_version) == ("SUCCEEDED", work_dir, 1)
+    assert build.report["overridden"][0]["reason"] == "guard.max_bad_row_percent"
+
+
+def test_the_count_that_the_import_found_is_guarded_too(films, build_of, node):
+    service = make_service(films, guards={"min_items": 100})
+    held = build_of(service, "20260101", items=60)
+    assert (held.state, held.error_reason, build_view(held)["step"]) == ("HELD", "guard.min_items", "import_items")
+    assert build_of(service, "20260102", items=20, count=20).state == "HELD"
+    held.refresh_from_db()
+    assert (held.state, held.error_reason) == ("CANCELLED", "build.superseded")
+
+
+def test_without_a_drop_the_build_fails_and_says_so(films_service, folders):
+    build = finish(asked(films_service))
+    assert (build.state, build.error_reason, build.error_owner) == ("FAILED", "drop.not_found", "user")
+    assert build_view(build)["step"] == "resolve_drop"
+    assert build.steps.get(name="resolve_drop").state == "FAILED"
+
+
+def test_a_drop_of_the_wrong_dimension_fails(films_service, build_of, node):
+    build = build_of(films_service, "20260102", dimension=5)
+    assert (build.state, build.error_reason, build.error_owner) == ("FAILED", "drop.dimension_mismatch", "user")
+    assert (refreshed(films_service).live_version, Version.objects.count(), node.placed) == (None, 0, [])
+
+
+def test_a_failed_build_is_retried_from_where_it_failed(films_service, build_of, node):
+    node.load_error = "the disk is full"
+    build = build_of(films_service, "20260101")
+    assert (build.state, build.error_reason) == ("FAILED", "replica.load_failed")
+    assert "local: the disk is full" in build.error_message
+    assert Version.objects.get().state == "FAILED"
+    assert Replica.objects.get().state in ("WITHDRAWN", "GONE")
+    imported_at = build.steps.get(name="import_items").ended_at
+    node.load_error = ""
+
+    build = finish(actions.build_retry(actor=TESTER, build=build))
+
+    assert (build.state, build.version_number, refreshed(films_service).live_version) == ("SUCCEEDED", 2, 2)
+    assert build.steps.get(name="import_items").ended_at == imported_at
+
+
+def test_an_index_below_the_recall_guard_is_held_and_below_the_target_warns(films, build_of, node):
+    poor = {"name": "hnsw", "params": {"M": 2, "ef_construction": 8}}
+    search = {"at": 10, "recall_target": 1.0}
+    service = make_service(films, engine=poor, search=search, guards={"min_recall": 1.0})
+    build = build_of(service, "1", items=4000)
+    assert (build.state, build.error_reason) == ("HELD", "guard.min_recall")
+    assert build.report["held"]["evidence"][0]["value"] < 1.0
+    assert build.report["check"]["search_params"] == {"ef": 200}
+    actions.build_override(actor=TESTER, build=build, reason="Good enough for the trial.")
+    build = finish(build)
+    assert build.state == "SUCCEEDED"
+    assert "below the target of 1.0" in build.report["warnings"][0]
+
+
+def test_what_nobody_foresaw_is_the_platforms_and_stays_in_the_log(films_service, folders, settings, build_of, caplog):
+    settings.RECALL_WORK = folders / "work"
+    settings.RECALL_WORK.write_text("a file where a folder should be")
+    build = build_of(films_service, "20260101")
+    assert (build.state, build.error_reason, build.error_owner) == ("FAILED", "platform.internal", "platform")
+    assert str(folders) not in build.error_message
+    assert "NotADirectoryError" in caplog.text

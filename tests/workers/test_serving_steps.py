@@ -1,0 +1,186 @@
+"""From a published artifact to retirement; the node is on paper, and no child is needed."""
+
+from __future__ import annotations
+
+import pytest
+
+from catalog.actions import service_hold, service_release
+from documents.store import ROUTES
+from recallpb.internal.v1 import documents_pb2
+from tests.factories import TESTER, make_service
+from tests.support.history import refreshed
+from tests.support.paper_node import PaperNode
+from tests.workers.conftest import finish, published
+from versions import actions, selectors
+from versions.models import Activation, Build, Replica
+from workers import pipeline, sweep
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LONG_AGO = "2020-01-01T00:00:00+00:00"
+
+
+def test_another_node_is_tried_when_one_cannot_load(films_service, node, valkey):
+    with PaperNode(valkey, "alpha") as broken:
+        broken.load_error = "cannot map the file"
+        build = finish(published(films_service))
+    assert build.state == "SUCCEEDED", build.error_message
+    states = dict(Replica.objects.values_list("node__name", "state"))
+    assert (states["local"], states["alpha"] in ("WITHDRAWN", "GONE")) == ("READY", True)
+
+
+def test_a_service_may_want_several_replicas(films, node, valkey):
+    service = make_service(films, replicas={"count": 2})
+    with PaperNode(valkey, "second"):
+        assert finish(published(service)).state == "SUCCEEDED"
+    assert list(Replica.objects.filter(state="READY").values_list("node__name", flat=True).order_by("node__name")) == [
+        "local",
+        "second",
+    ]
+
+
+def test_a_node_that_is_not_there_is_waited_for_without_keeping_a_worker(films_service, valkey):
+    build = published(films_service)
+    pipeline.run(build.pk)
+    build.refresh_from_db()
+    assert (build.state, build.lease_until, build.wake_at is None) == ("RUNNING", None, False)
+    step = build.steps.get(name="place_replicas")
+    assert (step.state, step.detail) == ("RUNNING", "1 of 1 replicas have no node yet.")
+    build.steps.filter(pk=step.pk).update(started_at=LONG_AGO)
+    build = finish(build)
+    assert (build.state, build.error_reason) == ("FAILED", "replica.no_node")
+
+
+def test_a_replica_that_answers_wrongly_fails_the_build_and_live_stays(films_service, node):
+    finish(published(films_service))
+    node.check_error = "0.500 of the known neighbours were found"
+    build = finish(published(films_service))
+    assert (build.error_reason, build.error_owner) == ("replica.wrong_answer", "platform")
+    assert (refreshed(films_service).live_version, selectors.version_get(films_service, 2).state) == (1, "FAILED")
+
+
+def test_a_version_slower_than_live_is_held_after_some_rounds_and_passes_by_override(films_service, valkey):
+    with PaperNode(valkey, p99_ms=(4.0, 9.0, 8.0, 7.0)) as node:
+        finish(published(films_service))
+        build = finish(published(films_service))
+        assert (build.state, build.error_reason) == ("HELD", "guard.max_p99_ratio")
+        assert node.executed[-3:] == ["v2-warm-1", "v2-warm-2", "v2-warm-3"]
+        evidence = build.report["held"]["evidence"][0]
+        assert (evidence["value"], evidence["limit"], evidence["what"]) == (7.0, 5.2, "p99 in ms")
+        actions.build_override(actor=TESTER, build=build, reason="The machine was busy.")
+        assert finish(build).state == "SUCCEEDED"
+    assert selectors.version_get(films_service, 2).p99_ms == 7.0
+
+
+def test_under_the_floor_any_p99_passes(films_service, valkey):
+    with PaperNode(valkey, p99_ms=(0.1, 4.9)):
+        finish(published(films_service))
+        assert finish(published(films_service)).state == "SUCCEEDED"
+
+
+def test_a_held_build_gives_its_memory_back_and_is_loaded_again_by_an_override(films_service, valkey):
+    with PaperNode(valkey, p99_ms=(4.0, 9.0)) as node:
+        finish(published(films_service))
+        build = finish(published(films_service))
+        sweep.tend_held_builds()
+        assert Replica.objects.get(version__number=2).state == "READY"
+        build.steps.filter(state="HELD").update(ended_at=sweep._ago(sweep.HELD_LOADED_SECONDS))
+        sweep.tend_held_builds()
+        assert Replica.objects.get(version__number=2).state == "WITHDRAWN"
+        actions.build_override(actor=TESTER, build=build, reason="The machine was busy.")
+        assert finish(build).state == "SUCCEEDED"
+        assert node.placed == [1, 2]
+    assert refreshed(films_service).live_version == 2
+
+
+def test_a_build_that_nobody_decides_on_ends(films_service, valkey):
+    with PaperNode(valkey, p99_ms=(4.0, 9.0)):
+        finish(published(films_service))
+        build = finish(published(films_service))
+    build.steps.filter(state="HELD").update(ended_at=LONG_AGO)
+    sweep.tend_held_builds()
+    build.refresh_from_db()
+    assert (build.state, build.error_reason) == ("CANCELLED", "build.expired")
+    assert selectors.version_get(films_service, 2).state == "FAILED"
+
+
+def test_on_a_held_service_a_build_waits_before_the_switch_and_goes_on_when_it_is_released(films_service, node):
+    service_hold(actor=TESTER, service=films_service, reason="We look into it.")
+    build = finish(published(films_service))
+    assert (build.state, build.error_reason) == ("HELD", "activate.service_held")
+    sweep.tend_held_builds()
+    assert Build.objects.get(pk=build.pk).state == "HELD"
+    service_release(actor=TESTER, service=refreshed(films_service))
+    sweep.tend_held_builds()
+    assert finish(build).state == "SUCCEEDED"
+    assert refreshed(films_service).live_version == 1
+
+
+def test_after_a_rollback_the_next_drop_does_not_go_live_by_itself(films_service, node):
+    finish(published(films_service))
+    finish(published(films_service))
+    actions.version_rollback(actor=TESTER, service=films_service, from_version=2, reason="bad ids")
+    build = finish(published(films_service))
+    assert (build.state, build.error_reason) == ("HELD", "activate.service_held")
+    assert "bad ids" in build.error_message
+    assert refreshed(films_service).live_version == 1
+    actions.version_activate(actor=TESTER, service=films_service, number=3)
+    assert finish(build).state == "SUCCEEDED"
+
+
+def test_a_build_does_not_undo_a_rollback_from_its_own_version(films_service, node):
+    finish(published(films_service))
+    build = finish(published(films_service))
+    actions.version_rollback(actor=TESTER, service=films_service, from_version=2)
+    Build.objects.filter(pk=build.pk).update(state="RUNNING", wake_at=LONG_AGO)
+    build.steps.filter(name="activate").update(state="RUNNING")
+    assert finish(build).state == "SUCCEEDED"
+    assert refreshed(films_service).live_version == 1
+
+
+def test_an_overtaken_build_does_not_go_back_by_itself(films_service, node):
+    slow, quick = published(films_service), published(films_service)
+    finish(quick)
+    slow = finish(slow)
+    assert (slow.state, slow.error_reason) == ("HELD", "activate.newer_is_live")
+    assert refreshed(films_service).live_version == 2
+
+
+def test_when_live_moved_meanwhile_the_guards_run_again(films_service, node):
+    finish(published(films_service))
+    finish(published(films_service))
+    build = published(films_service, items=60)
+    type(films_service.versions.get(number=2)).objects.filter(number=2).update(items=600)
+    actions.version_activate(actor=TESTER, service=films_service, number=1)
+    actions.version_activate(actor=TESTER, service=films_service, number=2)
+    build = finish(build)
+    assert (build.state, build.error_reason) == ("HELD", "guard.max_drop_percent")
+    assert build.report["held"]["evidence"][0]["value"] == 90.0
+    actions.build_override(actor=TESTER, build=build, reason="The catalogue was cleaned up.")
+    assert finish(build).state == "SUCCEEDED"
+
+
+def test_versions_beyond_those_that_stay_are_retired(films_service, node):
+    builds = [finish(published(films_service)) for _ in range(3)]
+    assert builds[-1].report["retired"] == [1]
+    assert [version.state for version in selectors.versions_of(films_service)] == ["READY", "READY", "RETIRING"]
+
+
+def test_gateways_that_do_not_follow_are_named_and_stop_nothing(films_service, node, valkey):
+    lagging = documents_pb2.GatewayReport(gateway="g1")
+    valkey.client().set("recall:gateway:g1", lagging.SerializeToString())
+    build = finish(published(films_service))
+    assert (build.state, build.report["activation"]["laggards"]) == ("SUCCEEDED", ["g1"])
+    activation = Activation.objects.get()
+    assert (activation.state, activation.laggards) == ("LAGGING", ["g1"])
+    stamp = documents_pb2.Stamp(epoch=1, generation=10**6)
+    caught_up = documents_pb2.GatewayReport(gateway="g1", serving={"films/movies": stamp})
+    valkey.client().set("recall:gateway:g1", caught_up.SerializeToString())
+    sweep.collect_reports()
+    activation.refresh_from_db()
+    assert (activation.state, activation.laggards) == ("COMPLETE", [])
+
+
+def test_the_route_is_there_as_soon_as_the_build_has_ended(films_service, node, valkey):
+    finish(published(films_service))
+    route = documents_pb2.Route.FromString(valkey.client().hget(ROUTES.docs_key, "films/movies") or b"")
+    assert [version.version for version in route.versions] == [1]
