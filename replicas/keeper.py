@@ -64,6 +64,7 @@ class Keeper:
         )
         self._probed = False
         self._process: Process | None = None
+        self._killed_because = ""
         self._ready_since: float | None = None
         self._new_orders = asyncio.Event()
         self._results: dict[str, documents_pb2.OrderResult] = {}
@@ -108,6 +109,7 @@ class Keeper:
     async def _live_once(self) -> None:
         """One life of the process, and the pause after it."""
         self._ready_since = None
+        self._killed_because = ""
         try:
             self._process = await self._adopt() or await self._start()
             async with ReplicaClient(self._paths.address) as client:
@@ -176,7 +178,8 @@ class Keeper:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _hear_the_end(self, process: Process) -> None:
-        raise Died(await process.ended())
+        how = await process.ended()
+        raise Died(self._killed_because or how)
 
     async def _feel_the_pulse(self, process: Process, client: ReplicaClient) -> None:
         """Describe again and again; a process that does not answer several times has frozen."""
@@ -209,9 +212,10 @@ class Keeper:
             return None
 
     async def _kill(self, process: Process, why: str) -> None:
+        self._killed_because = f"killed because {why}"
         process.signal(SIGKILL)
         await process.ended()
-        raise Died(f"killed because {why}")
+        raise Died(self._killed_because)
 
     async def _work_orders(self, client: ReplicaClient) -> None:
         """Execute each order once, in order; one that broke off with the process is tried again after it."""

@@ -104,6 +104,7 @@ def test_a_frozen_replica_is_replaced_and_its_order_is_executed_by_the_next(
 
     after = node.wait_for("r1", lambda report: report.pid != before.pid and len(report.orders) == 1)
     assert start_ticks(before.pid) is None
+    assert "killed because it did not answer 3 times" in (node.home / "agent.log").read_text()
     assert (after.orders[0].order_id, after.orders[0].ok) == ("o9", True)
     assert first_answer(after.address, made)
 
