@@ -35,6 +35,6 @@ def hnsw_service(name: str, *, dimension: int = 64, **limits: Any) -> dict[str, 
         "source": {"uri": f"file:{name}/", "notice": "manual"},
         "engine": {"name": "hnsw", "params": {"M": 12, "ef_construction": 60}},
         "search": {"params": {"ef": 100}},
-        "guards": {"min_recall": 0.5},
+        "guards": {"min_recall": 0.9},
         "limits": {"qps": 5000, "concurrency": 256, **limits},
     }

@@ -9,16 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-CLUSTERS = 200
+from benchmarks.data import clustered
 
 
 def write_drop(source: Path, name: str, *, items: int, dimension: int, first_id: int, seed: int) -> np.ndarray:
     """Writes one complete drop below `source`, manifest last; returns its vectors, float32 [items, dimension]."""
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((CLUSTERS, dimension)).astype(np.float32)
-    vectors = centres[rng.integers(0, CLUSTERS, items)] + 0.4 * rng.standard_normal((items, dimension)).astype(
-        np.float32
-    )
+    vectors, _ = clustered(items, dimension, seed)
     folder = source / name
     folder.mkdir(parents=True)
     columns = {

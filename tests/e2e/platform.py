@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -17,6 +18,11 @@ import httpx
 UP_SECONDS_MAX = 180
 COMMAND_SECONDS_MAX = 120
 POLL_SECONDS = 0.05
+# Slower where each look is a REST call, which takes CPU from what is measured.
+BUILD_POLL_SECONDS = 0.5
+
+# A line for each look at a build would bury what a test has to say.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class Platform:
@@ -93,7 +99,12 @@ class Platform:
             build = self.api("GET", f"/services/{service}/builds/{number}")
             return build["state"] not in ("PENDING", "RUNNING")
 
-        eventually(ended, seconds_max=seconds_max, what=lambda: f"build {number} to end: {build}")
+        eventually(
+            ended,
+            seconds_max=seconds_max,
+            what=lambda: f"build {number} to end: {build}",
+            every_seconds=BUILD_POLL_SECONDS,
+        )
         assert build["state"] == "SUCCEEDED", build
         return build
 
@@ -109,11 +120,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(true: Callable[[], bool], *, seconds_max: float, what: str | Callable[[], str]) -> float:
+def eventually(
+    true: Callable[[], bool], *, seconds_max: float, what: str | Callable[[], str], every_seconds: float = POLL_SECONDS
+) -> float:
     """Waits until `true()`; returns the seconds it took, fails the test after `seconds_max`."""
     begin = time.monotonic()
     while not true():
         waited = time.monotonic() - begin
         assert waited < seconds_max, f"waited {waited:.0f} s for {what() if callable(what) else what}"
-        time.sleep(POLL_SECONDS)
+        time.sleep(every_seconds)
     return time.monotonic() - begin
