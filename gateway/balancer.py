@@ -107,6 +107,11 @@ class Balancer:
         for replica in before - after:
             loop.call_later(self._linger_seconds, self._let_go, replica)
 
+    @property
+    def links(self) -> list[Replica]:
+        """Replicas to which a connection is held."""
+        return list(self._links)
+
     def queued(self) -> int:
         """Queries that wait for a call to any replica."""
         return sum(link.queue.queued for link in self._links.values())

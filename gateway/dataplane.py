@@ -13,7 +13,15 @@ from typing import TypeVar
 from gateway import checks
 from gateway.auth import Auth, Caller
 from gateway.balancer import Balancer, Link
-from gateway.errors import GatewayError, PermissionDenied, ReplicaLost
+from gateway.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    InternalError,
+    PermissionDenied,
+    ReplicaLost,
+    ResourceExhausted,
+    Unavailable,
+)
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.pieces import Piece, cut_into_pieces
@@ -68,6 +76,7 @@ class DataPlane:
             await asyncio.gather(*(self._ask_piece(piece, outcomes, slots, call.expires_at) for piece in pieces))
         finally:
             load.leave()
+        _raise_if_all_failed(outcomes)
         return outcomes
 
     async def get_items(self, call: Call, query: ItemsQuery) -> bytes:
@@ -136,3 +145,13 @@ class DataPlane:
         if other is link:
             await link.reconnected(deadline)
         return await ask(other)
+
+
+def _raise_if_all_failed(outcomes: list[Outcome]) -> None:
+    """A batch that got nowhere fails like a single call would, so that the caller's retries see it."""
+    for outcome in outcomes:
+        if not isinstance(outcome, Unavailable | ResourceExhausted | DeadlineExceeded | InternalError):
+            return
+    first = outcomes[0]
+    if isinstance(first, GatewayError):
+        raise first

@@ -33,6 +33,8 @@ Outcome = bytes | GatewayError
 
 # Statuses of a whole call that mean: this replica cannot answer now, another one may.
 LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.CANCELLED})
+# Statuses of a whole call whose words are meant for the caller.
+SAID_BY_THE_REPLICA = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
 
 class AnswerBatch:
@@ -122,7 +124,7 @@ def _call_error(error: grpc.aio.AioRpcError) -> GatewayError:
         return ReplicaLost()
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded()
-    if code is grpc.StatusCode.INVALID_ARGUMENT:
+    if code in SAID_BY_THE_REPLICA:
         return statuses.read_status(error)
     return InternalError(f"replica: {code.name}: {error.details()}")
 
