@@ -12,6 +12,8 @@ EXIT_UNREACHABLE = 3
 EXIT_DENIED = 4
 EXIT_NOT_FOUND = 5
 EXIT_BUILD = 6
+# Begins the one line on stderr.
+ERROR_PREFIX = "recall: "
 
 
 class CliError(Exception):

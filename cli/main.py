@@ -9,7 +9,7 @@ from collections.abc import Callable
 import typer
 
 from cli.commands import bench, builds, demo, platform, query, services, tenants, versions
-from cli.errors import EXIT_FAILED, CliError
+from cli.errors import ERROR_PREFIX, EXIT_FAILED, CliError
 
 EPILOG = (
     "Exit codes: 0 done · 1 it failed · 2 wrong usage or input · 3 the platform is not running or not reachable · "
@@ -67,7 +67,7 @@ def _tell(error: CliError) -> None:
         print(json.dumps({"error": body}))
     if error.appendix:
         print(error.appendix, file=sys.stderr)
-    print(f"recall: {error.line()}", file=sys.stderr)
+    print(f"{ERROR_PREFIX}{error.line()}", file=sys.stderr)
 
 
 if __name__ == "__main__":

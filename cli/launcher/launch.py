@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.errors import EXIT_UNREACHABLE, CliError
+from cli.errors import ERROR_PREFIX, EXIT_FAILED, EXIT_UNREACHABLE, CliError
 from cli.launcher.child import POLL_SECONDS
 from cli.launcher.environment import children_environment
 from cli.launcher.leftovers import running_replicas, stop_leftovers, stop_replicas
@@ -157,21 +157,26 @@ def _spawn_launcher(settings: LauncherSettings, log: Path) -> subprocess.Popen[b
 def _await_launcher(
     settings: LauncherSettings, launcher: subprocess.Popen[bytes], log: Path, told: int, tell: Tell
 ) -> PlatformState:
+    refusal = f"The platform did not start. See {log}."
     while True:
         ended = launcher.poll() is not None
-        told = _tell_new_lines(log, told, tell)
+        lines, told = _new_lines(log, told)
+        for line in lines:
+            if line.startswith(ERROR_PREFIX):
+                refusal = line.removeprefix(ERROR_PREFIX)
+            else:
+                tell(line)
         state = read_state(settings.state_file)
         if state and state.pid == launcher.pid and state.state == "ready":
             return state
         if ended:
-            raise CliError("The platform did not start.", remedy=f"See {log}.", exit_code=launcher.returncode or 1)
+            raise CliError(refusal, exit_code=launcher.returncode or EXIT_FAILED)
         time.sleep(POLL_SECONDS)
 
 
-def _tell_new_lines(log: Path, position: int, tell: Tell) -> int:
+def _new_lines(log: Path, position: int) -> tuple[list[str], int]:
+    """Whole lines behind `position`, and where the next one begins."""
     with log.open("rb") as file:
         file.seek(position)
         whole, newline, _ = file.read().rpartition(b"\n")
-    for line in whole.decode(errors="replace").splitlines():
-        tell(line)
-    return position + len(whole) + len(newline)
+    return whole.decode(errors="replace").splitlines(), position + len(whole) + len(newline)
