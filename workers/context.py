@@ -24,7 +24,7 @@ from workers.lease import Lease
 
 # A step that waits looks this often and this long before it frees its worker: short waits need no doorbell.
 POLL_SECONDS = 0.1
-POLL_SECONDS_MAX = 2.0
+POLL_SECONDS_MAX = 5.0
 PROGRESS_SECONDS = 1.0
 
 AnswerT = TypeVar("AnswerT")

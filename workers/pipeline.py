@@ -92,13 +92,13 @@ def _run_claimed(claim: Claim, lease: Lease) -> None:
         actions.build_stop(claim, reason="build.cancelled", message=build.error_message or "Cancelled.")
     except (StepFailed, BundleError, EngineError) as error:
         log.warning("Build %s failed in %s: %s %s", claim.build_id, step, error.reason, error.message)
-        actions.build_fail(claim, step, reason=error.reason, owner=error.owner, message=error.message)
+        actions.build_fail(claim, reason=error.reason, owner=error.owner, message=error.message)
     except (FenceLost, DatabaseError):
         raise
     except Exception:
         log.exception("Build %s: %s failed in a way nobody foresaw.", claim.build_id, step)
         message = "Something of the platform's own went wrong; its log tells what."
-        actions.build_fail(claim, step, reason="platform.internal", owner="platform", message=message)
+        actions.build_fail(claim, reason="platform.internal", owner="platform", message=message)
 
 
 def _prepare(claim: Claim) -> list[str]:

@@ -114,7 +114,7 @@ def test_a_build_whose_version_is_live_is_not_cancelled(films_service):
     with pytest.raises(FailedPrecondition) as refused:
         actions.build_cancel(actor=TESTER, build=build)
     assert refused.value.reason == "VERSION_IS_LIVE"
-    actions.build_fail(claim, "activate", reason="platform.internal", owner="platform", message="oops")
+    actions.build_fail(claim, reason="platform.internal", owner="platform", message="oops")
     version.refresh_from_db()
     assert version.state == "READY"
 
@@ -158,7 +158,7 @@ def test_a_retry_goes_on_where_the_build_failed(films_service):
     actions.step_start(claim, "resolve_drop")
     actions.step_done(claim, "resolve_drop", report={}, context={"source": "/drops"})
     actions.step_start(claim, "build_index")
-    actions.build_fail(claim, "build_index", reason="engine.crashed", owner="platform", message="It crashed.")
+    actions.build_fail(claim, reason="engine.crashed", owner="platform", message="It crashed.")
     view = build_view(Build.objects.get(pk=build.pk))
     assert (view["state"], view["step"], view["error"]["owner"]) == ("FAILED", "build_index", "platform")
 
@@ -219,7 +219,7 @@ def test_a_failed_build_leaves_what_is_live_alone_and_says_so(films_service):
     resolved(claim, "bad")
     version = completed(claim)
     place(claim, version)
-    actions.build_fail(claim, "activate", reason="drop.dimension_mismatch", owner="user", message="12, not 4.")
+    actions.build_fail(claim, reason="drop.dimension_mismatch", owner="user", message="12, not 4.")
 
     error = build_view(selectors.build_get(films_service, 2))["error"]
     version.refresh_from_db()

@@ -82,7 +82,7 @@ WRITES: dict[str, Callable[[Claim, Service], object]] = {
     "build_hold": lambda claim, _: actions.build_hold(
         claim, "resolve_drop", reason="r", message="m", evidence=[], report={}, context={}
     ),
-    "build_fail": lambda claim, _: actions.build_fail(claim, "resolve_drop", reason="r", owner="user", message="m"),
+    "build_fail": lambda claim, _: actions.build_fail(claim, reason="r", owner="user", message="m"),
     "build_stop": lambda claim, _: actions.build_stop(claim, reason="r", message="m"),
     "build_succeed": lambda claim, _: actions.build_succeed(claim),
     "drop_resolve": lambda claim, _: resolved(claim, "a"),

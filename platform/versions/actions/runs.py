@@ -106,11 +106,10 @@ def build_hold(
 
 
 @transaction.atomic
-def build_fail(claim: Claim, name: str, *, reason: str, owner: str, message: str) -> None:
+def build_fail(claim: Claim, *, reason: str, owner: str, message: str) -> None:
     """Ends the build; what it has made leaves the nodes, and nothing that is live changes."""
     build = fenced_build(claim)
-    for step in BuildStep.objects.filter(build=build, name=name, state=StepState.RUNNING):
-        move(step, STEP, StepState.FAILED, ended_at=Now(), detail=message[:DETAIL_CHARACTERS_MAX])
+    _end_step(build, StepState.FAILED, message)
     _end(claim, build, BuildState.FAILED, reason=reason, owner=owner, message=message)
     build_abandon(build)
 
@@ -119,6 +118,7 @@ def build_fail(claim: Claim, name: str, *, reason: str, owner: str, message: str
 def build_stop(claim: Claim, *, reason: str, message: str) -> None:
     """Ends the build as CANCELLED: on request, or because it is not needed."""
     build = fenced_build(claim)
+    _end_step(build, StepState.CANCELLED, message)
     _end(claim, build, BuildState.CANCELLED, reason=reason, owner="user", message=message)
     build_abandon(build)
 
@@ -139,6 +139,12 @@ def _merge(build: Build, report: Mapping[str, Any], context: Mapping[str, Any]) 
         return
     merged = {"report": {**build.report, **report}, "context": {**build.context, **context}}
     Build.objects.filter(pk=build.pk).update(**merged)
+
+
+def _end_step(build: Build, state: StepState, message: str) -> None:
+    """Ends the step that the build is in, if it is in one."""
+    for step in BuildStep.objects.filter(build=build, state=StepState.RUNNING):
+        move(step, STEP, state, ended_at=Now(), detail=message[:DETAIL_CHARACTERS_MAX])
 
 
 def _end(claim: Claim, build: Build, state: BuildState, *, reason: str, owner: str, message: str, **more: Any) -> None:

@@ -1,0 +1,80 @@
+"""Guards: which numbers pass, which do not, and what is said of those."""
+
+from __future__ import annotations
+
+import pytest
+
+from workers import guards
+from workers.outcomes import Evidence
+
+GUARDS = {
+    "min_items": 10,
+    "max_items": 1000,
+    "max_drop_percent": 20,
+    "max_drop_items": 50,
+    "max_growth_percent": 300,
+    "max_growth_items": None,
+    "max_bad_row_percent": 1,
+    "min_recall": 0.95,
+    "max_p99_ratio": 1.3,
+    "p99_floor_ms": 5,
+}
+
+
+@pytest.mark.parametrize(
+    ("items", "live_items", "broken"),
+    [
+        (10, None, []),
+        (9, None, ["min_items"]),
+        (1000, None, []),
+        (1001, None, ["max_items"]),
+        (160, 200, []),
+        (159, 200, ["max_drop_percent"]),
+        (149, 200, ["max_drop_items", "max_drop_percent"]),
+        (400, 100, []),
+        (401, 100, ["max_growth_percent"]),
+        (5, 0, ["min_items"]),
+    ],
+)
+def test_counts_are_guarded_in_both_directions_absolutely_and_against_live(items, live_items, broken):
+    found = guards.count_breaches(GUARDS, items=items, live_items=live_items)
+    assert [each.name for each in found] == broken
+
+
+def test_a_guard_that_is_null_guards_nothing():
+    nothing = {**GUARDS, "max_drop_percent": None, "max_drop_items": None}
+    assert guards.count_breaches(nothing, items=10, live_items=1000) == []
+
+
+def test_bad_rows_are_guarded_by_their_share():
+    assert guards.bad_row_breaches(GUARDS, bad_row_percent=1.0) == []
+    assert guards.bad_row_breaches(GUARDS, bad_row_percent=1.01) == [Evidence("max_bad_row_percent", 1.01, 1)]
+
+
+def test_recall_and_found_rows_must_reach_the_same_limit():
+    assert guards.recall_breaches(GUARDS, recall=0.95, rows_found=1.0) == []
+    found = guards.recall_breaches(GUARDS, recall=0.9, rows_found=0.8)
+    assert [(each.name, each.what) for each in found] == [
+        ("min_recall", "recall"),
+        ("min_recall", "sampled rows found"),
+    ]
+
+
+@pytest.mark.parametrize(("live_p99_ms", "limit_ms"), [(None, None), (10.0, 13.0), (1.0, 5.0)])
+def test_a_p99_passes_at_the_ratio_or_under_the_floor(live_p99_ms, limit_ms):
+    assert guards.p99_limit_ms(GUARDS, live_p99_ms=live_p99_ms) == limit_ms
+
+
+def test_without_a_ratio_any_p99_passes():
+    assert guards.p99_limit_ms({**GUARDS, "max_p99_ratio": None}, live_p99_ms=1.0) is None
+
+
+def test_a_hold_says_each_number_beside_its_limit():
+    breaches = guards.count_breaches(GUARDS, items=149, live_items=200)
+    held = guards.hold(breaches, report={"counts": {}}, context={})
+    assert held is not None
+    assert (held.reason, held.message) == (
+        "guard.max_drop_items",
+        "max_drop_items is 50, found: 51. max_drop_percent is 20, found: 25.5.",
+    )
+    assert guards.hold([], report={}, context={}) is None

@@ -1,0 +1,181 @@
+"""The reconciler: what was lost or left undone is found in the rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from celery import current_app
+
+from catalog.actions import service_delete
+from documents.store import ROUTES
+from recallpb.internal.v1 import documents_pb2
+from tests.factories import TESTER
+from tests.support.history import activated, asked, claimed, completed, expired, made_version, place, refreshed
+from tests.support.history import report_all_ready as all_ready
+from tests.support.paper_node import PaperNode
+from versions import actions, selectors
+from versions.models import Activation, Build, Replica, Version
+from workers import sweep
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LONG_AGO = "2020-01-01T00:00:00+00:00"
+
+
+@pytest.fixture
+def broker(valkey, monkeypatch) -> Iterator[None]:
+    monkeypatch.setitem(current_app.conf, "broker_url", valkey.url)
+    monkeypatch.setitem(current_app.conf, "broker_write_url", valkey.url)
+    return
+
+
+@pytest.fixture
+def rung(broker, valkey):
+    """Reads, and takes away, the ids of builds that were rung for."""
+
+    def take() -> list[int]:
+        messages = valkey.client().lrange("builds", 0, -1)
+        valkey.client().delete("builds")
+        return sorted(json.loads(json.loads(each)["headers"]["argsrepr"])[0] for each in messages)
+
+    return take
+
+
+def serves(valkey, gateway: str, generation: int) -> None:
+    stamp = documents_pb2.Stamp(epoch=1, generation=generation)
+    message = documents_pb2.GatewayReport(gateway=gateway, serving={"films/movies": stamp})
+    valkey.client().set(f"recall:gateway:{gateway}", message.SerializeToString())
+
+
+def test_it_rings_for_builds_that_nobody_took_that_wake_and_whose_worker_died(films_service, books_service, rung):
+    forgotten, waking, dead, busy = (
+        asked(films_service),
+        asked(films_service),
+        asked(films_service),
+        asked(books_service),
+    )
+    Build.objects.filter(pk=forgotten.pk).update(requested_at=LONG_AGO)
+    claim = claimed(waking)
+    actions.step_start(claim, "activate")
+    actions.build_wait(claim, "activate", seconds=0, detail="", context={})
+    claimed(dead)
+    expired(dead)
+    claimed(busy)
+    asked(books_service)
+    rung()
+    sweep.due_builds()
+    assert rung() == [forgotten.pk, waking.pk, dead.pk]
+
+
+def test_it_does_not_ring_again_at_every_tick(films_service, rung):
+    build = asked(films_service)
+    Build.objects.filter(pk=build.pk).update(requested_at=LONG_AGO)
+    rung()
+    for _ in range(3):
+        sweep.due_builds()
+    assert rung() == [build.pk]
+
+
+def test_nothing_of_it_stops_when_redis_is_away(films_service, settings, caplog):
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    activated(made_version(films_service))
+    activated(made_version(films_service))
+    actions.version_retire(version=selectors.version_get(films_service, 1))
+    Build.objects.update(state="PENDING", requested_at=LONG_AGO)
+    for tick in (sweep.due_builds, sweep.collect_reports, sweep.reconcile_documents, sweep.retire_versions):
+        tick()
+    assert caplog.text.count("Redis is away") >= 3
+    assert selectors.version_get(films_service, 1).state == "RETIRING"
+
+
+def test_an_activation_is_complete_when_gateways_serve_it_and_names_those_that_do_not(films_service, valkey):
+    activated(made_version(films_service))
+    generation = Activation.objects.get().route_generation
+    serves(valkey, "g1", generation - 1)
+    sweep.collect_reports()
+    assert Activation.objects.get().state == "PENDING"
+    Activation.objects.update(at=LONG_AGO)
+    sweep.collect_reports()
+    assert (Activation.objects.get().state, Activation.objects.get().laggards) == ("LAGGING", ["g1"])
+    serves(valkey, "g1", generation)
+    sweep.collect_reports()
+    assert Activation.objects.get().state == "COMPLETE"
+
+
+def test_an_emptied_redis_is_filled_again(films_service, valkey):
+    activated(made_version(films_service))
+    valkey.client().flushall()
+    sweep.reconcile_documents()
+    route = documents_pb2.Route.FromString(valkey.client().hget(ROUTES.docs_key, "films/movies") or b"")
+    assert [version.version for version in route.versions] == [1]
+
+
+def test_a_retired_version_is_unloaded_only_after_gateways_left_it_and_a_drain(films_service, valkey, settings):
+    old = activated(made_version(films_service))
+    activated(made_version(films_service))
+    actions.version_retire(version=old)
+    service = refreshed(films_service)
+    newest = service.route_generation + service.tenant.route_generation
+    serves(valkey, "g1", newest - 1)
+    state = lambda: Version.objects.values_list("state", "unrouted_at").get(pk=old.pk)  # noqa: E731
+
+    sweep.retire_versions()
+    assert state() == ("RETIRING", None)
+    serves(valkey, "g1", newest)
+    sweep.retire_versions()
+    assert state()[1] is not None
+    sweep.retire_versions()
+    assert Replica.objects.get(version=old).state == "READY"
+    settings.RETIRE_DRAIN_SECONDS = 0
+    sweep.retire_versions()
+    assert Replica.objects.get(version=old).state == "WITHDRAWN"
+    sweep.retire_versions()
+    assert state()[0] == "RETIRING"
+    settings.RETIRE_FILES_SECONDS = 0
+    sweep.retire_versions()
+    assert state()[0] == "RETIRED"
+    assert Replica.objects.get(version__number=2).state == "READY"
+
+
+def test_a_gateway_that_never_follows_does_not_keep_a_version_for_ever(films_service, valkey):
+    old = activated(made_version(films_service))
+    activated(made_version(films_service))
+    actions.version_retire(version=old)
+    serves(valkey, "g1", 0)
+    sweep.retire_versions()
+    assert Version.objects.get(pk=old.pk).unrouted_at is None
+    Version.objects.filter(pk=old.pk).update(retiring_at=LONG_AGO)
+    sweep.retire_versions()
+    assert Version.objects.get(pk=old.pk).unrouted_at is not None
+
+
+def test_what_a_deleted_service_leaves_is_cleared_away(films_service, valkey):
+    activated(made_version(films_service))
+    waiting, running = asked(films_service), asked(films_service)
+    claim = claimed(running)
+    place(claim, completed(claim))
+    all_ready()
+    service_delete(actor=TESTER, service=films_service)
+
+    sweep.close_deleted_services()
+
+    waiting.refresh_from_db()
+    running.refresh_from_db()
+    assert (waiting.state, running.state, running.cancel_requested_at is None) == ("CANCELLED", "RUNNING", False)
+    assert actions.lease_renew(claim) is True
+    assert [version.state for version in selectors.versions_of(films_service)] == ["RETIRING", "RETIRING"]
+
+
+def test_reports_reach_the_rows_without_a_build(films_service, valkey):
+    activated(made_version(films_service))
+    sweep.reconcile_documents()
+    with PaperNode(valkey) as node:
+        node.load_error = "died five times in a minute"
+        while not node.placed:
+            pass
+        for _ in range(100):
+            sweep.collect_reports()
+            if Replica.objects.get().state == "FAILED":
+                break
+    assert Replica.objects.get().error == "died five times in a minute"

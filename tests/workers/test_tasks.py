@@ -1,0 +1,62 @@
+"""Messages, queues and the schedule."""
+
+from __future__ import annotations
+
+import pytest
+
+from catalog.models import Service
+from common.dispatch import QUEUES
+from documents.store import ROUTES
+from tests.support.history import refreshed
+from tests.workers.conftest import published
+from versions.models import Build
+from workers import tasks
+from workers.app import app
+
+app.loader.import_default_modules()
+
+
+def test_every_message_that_actions_send_is_a_task_of_the_workers():
+    assert set(QUEUES) <= set(app.tasks)
+
+
+def test_every_tick_is_a_task_goes_to_control_and_expires_before_it_piles_up():
+    ticks = app.conf.beat_schedule.values()
+    assert len(ticks) >= 5
+    for tick in ticks:
+        assert tick["task"] in app.tasks
+        assert tick["options"]["queue"] == "control"
+        assert tick["schedule"] <= tick["options"]["expires"] <= 2 * tick["schedule"]
+
+
+def test_builds_have_a_queue_of_their_own():
+    assert {queue for name, queue in QUEUES.items() if name.startswith("build.")} == {"builds"}
+    assert {queue for name, queue in QUEUES.items() if not name.startswith("build.")} == {"control"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_with_more_than_we_know_is_taken(films_service: Service, node):
+    """While a new release is rolled out, old workers hear new senders."""
+    build = published(films_service)
+    tasks.run_build(build.pk, colour="blue")
+    assert Build.objects.get(pk=build.pk).state == "SUCCEEDED"
+    assert refreshed(films_service).live_version == 1
+
+
+@pytest.mark.django_db
+def test_publishing_tasks_write_routes(films_service, valkey):
+    tasks.publish_route(films_service.pk)
+    assert valkey.client().hkeys(ROUTES.stamps_key) == [b"films/movies"]
+    valkey.client().flushall()
+    tasks.publish_tenant(films_service.tenant_id)
+    assert valkey.client().hkeys(ROUTES.stamps_key) == [b"films/movies"]
+    for task in (tasks.sweep_builds, tasks.sweep_reports, tasks.sweep_documents, tasks.sweep_versions):
+        task()
+
+
+@pytest.mark.django_db
+def test_publishing_tasks_shrug_when_redis_is_away(films_service, settings, caplog):
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    tasks.publish_route(films_service.pk)
+    tasks.publish_tenant(films_service.tenant_id)
+    assert caplog.text.count("the sweeper will") == 2
