@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.api import Api
 from cli.errors import EXIT_BUILD, CliError
-from cli.output import remark, side_console
+from cli.output import console, remark
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,7 +47,7 @@ def watch_build(api: Api, service_path: str, number: int) -> Build:
         return await_build(api, service_path, number, _teller())
     from rich.live import Live
 
-    with Live(console=side_console(), refresh_per_second=8) as live:
+    with Live(console=console(stderr=True), refresh_per_second=8) as live:
         return await_build(api, service_path, number, lambda build: live.update(_steps_table(build)))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from recall_client import Answer, AsyncClient
 
-TICK_SECONDS = 0.002
+TICK_SECONDS = 0.001
 # More than this under way at once: the load is above what is served, and further calls are counted as not sent.
 CALLS_UNDER_WAY_MAX = 2_000
 DRAIN_SECONDS_MAX = 10.0

@@ -12,23 +12,18 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+PIPE_WIDTH = 200
 BYTE_UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON value on stdout, for programs.")]
 
 
-def console() -> Console:
-    """Where tables and results go."""
+def console(*, stderr: bool = False) -> Console:
+    """stdout is for tables and results, stderr for progress and remarks. Wide when nobody looks: lines stay whole."""
     from rich.console import Console
 
-    return Console(highlight=False)
-
-
-def side_console() -> Console:
-    """Where progress and remarks go."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
+    looked_at = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, highlight=False, width=None if looked_at else PIPE_WIDTH)
 
 
 def remark(text: str) -> None:
@@ -65,7 +60,7 @@ def pairs(values: Iterable[tuple[str, Any]]) -> None:
     known = [(name, value) for name, value in values if value not in (None, "", [], {})]
     width = max((len(name) for name, _ in known), default=0)
     for name, value in known:
-        print(f"{name:<{width}}  {value}")
+        print(f"{name:<{width}}  {_text(value)}")
 
 
 def bytes_text(count: int) -> str:
@@ -74,13 +69,23 @@ def bytes_text(count: int) -> str:
     return f"{count / 1024**power:.1f} {BYTE_UNITS[power - 1]}" if power else f"{count} B"
 
 
+def moment(text: str | None) -> str:
+    """2026-11-21T23:47:35.167157Z -> 2026-11-21 23:47:35"""
+    return (text or "").partition(".")[0].removesuffix("Z").replace("T", " ")
+
+
 def _cell(value: Any) -> str:
     from rich.markup import escape
 
-    if value is None:
-        return "–"
+    return "–" if value is None else escape(_text(value))
+
+
+def _text(value: Any) -> str:
     if isinstance(value, bool):
-        return "yes" if value else ""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return escape(f"{value:,}") if isinstance(value, int) else escape(str(value))
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def count(number: int | None) -> str:
+    """12345 -> 12,345"""
+    return "–" if number is None else f"{number:,}"

@@ -119,9 +119,6 @@ def _tell(found: dict[str, Any]) -> None:
             ("not sent", f"{found['not_sent']:,}" if found["not_sent"] else ""),
             *((name, f"{value:.2f} ms") for name, value in found["latency_ms"].items()),
             ("versions", ", ".join(found["versions"])),
-            (
-                f"recall@{found['top_k']}",
-                f"{recall:.4f}" if recall is not None else "unknown: limits.allow_exact is off",
-            ),
+            (f"recall@{found['top_k']}", recall),
         ]
     )

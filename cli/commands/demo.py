@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import Json, console, remark, show, side_console
+from cli.output import Json, console, remark, show
 
 if TYPE_CHECKING:
     from cli.demo.play import Outcome
@@ -37,7 +37,7 @@ def demo(
         # Like Ctrl-C, so that what was started is stopped.
         signal.signal(number, signal.default_int_handler)
     settings = read_settings()
-    story = Story(side_console() if as_json else console())
+    story = Story(console(stderr=as_json))
     platform, ours = _platform(settings, story)
     stop_at_end = ours and not detach
     try:

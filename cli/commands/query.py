@@ -13,7 +13,7 @@ from cli.api import open_api
 from cli.errors import EXIT_USAGE, CliError
 from cli.gateway import DEADLINE_MS, find_target, grpc_errors
 from cli.options import ServiceName, Tenant
-from cli.output import Json, remark, show, table
+from cli.output import Json, moment, remark, show, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ def audit(
     path = api.service_path(service, tenant) if service else f"/tenants/{api.tenant(tenant)}"
     found = [event for event, _ in zip(api.pages(f"{path}/audit", "events"), range(number), strict=False)]
     rows = [
-        (one["at"], one["actor"], one["verb"], one["service"], one["target"], one["reason"], one["address"])
+        (moment(one["at"]), one["actor"], one["verb"], one["service"], one["target"], one["reason"], one["address"])
         for one in found
     ]
     columns = ("when", "who", "what", "service", "target", "reason", "from")

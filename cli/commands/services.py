@@ -11,7 +11,7 @@ import typer
 from cli.api import Api, open_api
 from cli.errors import EXIT_NOT_FOUND, EXIT_USAGE, CliError
 from cli.options import Reason, ReasonNeeded, ServiceName, SpecFile, Tenant
-from cli.output import Json, bytes_text, pairs, remark, show, table
+from cli.output import Json, bytes_text, count, pairs, remark, show, table
 
 BLOCKS = ("schema", "source", "engine", "search", "guards", "versions", "replicas", "limits", "notify")
 
@@ -57,7 +57,7 @@ def list_services(tenant: Tenant = "", as_json: Json = False) -> None:
         (
             one["name"],
             one["live_version"],
-            (one["live"] or {}).get("items"),
+            count((one["live"] or {}).get("items")),
             (one["live"] or {}).get("recall"),
             (one["last_build"] or {}).get("state", ""),
             one["engine"]["name"],

@@ -15,7 +15,7 @@ from cli.api import open_api
 from cli.connection import connect
 from cli.errors import EXIT_DENIED, EXIT_USAGE, CliError
 from cli.options import Tenant
-from cli.output import Json, pairs, remark, show, table
+from cli.output import Json, moment, pairs, remark, show, table
 
 QUOTA_FIELDS = ("services_max", "items_max", "memory_bytes_max", "qps_max", "builds_at_once_max")
 
@@ -70,7 +70,7 @@ def create(
 def list_tenants(as_json: Json = False) -> None:
     """The tenants that you can see."""
     found = list(open_api().pages("/tenants", "tenants"))
-    rows = [(one["name"], one["title"], one["created_at"]) for one in found]
+    rows = [(one["name"], one["title"], moment(one["created_at"])) for one in found]
     show(found, as_json=as_json, human=lambda: table(("tenant", "title", "made"), rows, empty="No tenants yet."))
 
 
@@ -137,7 +137,7 @@ def list_members(tenant: Tenant = "", as_json: Json = False) -> None:
     """The people of a tenant."""
     api = open_api()
     found = list(api.pages(f"/tenants/{api.tenant(tenant)}/members", "members"))
-    rows = [(one["username"], one["role"], one["created_at"]) for one in found]
+    rows = [(one["username"], one["role"], moment(one["created_at"])) for one in found]
     show(found, as_json=as_json, human=lambda: table(("user", "role", "since"), rows, empty="No members yet."))
 
 
@@ -170,8 +170,8 @@ def list_keys(tenant: Tenant = "", as_json: Json = False) -> None:
             one["service"] or "every service",
             one["name"],
             "revoked" if one["revoked_at"] else "",
-            one["expires_at"],
-            one["last_used_at"],
+            moment(one["expires_at"]),
+            moment(one["last_used_at"]),
             one["created_by"],
         )
         for one in found

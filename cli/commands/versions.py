@@ -8,7 +8,7 @@ import typer
 
 from cli.api import open_api
 from cli.options import Reason, ServiceName, Tenant
-from cli.output import Json, bytes_text, pairs, remark, show, table
+from cli.output import Json, bytes_text, count, moment, pairs, remark, show, table
 
 
 def versions(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -> None:
@@ -20,13 +20,13 @@ def versions(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -
             one["number"],
             "live" if one["live"] else "",
             one["state"],
-            one["items"],
+            count(one["items"]),
             bytes_text(one["bytes"]),
             one["engine"]["name"],
             one["recall"],
             one["p99_ms"],
             "bad" if one["bad"] else "",
-            one["created_at"],
+            moment(one["created_at"]),
         )
         for one in found
     ]

@@ -108,6 +108,14 @@ def test_a_bench_says_latencies_failures_and_recall(asking: Any) -> None:
     assert found["latency_ms"]["p50"] <= found["latency_ms"]["p99"] <= found["latency_ms"]["max"]
 
 
+def test_a_bench_for_people_names_every_figure(asking: Any) -> None:
+    ran, _ = asking(answers, "bench", "films/movies", "--qps", "20", "--seconds", "0.3", "-k", "2")
+    assert ran.code == 0
+    assert [line.split()[0] for line in ran.out.splitlines()] == [
+        *("answered", "failed", "p50", "p90", "p99", "p99.9", "max", "versions", "recall@2"),
+    ]
+
+
 def test_a_bench_with_failed_calls_ends_with_an_error(asking: Any) -> None:
     def overloaded(request: Any, context: grpc.ServicerContext) -> Any:
         if isinstance(request, recall_pb2.RecallRequest) and not request.return_vectors:
