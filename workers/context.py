@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import redis
 from django.conf import settings
 from django.utils import timezone
 
@@ -21,6 +23,8 @@ from versions.selectors import version_get
 from workers import reports
 from workers.child import run_child
 from workers.lease import Lease
+
+log = logging.getLogger(__name__)
 
 # A step that waits looks this often and this long before it frees its worker: short waits need no doorbell.
 POLL_SECONDS = 0.1
@@ -98,11 +102,18 @@ class BuildContext:
         return run_child(module, full, self.folder("run"), check=self.lease.check, progress=RowProgress(self))
 
     def poll(self, look: Callable[[], AnswerT | None]) -> AnswerT | None:
-        """What `look` finds within POLL_SECONDS_MAX, or None. Before each look the nodes' reports become rows."""
+        """What `look` finds within POLL_SECONDS_MAX, or None. Before each look the nodes' reports become rows.
+
+        Without Redis there are no reports and nothing to poll for: one look, and the step waits.
+        """
         until = time.monotonic() + POLL_SECONDS_MAX
         while True:
             self.lease.check()
-            reports.collect()
+            try:
+                reports.collect()
+            except redis.RedisError as error:
+                log.warning("Build %s waits in %s: Redis is away (%s).", self.build.pk, self.step, error)
+                return look()
             found = look()
             if found is not None or time.monotonic() > until:
                 return found

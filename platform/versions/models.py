@@ -49,7 +49,7 @@ class Build(TenantScoped):
     fence = models.PositiveIntegerField(default=0)
     lease_owner = models.CharField(max_length=100, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
-    # How often a worker died with it; each time is one lease that ended unrenewed.
+    # How often a worker died in the present step; each time is one lease that ended unrenewed.
     crashes = models.PositiveSmallIntegerField(default=0)
     wake_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)

@@ -22,6 +22,8 @@ class PaperNode:
 
     def __init__(self, valkey: Valkey, name: str = "local", *, p99_ms: tuple[float, ...] = (1.0,)) -> None:
         self.name, self.load_error, self.check_error = name, "", ""
+        # Once this order was carried out the replica respawns, until this is empty again.
+        self.respawn_after = ""
         self._p99_ms = list(p99_ms)
         self.executed: list[str] = []
         self.placed: list[int] = []
@@ -62,12 +64,14 @@ class PaperNode:
     def _replica(self, placement: documents_pb2.Placement) -> documents_pb2.ReplicaReport:
         if self.load_error:
             return Report(replica_id=placement.replica_id, state=Report.FAILED, error=self.load_error)
+        orders = [self._result(placement, order) for order in placement.orders]
+        respawns = self.respawn_after in self.executed
         return Report(
             replica_id=placement.replica_id,
-            state=Report.READY,
+            state=Report.RESPAWNING if respawns else Report.READY,
             address=f"unix:/run/{placement.replica_id}.sock",
             version=placement.version,
-            orders=[self._result(placement, order) for order in placement.orders],
+            orders=orders,
         )
 
     def _result(self, placement: documents_pb2.Placement, order: documents_pb2.Order) -> documents_pb2.OrderResult:

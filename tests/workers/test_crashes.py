@@ -139,6 +139,7 @@ def test_a_build_that_kills_every_worker_is_given_up(films_service, valkey):
     assert (build.state, build.error_reason, build.error_owner) == ("FAILED", "platform.worker_died", "platform")
 
 
+@pytest.mark.servers
 def test_a_build_whose_files_are_lost_begins_again_where_they_are_needed(films_service, build_of, node):
     node.load_error = "not now"
     build = build_of(films_service, "20260101")
@@ -203,7 +204,8 @@ def ended_at(build: Build, step: str) -> Any:
 
 
 def _database_url() -> str:
+    """The tests' own database, for a process of its own."""
     made = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite://{made['NAME']}"
-    return f"postgresql://{made['USER']}:{made['PASSWORD']}@{made['HOST']}:{made['PORT']}/{made['NAME']}"
+    return f"postgresql://{made['USER']}:{made['PASSWORD']}@/{made['NAME']}?host={made['HOST']}"

@@ -58,6 +58,7 @@ def test_a_drop_with_too_few_items_is_held_before_anything_costly(films, build_o
     assert build_view(build)["error"]["effect"] == "Nothing is serving yet."
 
 
+@pytest.mark.servers
 def test_what_the_import_finds_is_held_and_not_imported_again_after_an_override(films, build_of, node):
     """No count is promised, so the import counts; two rows of 62 are bad; an operator lets both pass."""
     service = make_service(films, guards={"min_items": 100})
@@ -72,6 +73,7 @@ def test_what_the_import_finds_is_held_and_not_imported_again_after_an_override(
     assert build.report["overridden"][0]["reason"] == "guard.max_bad_row_percent"
 
 
+@pytest.mark.servers
 def test_the_count_that_the_import_found_is_guarded_too(films, build_of, node):
     service = make_service(films, guards={"min_items": 100})
     held = build_of(service, "20260101", items=60)
@@ -94,6 +96,7 @@ def test_a_drop_of_the_wrong_dimension_fails(films_service, build_of, node):
     assert (refreshed(films_service).live_version, Version.objects.count(), node.placed) == (None, 0, [])
 
 
+@pytest.mark.servers
 def test_a_failed_build_is_retried_from_where_it_failed(films_service, build_of, node):
     node.load_error = "the disk is full"
     build = build_of(films_service, "20260101")
@@ -110,6 +113,7 @@ def test_a_failed_build_is_retried_from_where_it_failed(films_service, build_of,
     assert build.steps.get(name="import_items").ended_at == imported_at
 
 
+@pytest.mark.servers
 def test_an_index_below_the_recall_guard_is_held_and_below_the_target_warns(films, build_of, node):
     poor = {"name": "hnsw", "params": {"M": 2, "ef_construction": 8}}
     search = {"at": 10, "recall_target": 1.0}

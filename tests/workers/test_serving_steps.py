@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from catalog.actions import service_hold, service_release
@@ -124,6 +126,19 @@ def test_after_a_rollback_the_next_drop_does_not_go_live_by_itself(films_service
     assert "bad ids" in build.error_message
     assert refreshed(films_service).live_version == 1
     actions.version_activate(actor=TESTER, service=films_service, number=3)
+    assert finish(build).state == "SUCCEEDED"
+
+
+def test_a_version_whose_only_replica_respawns_is_waited_for(films_service, node):
+    build = published(films_service)
+    node.respawn_after = "v1-check"
+    pipeline.run(build.pk)
+    build.refresh_from_db()
+    assert (build.state, build.steps.get(name="activate").state) == ("RUNNING", "RUNNING")
+    assert "loaded on no node" in build.steps.get(name="activate").detail
+    node.respawn_after = ""
+    time.sleep(0.2)
+    sweep.collect_reports()
     assert finish(build).state == "SUCCEEDED"
 
 

@@ -63,4 +63,10 @@ def _told(error: Exception) -> dict[str, str]:
         error = OutOfMemory("the work does not fit into the memory that a build may use")
     if isinstance(error, (BundleError, EngineError)):
         return {"reason": error.reason, "owner": error.owner, "message": error.message}
+    if isinstance(error, OSError):
+        return {
+            "reason": "platform.io",
+            "owner": "platform",
+            "message": f"{error.strerror or 'Input or output failed'}.",
+        }
     return {"reason": "platform.internal", "owner": "platform", "message": "The log of the platform tells what."}

@@ -20,10 +20,12 @@ from workers.steps.check_counts import check, count_facts
 
 ACKNOWLEDGE_SECONDS_MAX = 2.0
 WAIT_SECONDS = 1.0
+# How long the only replica may take to come back.
+SERVABLE_SECONDS_MAX = 120
 
 
 def step(ctx: BuildContext) -> Outcome:
-    """Raises StepFailed (replica.lost) when the version cannot serve any more."""
+    """Raises StepFailed (activate.refused) when the version still cannot serve after SERVABLE_SECONDS_MAX."""
     version, service = ctx.version, ctx.service
     # Was it live once, then this step is through; if somebody rolled back since, it is not for a build to undo that.
     if version.activated_at is None:
@@ -32,9 +34,9 @@ def step(ctx: BuildContext) -> Outcome:
             return held
         try:
             _activate(ctx, version, service)
-        except Conflict:
-            # Live moved, or the service was put on hold, this very moment: look at everything again.
-            return Wait(WAIT_SECONDS, detail="The live version moved meanwhile.")
+        except (Conflict, FailedPrecondition) as error:
+            # Live moved, the service was put on hold, or the only replica respawns: look at everything again.
+            return _again(ctx, error)
     activation = activations_of(service).filter(to_version=version.number).first()
     return Done(report={"activation": _acknowledged(ctx, activation)}, detail=f"version {version.number} is live")
 
@@ -56,20 +58,21 @@ def _held(ctx: BuildContext, version: Version, service: Service) -> Hold | None:
 
 
 def _activate(ctx: BuildContext, version: Version, service: Service) -> None:
-    try:
-        actions.version_activate(
-            actor=Actor(kind="system", name=f"build {ctx.build.number}"),
-            service=service,
-            number=version.number,
-            reason=ctx.build.overrides.get(ctx.step, ""),
-            expected_live_generation=service.live_generation,
-            build=ctx.build,
-            overridden=ctx.overridden,
-        )
-    except FailedPrecondition as error:
-        if error.reason == "SERVICE_HELD":
-            raise Conflict(error.message) from error
-        raise StepFailed("replica.lost", error.message) from error
+    actions.version_activate(
+        actor=Actor(kind="system", name=f"build {ctx.build.number}"),
+        service=service,
+        number=version.number,
+        reason=ctx.build.overrides.get(ctx.step, ""),
+        expected_live_generation=service.live_generation,
+        build=ctx.build,
+        overridden=ctx.overridden,
+    )
+
+
+def _again(ctx: BuildContext, error: Conflict | FailedPrecondition) -> Wait:
+    if ctx.waited_seconds > SERVABLE_SECONDS_MAX:
+        raise StepFailed("activate.refused", error.message) from error
+    return Wait(WAIT_SECONDS, detail=error.message)
 
 
 def _acknowledged(ctx: BuildContext, activation: Activation | None) -> dict[str, Any]:

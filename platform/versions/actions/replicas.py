@@ -68,9 +68,12 @@ def node_report(seen: NodeSeen) -> None:
     node, _ = Node.objects.get_or_create(name=seen.name)
     _note_node(node, seen)
     reported = {each.replica_id: each for each in seen.replicas}
-    # What the agent had not yet heard of when it reported says nothing.
-    is_current = seen.placements >= (platform_epoch(), node.placements_generation)
-    for replica in Replica.objects.filter(node=node).exclude(state=ReplicaState.GONE).select_related("version"):
+    present = Replica.objects.filter(node=node).exclude(state=ReplicaState.GONE)
+    replicas = list(present.select_related("version"))
+    # Read after the replicas: a report from before a withdrawal does not say that it was carried out.
+    generation = Node.objects.values_list("placements_generation", flat=True).get(pk=node.pk)
+    is_current = seen.placements >= (platform_epoch(), generation)
+    for replica in replicas:
         one = reported.get(replica.pk)
         if one is not None:
             replica_report(replica, one)
@@ -118,7 +121,10 @@ def _note_node(node: Node, seen: NodeSeen) -> None:
     if any(_differs(getattr(node, name), value) for name, value in figures.items()) or node.seen_at is None:
         known.update(seen_at=Now(), **figures)
         return
-    known.filter(seen_at__lt=Now() - timedelta(seconds=NODE_SEEN_SECONDS)).update(seen_at=Now(), **figures)
+    due = known.filter(seen_at__lt=Now() - timedelta(seconds=NODE_SEEN_SECONDS))
+    # An UPDATE takes the database's write lock even when it finds nothing, and this is asked many times a second.
+    if due.exists():
+        due.update(seen_at=Now(), **figures)
 
 
 def _changes(replica: Replica, seen: ReplicaSeen, address: str) -> dict[str, Any]:

@@ -71,8 +71,12 @@ def step_progress(
 def step_done(
     claim: Claim, name: str, *, report: Mapping[str, Any], context: Mapping[str, Any], detail: str = ""
 ) -> None:
-    """Ends a step; `report` is merged into the build's report, `context` into what later steps read."""
+    """Ends a step; `report` is merged into the build's report, `context` into what later steps read.
+
+    Workers that died count for one step: a build that gets on is not what kills them.
+    """
     _merge(fenced_build(claim), report, context)
+    fenced(claim, crashes=0)
     step = _step(claim, name)
     kept = detail[:DETAIL_CHARACTERS_MAX] or step.detail
     move(step, STEP, StepState.DONE, ended_at=Now(), progress=1.0, eta_seconds=None, detail=kept)
