@@ -7,9 +7,10 @@ celery -A workers.app beat                 rings for the sweeps
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from celery.signals import worker_process_init
+from celery.signals import after_setup_logger, beat_init, worker_process_init
 from django.conf import settings
 
 from config.celery import app
@@ -36,6 +37,17 @@ app.conf.beat_schedule = {
 app.conf.beat_schedule_filename = str(settings.RECALL_HOME / "run" / "beat.schedule")
 # The default of 300 s would let a tick wait behind a clock that was set back.
 app.conf.beat_max_loop_interval = 1
+
+
+# Each tick would be four lines of log; what a task has to say it says itself.
+TICKING_LOGGERS = ("celery.worker.strategy", "celery.app.trace", "celery.beat")
+
+
+@after_setup_logger.connect
+@beat_init.connect
+def _say_nothing_of_ticks(**_unknown: Any) -> None:
+    for name in TICKING_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @worker_process_init.connect

@@ -122,6 +122,7 @@ def _run_step(claim: Claim, lease: Lease, name: str) -> bool:
         claim=claim, build=build, step=name, started_at=row.started_at or row.build.requested_at, lease=lease
     )
     outcome = dict(STEPS)[name](ctx)
+    log.info("Build %s (%s): %s is %s.", claim.build_id, build, name, type(outcome).__name__)
     match outcome:
         case Done(report, context, detail):
             actions.step_done(claim, name, report=report, context=context, detail=detail)
