@@ -12,12 +12,15 @@ from __future__ import annotations
 import json
 import math
 import resource
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 MEMORY_BYTES_MAX = 1024**3
+# Ends the process even when nobody who would is left.
+LIFE_SECONDS_MAX = 30
 LIST_ITEMS_MAX = 16
 TEXT_CHARACTERS_MAX = 200
 TOO_LARGE = {"reason": "drop.too_large", "message": "A sample of the drop does not fit into memory."}
@@ -26,6 +29,7 @@ TOO_LARGE = {"reason": "drop.too_large", "message": "A sample of the drop does n
 def main() -> int:
     """0 when the drop could be looked into."""
     source, rows = sys.argv[1:]
+    signal.alarm(LIFE_SECONDS_MAX)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     answer = look(Path(source), int(rows))
     sys.stdout.write(json.dumps(answer, allow_nan=False) + "\n")

@@ -35,7 +35,7 @@ def agent() -> str:
 
 
 def worker() -> str:
-    """A Celery worker is well when the container's first process lives and reaches the broker."""
+    """Whether the broker answers. A worker that dies ends its container, and needs no one to notice."""
     import redis
 
     client = redis.Redis.from_url(os.environ["RECALL_REDIS_URL"], socket_timeout=TIMEOUT_SECONDS)

@@ -6,36 +6,46 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 from typing import Any
 
 from bundles import uris
 from bundles.uris import UriError
 from catalog.actions import source_root
-from common.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
+from common.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 from tenants.models import Tenant
 
 log = logging.getLogger(__name__)
 
 SAMPLE_ROWS = 5
 INSPECT_SECONDS_MAX = 20
+# In one console process; more would hold the threads that everybody's pages need.
+INSPECTIONS_AT_ONCE_MAX = 2
 ERROR_CHARACTERS_MAX = 2_000
+
+_places = threading.BoundedSemaphore(INSPECTIONS_AT_ONCE_MAX)
 
 
 def source_inspect(*, tenant: Tenant, uri: str) -> dict[str, Any]:
     """What the newest drop at `uri` holds and the schema it suggests: bundles.inspection.Inspection as a dict.
 
     The files are anybody's, therefore a child process with a memory cap reads them.
-    Raises InvalidArgument for an address that is not allowed, FailedPrecondition for a drop that cannot be read.
+    Raises InvalidArgument for an address that is not allowed, FailedPrecondition for a drop that cannot be read,
+    Unavailable when enough of them are being read already.
     """
     try:
         path = uris.resolve(uri, source_root(tenant), field="uri")
     except UriError as error:
         raise InvalidArgument(f"{error.message} {error.remedy}", reason=_reason(error.reason), field="uri") from error
     command = [sys.executable, "-m", "bundles.inspect_child", str(path), str(SAMPLE_ROWS)]
+    if not _places.acquire(blocking=False):
+        raise Unavailable("Other drops are being looked into. Try again in a moment.", reason="INSPECTIONS_BUSY")
     try:
         done = subprocess.run(command, capture_output=True, timeout=INSPECT_SECONDS_MAX, check=False)
     except subprocess.TimeoutExpired as error:
         raise DeadlineExceeded(f"The drop could not be read within {INSPECT_SECONDS_MAX} seconds.") from error
+    finally:
+        _places.release()
     return _answer(done)
 
 

@@ -76,6 +76,7 @@ def test_its_commands_make_a_platform_that_builds_and_answers(stack: Stack) -> N
         target=platform.gateway, key=platform.key, service=service, queries=vectors[:50], qps=50, top_k=10
     ) as load:
         eventually(lambda: len(load.answers) >= 20, seconds_max=20, what="answers")
+    load.check_complete()
     assert load.failed == []
     assert load.answers[-1].version == 1
     for name in ("console", "gateway", "agent", "worker-control"):
@@ -97,11 +98,9 @@ class Stack:
         self.platform.environment.update(self._environment("console"))
 
     def start(self) -> None:
-        command = self._services["redis"]["command"]
-        self._spawn(
-            "redis",
-            [str(_binary.get_binary_path()), *command[1:], "--port", str(self._redis_port), "--bind", "127.0.0.1"],
-        )
+        shell, flag, line = self._services["redis"]["command"]
+        server = f"{_binary.get_binary_path()} - --port {self._redis_port} --bind 127.0.0.1"
+        self._spawn("redis", [shell, flag, line.replace("$$", "$").replace("valkey-server -", server)])
         migrate = subprocess.run(
             self._command("migrate"), env=self._environment("migrate"), cwd=ROOT, check=False, capture_output=True
         )

@@ -38,6 +38,8 @@ class Load:
         self, *, target: str, key: str, service: str, queries: np.ndarray, qps: float, top_k: int = 100
     ) -> None:
         self.answers: list[Answer] = []
+        self.sent = 0
+        self.seconds = 0.0
         self._target, self._key, self._qps = target, key, qps
         self._requests = [
             recall_pb2.RecallRequest(
@@ -61,6 +63,12 @@ class Load:
         self._stop.set()
         self._thread.join(timeout=30)
 
+    def check_complete(self) -> None:
+        """Every call that was sent has ended, and the load was as heavy as it claims."""
+        assert not self._thread.is_alive()
+        assert len(self.answers) == self.sent
+        assert self.sent >= 0.9 * self._qps * self.seconds
+
     @property
     def failed(self) -> list[Answer]:
         return [answer for answer in self.answers if answer.error]
@@ -76,17 +84,18 @@ class Load:
         ]
         stubs = [recall_pb2_grpc.RecallServiceStub(channel) for channel in channels]
         calls: set[asyncio.Task[None]] = set()
-        begin, sent = time.monotonic(), 0
+        begin = time.monotonic()
         while not self._stop.is_set():
             due = int((time.monotonic() - begin) * self._qps)
-            for number in range(sent, due):
+            for number in range(self.sent, due):
                 call = asyncio.create_task(
                     self._call(stubs[number % CHANNELS], self._requests[number % len(self._requests)])
                 )
                 calls.add(call)
                 call.add_done_callback(calls.discard)
-            sent = max(sent, due)
+            self.sent = max(self.sent, due)
             await asyncio.sleep(0.002)
+        self.seconds = time.monotonic() - begin
         if calls:
             await asyncio.wait(calls, timeout=2 * DEADLINE_SECONDS)
         for channel in channels:

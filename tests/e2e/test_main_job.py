@@ -45,6 +45,7 @@ def test_two_builds_two_switches_and_a_rollback_fail_no_call(platform: Platform)
         time.sleep(1)
 
     report(load.answers, rollback_seconds)
+    load.check_complete()
     assert load.failed == []
     assert {answer.version for answer in load.answers} == {1, 2, 3}
     assert [answer for answer in load.answers if not answers_from_its_version(answer)] == []

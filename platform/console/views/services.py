@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from catalog.actions import service_create, service_hold, service_release
 from catalog.models import Service
-from common.errors import InvalidArgument, QuotaExceeded
+from common.errors import Conflict, InvalidArgument, QuotaExceeded
 from console.base import page, service_for, tenant_for
 from console.cards import card
 from console.forms import ServiceForm
@@ -34,7 +34,7 @@ def create(request: HttpRequest, tenant: str) -> HttpResponse:
                 build = build_request(actor=caller.actor, service=service)
                 return redirect("console:build", owner.name, service.name, build.number)
             return redirect("console:service", owner.name, service.name)
-        except (InvalidArgument, QuotaExceeded) as error:
+        except (InvalidArgument, QuotaExceeded, Conflict) as error:
             form.take(error)
     return render(request, "console/service_create.html", {"tenant": owner, "form": form})
 

@@ -7,9 +7,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
+from common.errors import InvalidArgument
 from console.base import page, service_for
 from tenants.permissions import Permission
 from versions.actions import version_activate, version_rollback
+
+VERSION_DIGITS_MAX = 9
 
 
 @require_POST
@@ -26,7 +29,7 @@ def activate(request: HttpRequest, tenant: str, service: str, number: int) -> Ht
 def rollback(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     """The form says from which version, so that a second click on an old page changes nothing."""
     caller, owner, found = service_for(request, tenant, service, Permission.OPERATE)
-    from_version = int(request.POST["from_version"])
+    from_version = _version_number(request.POST.get("from_version", ""))
     reason = request.POST.get("reason", "")
     activation = version_rollback(actor=caller.actor, service=found, from_version=from_version, reason=reason)
     if activation.changed:
@@ -34,3 +37,9 @@ def rollback(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     else:
         messages.info(request, f"Version {from_version} was not live any more; nothing changed.")
     return redirect("console:service", owner.name, found.name)
+
+
+def _version_number(text: str) -> int:
+    if not text.isdigit() or len(text) > VERSION_DIGITS_MAX:
+        raise InvalidArgument("Say from which version to roll back, as a whole number.", field="from_version")
+    return int(text)
