@@ -25,7 +25,8 @@ class LauncherSettings(NodeSettings):
     # Empty: the launcher runs a Valkey server of its own.
     redis_url: str = ""
     console_threads: int = Field(default=8, ge=1, le=256)
-    builds_at_once: int = Field(default=1, ge=1, le=64)
+    # Two, so that one long build does not keep every other one waiting.
+    builds_at_once: int = Field(default=2, ge=1, le=64)
 
     start_seconds_max: float = Field(default=90.0, gt=0)
     stop_seconds_max: float = Field(default=15.0, gt=0)
