@@ -33,8 +33,8 @@ def demo(
     from cli.demo.story import Story
     from cli.launcher.settings import read_settings
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # Like Ctrl-C, so that what was started is stopped.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # All like Ctrl-C, so that what was started is stopped; a shell may have told us to ignore them.
         signal.signal(number, signal.default_int_handler)
     settings = read_settings()
     story = Story(console(stderr=as_json))
