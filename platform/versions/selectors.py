@@ -54,7 +54,7 @@ def build_get(service: Service, number: int) -> Build:
 
 def versions_of(service: Service) -> QuerySet[Version]:
     """Newest first."""
-    return Version.objects.of(service.tenant).filter(service=service).order_by("-number")
+    return Version.objects.of(service.tenant).filter(service=service).select_related("build").order_by("-number")
 
 
 def version_get(service: Service, number: int) -> Version:

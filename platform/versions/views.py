@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from catalog.models import Service
+from versions.checked import is_checked
 from versions.models import Activation, Build, BuildStep, Node, Replica, Version
 from versions.states import BUILD_UNFINISHED, BuildState, StepState, VersionState
 
@@ -52,11 +53,13 @@ def step_view(step: BuildStep) -> dict[str, Any]:
 
 
 def version_view(version: Version) -> dict[str, Any]:
-    """A version; `live` says whether its service points to it now."""
+    """A version; `live`: its service points to it now; `activatable`: a person may make it live, loaded or not."""
+    live = version.service.live_version == version.number
     return {
         "number": version.number,
         "state": version.state,
-        "live": version.service.live_version == version.number,
+        "live": live,
+        "activatable": not live and version.state == VersionState.READY and is_checked(version),
         "items": version.items,
         "searchable_items": version.searchable_items,
         "bytes": version.bytes,

@@ -151,13 +151,31 @@ def test_activating_by_hand_what_a_hold_kept_back_lets_its_build_go_on(films_ser
     assert (build.state, build.error_reason) == ("PENDING", "")
 
 
-def test_a_version_held_before_another_guard_stays_held(films_service):
+@pytest.mark.parametrize("state", ["RUNNING", "PENDING", "HELD"])
+def test_a_version_whose_build_has_not_checked_it_is_not_made_live_by_a_click(films_service, state):
     version = made_version(films_service)
     Build.objects.filter(pk=version.build_id).update(state="PENDING")
-    held(version.build, reason="guard.max_p99_ratio")
+    if state == "HELD":
+        held(version.build, reason="guard.max_p99_ratio")
+    Build.objects.filter(pk=version.build_id).update(state=state)
+    with pytest.raises(FailedPrecondition) as refused:
+        activate(films_service, 1)
+    assert refused.value.reason == "VERSION_NOT_CHECKED"
+    assert ("Override" if state == "HELD" else "Wait") in refused.value.message
+    assert version_view(selectors.version_get(films_service, 1))["activatable"] is False
+    assert refreshed(films_service).live_version is None
+
+
+def test_a_checked_version_may_be_activated_and_what_was_live_may_be_again(films_service):
+    made_version(films_service)
+    views = lambda: [version_view(each)["activatable"] for each in selectors.versions_of(films_service)]  # noqa: E731
+    assert views() == [True]
     activate(films_service, 1)
-    version.build.refresh_from_db()
-    assert version.build.state == "HELD"
+    assert views() == [False]
+    activated(made_version(films_service))
+    Build.objects.filter(number=1).update(state="FAILED")
+    assert views() == [False, True]
+    assert activate(films_service, 1).changed
 
 
 def test_a_deleted_service_takes_no_activation(films_service):

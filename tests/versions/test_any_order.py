@@ -12,6 +12,7 @@ from common.errors import Conflict, FailedPrecondition, StateConflict
 from tests.factories import TESTER, make_service, make_tenant
 from tests.support.history import asked, claimed, completed, held, place, refreshed, report_all_ready, resolved
 from versions import actions, selectors
+from versions.checked import is_checked
 from versions.models import Activation, Build, Replica, Version
 from versions.states import BUILD_FINAL
 
@@ -72,7 +73,7 @@ class AnyOrder(RuleBasedStateMachine):
                 actor=TESTER, service=service, number=number, expected_live_generation=expected
             )
         except FailedPrecondition:
-            assert version.state != "READY" or not selectors.is_loaded(version)
+            assert version.state != "READY" or not selectors.is_loaded(version) or not is_checked(version)
         except Conflict:
             assert stale
         else:

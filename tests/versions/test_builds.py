@@ -110,7 +110,7 @@ def test_a_build_whose_version_is_live_is_not_cancelled(films_service):
     version = completed(claim)
     place(claim, version)
     report_all_ready()
-    activated(version)
+    actions.version_activate(actor=TESTER, service=films_service, number=version.number, build=build)
     with pytest.raises(FailedPrecondition) as refused:
         actions.build_cancel(actor=TESTER, build=build)
     assert refused.value.reason == "VERSION_IS_LIVE"

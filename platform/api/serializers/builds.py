@@ -65,6 +65,7 @@ class VersionOut(serializers.Serializer[Any]):
     number = serializers.IntegerField()
     state = serializers.CharField(help_text="BUILDING, READY, RETIRING, RETIRED or FAILED.")
     live = serializers.BooleanField()
+    activatable = serializers.BooleanField(help_text="Whether a person may make it live.")
     items = serializers.IntegerField()
     searchable_items = serializers.IntegerField()
     bytes = serializers.IntegerField()

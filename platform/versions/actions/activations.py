@@ -15,13 +15,12 @@ from common.errors import Conflict, FailedPrecondition, StateConflict
 from common.transitions import move
 from versions import routes
 from versions.actions.builds import build_resume
+from versions.checked import HELD_BEFORE_SWITCH, is_checked
 from versions.models import Activation, Build, Version
 from versions.selectors import activations_of, is_loaded, live_version, rollback_target, version_get
 from versions.states import ACTIVATION, ActivationState, BuildState, VersionState
 
 REASON_CHARACTERS_MAX = 500
-# What the reasons of a hold begin with when nothing but the switch itself was held.
-HELD_BEFORE_SWITCH = "activate."
 
 
 def version_activate(
@@ -37,8 +36,9 @@ def version_activate(
     """Makes version `number` live. When it is live already nothing changes (`changed` is False on the answer).
 
     `build` says that its build asks, not a person; that is refused while the service is on hold, unless `overridden`.
-    Raises FailedPrecondition when the version cannot serve, Conflict (LIVE_MOVED) when the live pointer was moved
-    since `expected_live_generation` (or since this call began).
+    Raises FailedPrecondition when the version cannot serve, or (VERSION_NOT_CHECKED) when a person asks before its
+    build has checked it; Conflict (LIVE_MOVED) when the live pointer was moved since `expected_live_generation` (or
+    since this call began).
     """
     service = _fresh(service)
     if service.live_version == number:
@@ -46,6 +46,8 @@ def version_activate(
     if build is not None and service.held_at is not None and not overridden:
         raise FailedPrecondition(f"The service is on hold: {service.held_reason}", reason="SERVICE_HELD")
     version = _servable(version_get(service, number))
+    if build is None:
+        _refuse_unchecked(version)
     expected = service.live_generation if expected_live_generation is None else expected_live_generation
     unless = {"held_at__isnull": True} if build is not None and not overridden else {}
     activation = _switch(actor, "activate", service, version, reason, {"live_generation": expected, **unless})
@@ -165,6 +167,15 @@ def _servable(version: Version) -> Version:
         message = f"{what} but loaded on no node. Override its build when that is held, else build its drop again."
         raise FailedPrecondition(message, reason="VERSION_NOT_LOADED")
     return version
+
+
+def _refuse_unchecked(version: Version) -> None:
+    if is_checked(version):
+        return
+    build = version.build
+    remedy = "Override that build, with a reason." if build.state == BuildState.HELD else "Wait for that build."
+    message = f"Version {version.number} is not checked yet: build {build.number}, which makes it, is {build.state}."
+    raise FailedPrecondition(f"{message} {remedy}", reason="VERSION_NOT_CHECKED")
 
 
 def _resume_waiting_build(version: Version) -> None:
