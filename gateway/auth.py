@@ -87,12 +87,17 @@ class Auth:
                 del self._keys[prefix]
         self._proved.clear()
 
-    def revoke(self, prefixes: Iterable[str]) -> None:
-        """Takes the newest list of revocations; one that routes still name stays revoked even if it left the list."""
+    def revoke(self, prefixes: Iterable[str]) -> bool:
+        """Takes the newest list of revocations; one that routes still name stays revoked even if it left the list.
+
+        True when something changed.
+        """
         revoked = frozenset(prefixes) | {prefix for prefix in self.revoked if prefix in self._keys}
-        if revoked != self.revoked:
-            self.revoked = revoked
-            self._proved.clear()
+        if revoked == self.revoked:
+            return False
+        self.revoked = revoked
+        self._proved.clear()
+        return True
 
     def _prove(self, header: str) -> Caller:
         if len(header) > HEADER_CHARACTERS_MAX or header[: len(SCHEME)].lower() != SCHEME:

@@ -20,6 +20,7 @@ from gateway.routes import Replica, Route, RouteVersion
 
 log = structlog.get_logger(__name__)
 
+GET_ITEMS_IN_FLIGHT_MAX = 8
 EJECTION_SECONDS_MIN = 0.25
 EJECTION_SECONDS_MAX = 10.0
 # A wait for a lost connection leaves this share of the deadline to the answer, and is no longer than the limit.
@@ -36,6 +37,7 @@ class Link:
         self.client = ReplicaClient(replica.address, replica.version)
         self.queue = BatchQueue(self.client, on_batch=metrics.batch_queries.observe, on_result=self._on_result)
         self._metrics = metrics
+        self._items_slots = asyncio.Semaphore(GET_ITEMS_IN_FLIGHT_MAX)
         self._failures = 0
         self.ejected_until = 0.0
 
@@ -43,9 +45,10 @@ class Link:
         """As BatchQueue.submit."""
         return self.queue.submit(payloads, deadline)
 
-    def get_items(self, payload: bytes, deadline: float) -> Awaitable[bytes]:
-        """As ReplicaClient.get_items."""
-        return self.client.get_items(payload, deadline)
+    async def get_items(self, payload: bytes, deadline: float) -> bytes:
+        """As ReplicaClient.get_items; few at a time, so that they cannot take all of a replica's places."""
+        async with self._items_slots:
+            return await self.client.get_items(payload, deadline)
 
     async def reconnected(self, deadline: float) -> None:
         """Waits briefly until the connection stands. Raises Unavailable when that takes longer."""
@@ -114,11 +117,11 @@ class Balancer:
 
     def queued(self) -> int:
         """Queries that wait for a call to any replica."""
-        return sum(link.queue.queued for link in self._links.values())
+        return sum(link.queue.queued for link in list(self._links.values()))
 
     def in_flight(self) -> int:
         """Queries under way to any replica."""
-        return sum(link.queue.sent for link in self._links.values())
+        return sum(link.queue.sent for link in list(self._links.values()))
 
     async def close(self) -> None:
         await asyncio.gather(*(link.close() for link in self._links.values()), *self._closing)

@@ -18,7 +18,7 @@ BATCH_QUERIES_MAX = 1_000
 # Queries x top_k of one batch, so that the answer fits what clients receive.
 BATCH_RESULTS_MAX = 200_000
 EXCLUDED_IDS_MAX = 10_000
-GET_ITEMS_IDS_MAX = 10_000
+GET_ITEMS_IDS_MAX = 1_000
 QUERY_VECTORS_MAX = 64
 # Of one answer with `return_vectors`; clients receive 64 MiB in all.
 RETURNED_VECTORS_BYTES_MAX = 48 * 2**20

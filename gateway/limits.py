@@ -74,7 +74,7 @@ class Limits:
             self._services.pop(new.name, None)
 
     def calls_under_way(self) -> dict[str, int]:
-        return {name: load.calls for name, load in self._services.items()}
+        return {name: load.calls for name, load in list(self._services.items())}
 
     def enter(self, route: Route, queries: int) -> ServiceLoad:
         """Admits one call; the caller must `leave`. Raises ResourceExhausted with the time to come again."""

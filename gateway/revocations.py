@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import httpx
 import structlog
@@ -22,8 +23,9 @@ HEADER = "X-Recall-Internal"
 class RevocationFeed:
     """Keeps Auth's list of revoked prefixes as new as the control plane is. Away, it changes nothing."""
 
-    def __init__(self, auth: Auth, console_url: str, internal_token: bytes) -> None:
+    def __init__(self, auth: Auth, console_url: str, internal_token: bytes, *, on_change: Callable[[], None]) -> None:
         self._auth = auth
+        self._on_change = on_change
         self._client = httpx.AsyncClient(
             base_url=console_url,
             headers={HEADER: internal_token.decode()},
@@ -49,7 +51,8 @@ class RevocationFeed:
         except (httpx.HTTPError, ValueError) as error:
             self._seen(away=True, cause=repr(error))
             return False
-        self._auth.revoke(prefixes)
+        if self._auth.revoke(prefixes):
+            self._on_change()
         self._seen(away=False)
         self.fresh_at = time.monotonic()
         return True

@@ -158,7 +158,7 @@ class Routes:
     def ages_seconds(self) -> Iterable[tuple[str, float]]:
         """Since when each service's route has been the one held."""
         now = time.monotonic()
-        return [(name, now - since) for name, since in self._taken_over_at.items()]
+        return [(name, now - since) for name, since in list(self._taken_over_at.items())]
 
     def require_loaded(self) -> None:
         """Raises Unavailable until routes came from disk or Redis: a key cannot be called unknown before that."""

@@ -58,8 +58,11 @@ class Gateway:
         self.health = Health()
         self.connection = RedisConnection(settings.find_redis_url)
         self.feed = RouteFeed(self.routes, self.connection)
-        self.revocations = RevocationFeed(self.auth, settings.console_url, internal_token)
         self.snapshot = SnapshotFile(settings.snapshot_path(), self.routes, self.auth)
+        # In the snapshot too, so that a revoked key stays dead when the gateway restarts and nobody can be asked.
+        self.revocations = RevocationFeed(
+            self.auth, settings.console_url, internal_token, on_change=self.snapshot.changed
+        )
         self.dataplane = DataPlane(
             auth=self.auth, routes=self.routes, limits=self.limits, balancer=self.balancer, metrics=self.metrics
         )
@@ -77,7 +80,7 @@ class Gateway:
     async def run(self) -> None:
         """Serves until `stop`. Raises SettingsError when the port is taken."""
         self.snapshot.load()
-        await self.feed.poll()
+        await asyncio.gather(self.feed.poll(), self.revocations.poll())
         server = self._server()
         port = self._bind(server)
         await server.start()

@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+SECRET_BYTES_MIN = 16
+
 
 class SettingsError(Exception):
     """A setting is missing; the text says which and how to give it."""
@@ -44,9 +46,16 @@ class Settings(BaseSettings):
     metrics_port: int = Field(default=0, ge=0, le=65535)
 
     def secret(self, name: str) -> bytes:
-        """The secret `key_pepper` or `internal_token`. Raises SettingsError when it is nowhere."""
+        """The secret `key_pepper` or `internal_token`. Raises SettingsError when it is nowhere or too short."""
+        found = self._find_secret(name)
+        if len(found) < SECRET_BYTES_MIN:
+            # With an empty secret anybody could sign.
+            raise SettingsError(f"RECALL_{name.upper()} must have at least {SECRET_BYTES_MIN} characters")
+        return found
+
+    def _find_secret(self, name: str) -> bytes:
         value: SecretStr | None = getattr(self, name)
-        if value is not None:
+        if value is not None and value.get_secret_value():
             return value.get_secret_value().encode()
         given: Path | None = getattr(self, f"{name}_file")
         path = given or self.home / "secrets" / name

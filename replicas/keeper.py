@@ -26,6 +26,7 @@ log = structlog.get_logger()
 State = documents_pb2.ReplicaReport.State
 READY_POLL_SECONDS = 0.05
 ORDER_RETRY_SECONDS = 1.0
+SILENCES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 
 class Died(Exception):
@@ -209,7 +210,9 @@ class Keeper:
             return await client.describe(self._settings.describe_seconds_max)
         except grpc.aio.AioRpcError as error:
             log.warning("describe_failed", replica=self.placement.replica_id, code=error.code().name)
-            return None
+            # A process that refuses is busy and alive; only one that says nothing is frozen.
+            refused = error.code() not in SILENCES
+            return replica_pb2.DescribeResponse(rss_bytes=self.report.rss_bytes) if refused else None
 
     async def _kill(self, process: Process, why: str) -> None:
         self._killed_because = f"killed because {why}"

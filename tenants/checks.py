@@ -20,6 +20,8 @@ PASSWORD_CHARACTERS_MAX = 1_024
 GENERATED_PASSWORD_LENGTH = 20
 GENERATED_PASSWORD_ALPHABET = string.ascii_letters + string.digits
 
+# To a gateway no queries a second would mean no limit; a tenant is stopped by revoking its keys.
+QUOTA_LEAST = {"qps_max": 1}
 # Each limit of a quota and the most that its column holds.
 QUOTA_LIMITS = {
     "services_max": 2**31 - 1,
@@ -88,7 +90,7 @@ def password_or_generated(password: str | None, user: User) -> tuple[str, str | 
 def _fault_of(name: str, value: object) -> str | None:
     if name not in QUOTA_LIMITS:
         return f"There is no such limit. There are {', '.join(QUOTA_LIMITS)}."
-    most = QUOTA_LIMITS[name]
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        return f"A limit is a whole number from 0 to {most:,}."
+    least, most = QUOTA_LEAST.get(name, 0), QUOTA_LIMITS[name]
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        return f"A limit is a whole number from {least} to {most:,}."
     return None

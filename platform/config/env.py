@@ -9,6 +9,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 SECRET_BYTES = 32
+SECRET_CHARACTERS_MIN = 16
 
 
 def env_str(name: str, default: str) -> str:
@@ -42,8 +43,16 @@ def env_list(name: str, default: list[str]) -> list[str]:
 def env_secret(name: str, made_at: Path) -> str:
     """The secret NAME, or the content of the file NAME_FILE, or the file `made_at`, made on first use.
 
-    There is no default secret: with nothing configured each RECALL_HOME gets random ones of its own.
+    There is no default secret: with nothing configured each RECALL_HOME gets random ones of its own. A short one stops
+    the program, because with an empty secret anybody could sign.
     """
+    secret = _find_secret(name, made_at)
+    if len(secret) < SECRET_CHARACTERS_MIN:
+        raise ImproperlyConfigured(f"{name} must have at least {SECRET_CHARACTERS_MIN} characters.")
+    return secret
+
+
+def _find_secret(name: str, made_at: Path) -> str:
     if raw := os.environ.get(name):
         return raw
     if path := os.environ.get(f"{name}_FILE"):

@@ -227,7 +227,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Recall platform",
-    "DESCRIPTION": "The REST API of the recall platform. Programs that ask many queries use the gateway's gRPC instead.",
+    "DESCRIPTION": "The REST API of the recall platform. Programs that ask many queries use the gateway's gRPC.",
     "VERSION": "v1",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
