@@ -13,8 +13,8 @@ from typing import Any, ParamSpec
 
 import redis
 from django.conf import settings
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Window
+from django.db.models.functions import Coalesce, Now, RowNumber
 
 from catalog.models import Service
 from common.actor import SYSTEM
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 # Rows that one tick looks at, for each kind.
 ROWS_MAX = 200
+# So many builds of one tenant are rung for in one tick; more than one, because the first may be taken meanwhile.
+PENDING_OF_TENANT_MAX = 5
 # A build that was just asked for is rung for by whoever asked.
 RING_AFTER_SECONDS = 3
 LAGGING_AFTER_SECONDS = 2
@@ -57,13 +59,13 @@ def unless_redis_is_away(tick: Callable[P, None]) -> Callable[P, None]:
 @unless_redis_is_away
 def due_builds() -> None:
     """Rings for builds that wait for a worker."""
-    pending = Q(state=BuildState.PENDING, requested_at__lte=_ago(RING_AFTER_SECONDS))
     woken = Q(state=BuildState.RUNNING, wake_at__lte=Now())
     abandoned = Q(state=BuildState.RUNNING, wake_at__isnull=True, lease_until__lt=Now())
-    due = Build.objects.filter(pending | woken | abandoned).order_by("pk").values_list("pk", "fence")[:ROWS_MAX]
-    for build_id, fence in due:
-        if doorbell.may_ring(build_id, fence):
-            ring("build.run", build_id)
+    begun = Build.objects.filter(woken | abandoned).order_by("pk")
+    for due in (begun, _pending_in_turn()):
+        for build_id, fence in due.values_list("pk", "fence")[:ROWS_MAX]:
+            if doorbell.may_ring(build_id, fence):
+                ring("build.run", build_id)
 
 
 @unless_redis_is_away
@@ -127,6 +129,21 @@ def close_deleted_services() -> None:
     for service in leaving.select_related("tenant").order_by("pk")[:ROWS_MAX]:
         for version in retirable(service, keep=0):
             _unless_moved(partial(actions.version_retire, version=version))
+
+
+def _pending_in_turn() -> QuerySet[Build]:
+    """Builds that nobody has begun, a few of each tenant that has room for one more; each tenant's first come first.
+
+    Else one tenant's many, which its quota lets nobody claim, would stand before everybody else's for ever.
+    """
+    running = Build.objects.filter(service__tenant=OuterRef("service__tenant"), state=BuildState.RUNNING)
+    running_count = running.order_by().values("service__tenant").annotate(count=Count("pk")).values("count")
+    turn = Window(RowNumber(), partition_by=F("service__tenant"), order_by=F("pk").asc())
+    pending = Build.objects.filter(state=BuildState.PENDING, requested_at__lte=_ago(RING_AFTER_SECONDS))
+    with_room = pending.alias(running=Coalesce(Subquery(running_count), 0)).filter(
+        running__lt=F("service__tenant__quota__builds_at_once_max")
+    )
+    return with_room.annotate(turn=turn).filter(turn__lte=PENDING_OF_TENANT_MAX).order_by("turn", "pk")
 
 
 def _ago(seconds: float) -> Any:

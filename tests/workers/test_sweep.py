@@ -11,11 +11,13 @@ from celery import current_app
 from catalog.actions import service_delete
 from documents.store import ROUTES
 from recallpb.internal.v1 import documents_pb2
+from tenants.actions import quota_update
 from tests.factories import TESTER
 from tests.support.history import activated, asked, claimed, completed, expired, made_version, place, refreshed
 from tests.support.history import report_all_ready as all_ready
 from tests.support.paper_node import PaperNode
 from versions import actions, selectors
+from versions.actions import Claim
 from versions.models import Activation, Build, Replica, Version
 from workers import sweep
 
@@ -48,7 +50,10 @@ def serves(valkey, gateway: str, generation: int) -> None:
     valkey.client().set(f"recall:gateway:{gateway}", message.SerializeToString())
 
 
-def test_it_rings_for_builds_that_nobody_took_that_wake_and_whose_worker_died(films_service, books_service, rung):
+def test_it_rings_for_builds_that_nobody_took_that_wake_and_whose_worker_died(
+    films, films_service, books_service, rung
+):
+    quota_update(actor=TESTER, tenant=films, builds_at_once_max=3)
     forgotten, waking, dead, busy = (
         asked(films_service),
         asked(films_service),
@@ -66,6 +71,27 @@ def test_it_rings_for_builds_that_nobody_took_that_wake_and_whose_worker_died(fi
     rung()
     sweep.due_builds()
     assert rung() == [forgotten.pk, waking.pk, dead.pk]
+
+
+def test_one_tenants_many_builds_do_not_stand_before_anothers(
+    films, books, films_service, books_service, rung, monkeypatch
+):
+    monkeypatch.setattr(sweep, "ROWS_MAX", 4)
+    quota_update(actor=TESTER, tenant=books, builds_at_once_max=1)
+    busy = asked(books_service)
+    claimed(busy)
+    crowd = [asked(films_service) for _ in range(6)]
+    full = [asked(books_service) for _ in range(3)]
+    Build.objects.filter(state="PENDING").update(requested_at=LONG_AGO)
+    rung()
+    sweep.due_builds()
+    assert rung() == [each.pk for each in crowd[:4]], "books has no room, films is rung for in order"
+    expired(busy)
+    sweep.due_builds()
+    assert rung() == [busy.pk], "a build whose worker died comes first, whatever waits"
+    actions.build_succeed(Claim(busy.pk, fence=1))
+    sweep.due_builds()
+    assert rung() == [each.pk for each in full[:2]], "the tenants take turns"
 
 
 def test_it_does_not_ring_again_at_every_tick(films_service, rung):
