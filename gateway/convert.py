@@ -11,7 +11,7 @@ from gateway.errors import GatewayError, InvalidRequest
 from gateway.queries import Batch, ItemsQuery, Query
 from gateway.replica_client import Outcome
 from gateway.routes import Route, RouteVersion
-from gateway.wire import length_delimited
+from gateway.wire import length_delimited_head
 from recallpb.v1 import recall_pb2
 
 FLOAT32_BYTES = 4
@@ -65,7 +65,12 @@ def info_in(payload: bytes) -> str:
 
 def batch_out(outcomes: Sequence[Outcome]) -> bytes:
     """A serialised BatchRecallResponse; finished responses are put in as they are."""
-    return b"".join(length_delimited(RESULTS, _result(outcome)) for outcome in outcomes)
+    parts: list[bytes] = []
+    for outcome in outcomes:
+        number, payload = _result(outcome)
+        head = length_delimited_head(number, len(payload))
+        parts += (length_delimited_head(RESULTS, len(head) + len(payload)), head, payload)
+    return b"".join(parts)
 
 
 def count_out(version: RouteVersion) -> bytes:
@@ -112,10 +117,9 @@ def _values(vector: recall_pb2.Vector) -> float:
     return len(packed) / FLOAT32_BYTES if packed else len(vector.values.values)
 
 
-def _result(outcome: Outcome) -> bytes:
-    if isinstance(outcome, bytes):
-        return length_delimited(RESPONSE, outcome)
-    return length_delimited(ERROR, _error(outcome).SerializeToString())
+def _result(outcome: Outcome) -> tuple[int, bytes]:
+    """The field of a BatchRecallResult, and what it holds."""
+    return (RESPONSE, outcome) if isinstance(outcome, bytes) else (ERROR, _error(outcome).SerializeToString())
 
 
 def _error(error: GatewayError) -> recall_pb2.RecallError:
