@@ -110,7 +110,8 @@ class DocumentWriter:
         return bool(self._put(keys=keys, args=[field, stamp.epoch, stamp.generation, payload, hint]))
 
     def stamps(self, collection: Collection) -> dict[str, Stamp]:
-        return _parse_stamps(self._redis.hgetall(collection.stamps_key))
+        raw: Any = self._redis.hgetall(collection.stamps_key)
+        return _parse_stamps(raw)
 
     def node_reports(self) -> dict[str, documents_pb2.NodeReport]:
         payloads = self._reports(NODE_REPORT_PREFIX)
