@@ -68,6 +68,15 @@ def completed(claim: Claim, *, items: int = 100, **values: Any) -> Version:
 
 def made_version(service: Service, *, items: int = 100, loaded: bool = True, **values: Any) -> Version:
     """A READY version of a drop of its own, made by a build that succeeded; loaded on the node `local`."""
+    claim, version = unfinished_version(service, items=items, loaded=loaded, **values)
+    actions.build_succeed(claim)
+    return selectors.version_get(service, version.number)
+
+
+def unfinished_version(
+    service: Service, *, items: int = 100, loaded: bool = True, **values: Any
+) -> tuple[Claim, Version]:
+    """A READY version whose build is running still, and the claim on that build."""
     build = asked(service, force=True)
     claim = claimed(build)
     resolved(claim, f"drop-{build.number:04}")
@@ -75,8 +84,7 @@ def made_version(service: Service, *, items: int = 100, loaded: bool = True, **v
     if loaded:
         place(claim, version)
         report_all_ready()
-    actions.build_succeed(claim)
-    return selectors.version_get(service, version.number)
+    return claim, version
 
 
 def activated(version: Version, reason: str = "") -> Version:

@@ -9,7 +9,15 @@ from catalog.actions import service_hold, service_release
 from common.actor import Actor
 from common.errors import Conflict, FailedPrecondition, NotFound
 from tests.factories import TESTER
-from tests.support.history import activated, held, made_version, refreshed, report_all_ready
+from tests.support.history import (
+    activated,
+    expired,
+    held,
+    made_version,
+    refreshed,
+    report_all_ready,
+    unfinished_version,
+)
 from tests.versions.test_claims import race
 from versions import actions, selectors
 from versions.models import Activation, Build, Replica, Version
@@ -80,14 +88,28 @@ def test_it_compares_the_generation_and_not_the_version(films_service):
 
 
 def test_a_build_does_not_activate_while_the_service_is_on_hold_and_a_person_does(films_service):
-    version = made_version(films_service)
+    claim, _ = unfinished_version(films_service)
     service_hold(actor=TESTER, service=films_service, reason="Looking into it.")
     with pytest.raises(FailedPrecondition) as refused:
-        activate(films_service, 1, build=version.build)
+        activate(films_service, 1, claim=claim)
     assert refused.value.reason == "SERVICE_HELD"
+    actions.build_succeed(claim)
     assert activate(films_service, 1).changed
-    made_version(films_service)
-    assert activate(films_service, 2, build=Build.objects.get(number=2), overridden=True).changed
+    claim, _ = unfinished_version(films_service)
+    assert activate(films_service, 2, claim=claim, overridden=True).changed
+
+
+def test_a_build_that_shall_be_cancelled_or_was_taken_over_switches_nothing(films_service):
+    claim, version = unfinished_version(films_service)
+    actions.build_cancel(actor=TESTER, build=version.build)
+    with pytest.raises(actions.CancelAsked):
+        activate(films_service, 1, claim=claim)
+    stale, version = unfinished_version(films_service)
+    expired(version.build)
+    assert actions.build_claim(version.build_id, owner="worker-2") is not None
+    with pytest.raises(actions.FenceLost):
+        activate(films_service, 2, claim=stale)
+    assert (refreshed(films_service).live_version, Activation.objects.count()) == (None, 0)
 
 
 def test_a_rollback_goes_to_the_newest_good_version_marks_the_bad_one_and_holds(films_service):
@@ -199,6 +221,24 @@ def test_of_activations_at_once_each_that_won_has_a_generation_of_its_own(films_
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_cancel_and_the_switch_at_once_never_both_succeed(films_service):
+    """Tried several times, because either may win."""
+    for _ in range(5):
+        claim, version = unfinished_version(films_service)
+        switched, cancelled = race(
+            [
+                lambda version=version, claim=claim: activate(films_service, version.number, claim=claim),
+                lambda version=version: actions.build_cancel(actor=TESTER, build=version.build),
+            ]
+        )
+        assert (switched, isinstance(cancelled, Build)) == ("CANCEL_ASKED", True) or (
+            isinstance(switched, Activation),
+            cancelled,
+        ) == (True, "VERSION_IS_LIVE")
+        actions.build_stop(claim, reason="build.cancelled", message="")
+
+
+@pytest.mark.django_db(transaction=True)
 def test_two_clicks_at_once_roll_back_once(films_service):
     for _ in range(3):
         activated(made_version(films_service))
@@ -228,13 +268,11 @@ def test_a_released_service_is_activated_by_builds_again(films_service):
     activated(made_version(films_service))
     activated(made_version(films_service))
     roll_back(films_service, from_version=2)
-    version = made_version(films_service)
+    claim, version = unfinished_version(films_service)
     service_release(actor=TESTER, service=refreshed(films_service))
     report_all_ready()
     system = Actor(kind="system", name="build 3")
-    assert actions.version_activate(
-        actor=system, service=films_service, number=version.number, build=version.build
-    ).changed
+    assert actions.version_activate(actor=system, service=films_service, number=version.number, claim=claim).changed
 
 
 def test_gateways_that_lag_behind_are_named(films_service):

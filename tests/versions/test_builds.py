@@ -73,6 +73,7 @@ def test_a_waiting_build_is_cancelled_at_once(films_service):
         "build.cancelled",
         "Cancelled by tests.",
     )
+    assert AuditEvent.objects.get(verb="build.cancel").before == {"state": "PENDING"}
     assert actions.build_claim(build.pk, owner="worker-1") is None
 
 
@@ -110,7 +111,7 @@ def test_a_build_whose_version_is_live_is_not_cancelled(films_service):
     version = completed(claim)
     place(claim, version)
     report_all_ready()
-    actions.version_activate(actor=TESTER, service=films_service, number=version.number, build=build)
+    actions.version_activate(actor=TESTER, service=films_service, number=version.number, claim=claim)
     with pytest.raises(FailedPrecondition) as refused:
         actions.build_cancel(actor=TESTER, build=build)
     assert refused.value.reason == "VERSION_IS_LIVE"

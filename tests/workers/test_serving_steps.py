@@ -15,7 +15,7 @@ from tests.support.paper_node import PaperNode
 from tests.workers.conftest import finish, published
 from versions import actions, selectors
 from versions.models import Activation, Build, Replica
-from workers import pipeline, sweep
+from workers import lease, pipeline, sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG_AGO = "2020-01-01T00:00:00+00:00"
@@ -172,6 +172,16 @@ def test_when_live_moved_meanwhile_the_guards_run_again(films_service, node):
     assert build.report["held"]["evidence"][0]["value"] == 90.0
     actions.build_override(actor=TESTER, build=build, reason="The catalogue was cleaned up.")
     assert finish(build).state == "SUCCEEDED"
+
+
+def test_a_cancel_that_the_worker_has_not_heard_of_yet_stops_the_switch(films_service, node, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 60.0)
+    build = published(films_service)
+    Build.objects.filter(pk=build.pk).update(cancel_requested_at=LONG_AGO, error_message="Cancelled by tests.")
+    build = finish(build)
+    assert (build.state, build.error_reason) == ("CANCELLED", "build.cancelled")
+    assert build.steps.get(name="activate").state == "CANCELLED"
+    assert (refreshed(films_service).live_version, selectors.version_get(films_service, 1).state) == (None, "FAILED")
 
 
 def test_versions_beyond_those_that_stay_are_retired(films_service, node):

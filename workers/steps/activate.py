@@ -15,7 +15,7 @@ from versions import actions, routes
 from versions.models import Activation, Version
 from versions.selectors import activations_of, platform_epoch
 from workers.context import POLL_SECONDS, BuildContext
-from workers.outcomes import Done, Hold, Outcome, StepFailed, Wait
+from workers.outcomes import CancelRequested, Done, Hold, Outcome, StepFailed, Wait
 from workers.steps.check_counts import check, count_facts
 
 ACKNOWLEDGE_SECONDS_MAX = 2.0
@@ -25,7 +25,10 @@ SERVABLE_SECONDS_MAX = 120
 
 
 def step(ctx: BuildContext) -> Outcome:
-    """Raises StepFailed (activate.refused) when the version still cannot serve after SERVABLE_SECONDS_MAX."""
+    """Raises StepFailed (activate.refused) when the version still cannot serve after SERVABLE_SECONDS_MAX.
+
+    And CancelRequested, also when nobody but the switch itself has noticed yet.
+    """
     version, service = ctx.version, ctx.service
     # Was it live once, then this step is through; if somebody rolled back since, it is not for a build to undo that.
     if version.activated_at is None:
@@ -34,6 +37,10 @@ def step(ctx: BuildContext) -> Outcome:
             return held
         try:
             _activate(ctx, version, service)
+        except actions.CancelAsked as asked:
+            raise CancelRequested from asked
+        except actions.FenceLost:
+            raise
         except (Conflict, FailedPrecondition) as error:
             # Live moved, the service was put on hold, or the only replica respawns: look at everything again.
             return _again(ctx, error)
@@ -64,7 +71,7 @@ def _activate(ctx: BuildContext, version: Version, service: Service) -> None:
         number=version.number,
         reason=ctx.build.overrides.get(ctx.step, ""),
         expected_live_generation=service.live_generation,
-        build=ctx.build,
+        claim=ctx.claim,
         overridden=ctx.overridden,
     )
 

@@ -17,7 +17,7 @@ from versions.actions.builds import (
     build_resume,
     build_retry,
 )
-from versions.actions.claims import LEASE_SECONDS, Claim, FenceLost, build_claim, lease_renew
+from versions.actions.claims import LEASE_SECONDS, CancelAsked, Claim, FenceLost, build_claim, lease_renew
 from versions.actions.epochs import epoch_raise
 from versions.actions.replicas import (
     node_report,
@@ -60,6 +60,7 @@ from versions.actions.runs import (
 __all__ = [
     "LEASE_SECONDS",
     "PLACED",
+    "CancelAsked",
     "Claim",
     "Completed",
     "FenceLost",

@@ -15,6 +15,7 @@ from common.errors import Conflict, FailedPrecondition, StateConflict
 from common.transitions import move
 from versions import routes
 from versions.actions.builds import build_resume
+from versions.actions.claims import Claim, fenced_unless_cancelled
 from versions.checked import HELD_BEFORE_SWITCH, is_checked
 from versions.models import Activation, Build, Version
 from versions.selectors import activations_of, is_loaded, live_version, rollback_target, version_get
@@ -30,12 +31,13 @@ def version_activate(
     number: int,
     reason: str = "",
     expected_live_generation: int | None = None,
-    build: Build | None = None,
+    claim: Claim | None = None,
     overridden: bool = False,
 ) -> Activation:
     """Makes version `number` live. When it is live already nothing changes (`changed` is False on the answer).
 
-    `build` says that its build asks, not a person; that is refused while the service is on hold, unless `overridden`.
+    `claim` says that its build asks, not a person; that is refused while the service is on hold, unless `overridden`,
+    and when the build is another worker's by now (FenceLost) or shall be cancelled (CancelAsked).
     Raises FailedPrecondition when the version cannot serve, or (VERSION_NOT_CHECKED) when a person asks before its
     build has checked it; Conflict (LIVE_MOVED) when the live pointer was moved since `expected_live_generation` (or
     since this call began).
@@ -43,15 +45,16 @@ def version_activate(
     service = _fresh(service)
     if service.live_version == number:
         return _unchanged(service)
-    if build is not None and service.held_at is not None and not overridden:
+    if claim is not None and service.held_at is not None and not overridden:
         raise FailedPrecondition(f"The service is on hold: {service.held_reason}", reason="SERVICE_HELD")
     version = _servable(version_get(service, number))
-    if build is None:
+    if claim is None:
         _refuse_unchecked(version)
     expected = service.live_generation if expected_live_generation is None else expected_live_generation
-    unless = {"held_at__isnull": True} if build is not None and not overridden else {}
-    activation = _switch(actor, "activate", service, version, reason, {"live_generation": expected, **unless})
-    if build is None:
+    unless = {"held_at__isnull": True} if claim is not None and not overridden else {}
+    where = {"live_generation": expected, **unless}
+    activation = _switch(actor, "activate", service, version, reason, where, claim=claim)
+    if claim is None:
         _resume_waiting_build(version)
     return activation
 
@@ -77,7 +80,9 @@ def version_rollback(
         )
         raise FailedPrecondition(message, reason="NOTHING_TO_ROLL_BACK")
     try:
-        return _switch(actor, "rollback", service, target, reason, {"live_generation": service.live_generation}, left)
+        return _switch(
+            actor, "rollback", service, target, reason, {"live_generation": service.live_generation}, left=left
+        )
     except Conflict:
         moved = _fresh(service)
         if from_version is None or moved.live_version == from_version:
@@ -105,9 +110,13 @@ def _switch(
     version: Version,
     reason: str,
     expected: dict[str, Any],
+    *,
     left: Version | None = None,
+    claim: Claim | None = None,
 ) -> Activation:
     """The one UPDATE of the live pointer; `left` is what a rollback marks as bad. Raises Conflict."""
+    if claim is not None:
+        fenced_unless_cancelled(claim)
     reason = reason.strip()[:REASON_CHARACTERS_MAX]
     found = Service.objects.filter(pk=service.pk, deleted_at__isnull=True, **expected)
     if found.update(**_pointer_to(version, _hold(left, reason))) != 1:

@@ -59,6 +59,7 @@ def build_cancel(*, actor: Actor, build: Build) -> Build:
     """
     build = _fresh(build)
     _refuse_when_activated(build)
+    before = {"state": build.state}
     message = f"Cancelled by {actor.name}."
     Build.objects.filter(pk=build.pk, state__in=BUILD_UNFINISHED).update(cancel_requested_at=Now())
     if not _end_unattended(build, reason="build.cancelled", message=message):
@@ -66,7 +67,9 @@ def build_cancel(*, actor: Actor, build: Build) -> Build:
         left = Build.objects.filter(pk=build.pk, state=BuildState.RUNNING).update(error_message=message)
         if left != 1:
             raise StateConflict(f"Build {build.number} is {_fresh(build).state} and has nothing to cancel.")
-    _audit(build, actor, "build.cancel", before={"state": build.state})
+    # A switch that was under way has held one of the rows just written, so that it is to be seen by now.
+    _refuse_when_activated(_fresh(build))
+    _audit(build, actor, "build.cancel", before=before)
     return _fresh(build)
 
 

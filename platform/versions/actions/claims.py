@@ -35,6 +35,12 @@ class FenceLost(Conflict):
     default_reason = "FENCE_LOST"
 
 
+class CancelAsked(Conflict):
+    """Somebody has asked to cancel the build, and was told that it will be."""
+
+    default_reason = "CANCEL_ASKED"
+
+
 @transaction.atomic
 def build_claim(build_id: int, *, owner: str) -> Claim | None:
     """Claims a build that waits for a worker: never claimed, its wake-up due, or its worker's lease run out.
@@ -66,7 +72,17 @@ def build_claim(build_id: int, *, owner: str) -> Claim | None:
 def lease_renew(claim: Claim) -> bool:
     """Renews the lease; True when somebody has asked to cancel the build. Raises FenceLost."""
     fenced(claim)
-    return Build.objects.filter(pk=claim.build_id, cancel_requested_at__isnull=False).exists()
+    return _is_cancel_asked(claim)
+
+
+def fenced_unless_cancelled(claim: Claim) -> None:
+    """For what cannot be taken back: no cancel is accepted from here to the end of the transaction.
+
+    Raises FenceLost, CancelAsked.
+    """
+    fenced(claim)
+    if _is_cancel_asked(claim):
+        raise CancelAsked(f"Build {claim.build_id} shall be cancelled.")
 
 
 def fenced(claim: Claim, **values: Any) -> None:
@@ -87,6 +103,10 @@ def fenced_build(claim: Claim) -> Build:
 
 def lease_end() -> Any:
     return Now() + timedelta(seconds=LEASE_SECONDS)
+
+
+def _is_cancel_asked(claim: Claim) -> bool:
+    return Build.objects.filter(pk=claim.build_id, cancel_requested_at__isnull=False).exists()
 
 
 def _has_room(build: Build) -> bool:
