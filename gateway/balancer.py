@@ -13,7 +13,7 @@ from collections.abc import Awaitable
 import structlog
 
 from gateway.batching import BatchQueue
-from gateway.errors import Unavailable
+from gateway.errors import DeadlineExceeded, Unavailable
 from gateway.metrics import Metrics
 from gateway.replica_client import Outcome, ReplicaClient
 from gateway.routes import Replica, Route, RouteVersion
@@ -47,8 +47,11 @@ class Link:
 
     async def get_items(self, payload: bytes, deadline: float) -> bytes:
         """As ReplicaClient.get_items; few at a time, so that they cannot take all of a replica's places."""
-        async with self._items_slots:
-            return await self.client.get_items(payload, deadline)
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()), self._items_slots:
+                return await self.client.get_items(payload, deadline)
+        except TimeoutError as error:
+            raise DeadlineExceeded from error
 
     async def reconnected(self, deadline: float) -> None:
         """Waits briefly until the connection stands. Raises Unavailable when that takes longer."""

@@ -19,6 +19,7 @@ MESSAGE_BYTES_MAX = 128 * 2**20
 RECONNECT_MS_MIN = 100
 RECONNECT_MS_MAX = 200
 CONNECT_ATTEMPT_MS_MAX = 1_000
+LOSS_SETTLES_SECONDS = 0.05
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -105,7 +106,9 @@ class ReplicaClient:
         return reply
 
     async def reconnected(self, patience_seconds: float) -> None:
-        """Waits until the connection stands. Raises Unavailable when that takes longer."""
+        """Waits until the connection stands again. Raises Unavailable when that takes longer."""
+        # For a moment after a loss the channel still calls itself ready.
+        await asyncio.sleep(LOSS_SETTLES_SECONDS)
         if self._reconnect is None or self._reconnect.done():
             self._reconnect = asyncio.create_task(self._channel.channel_ready())
         done, _ = await asyncio.wait({self._reconnect}, timeout=patience_seconds)
