@@ -114,7 +114,7 @@ def tend_held_builds() -> None:
         _unless_moved(partial(actions.build_resume, build=build))
     loaded = Version.objects.filter(activated_at__isnull=True, replicas__state__in=actions.PLACED).distinct()
     for version in loaded.filter(build__in=_held_since(held, HELD_LOADED_SECONDS))[:ROWS_MAX]:
-        actions.version_unload(version=version)
+        actions.version_unload_held(version=version)
     for build in _held_since(held, HELD_SECONDS_MAX)[:ROWS_MAX]:
         message = f"Nobody decided within {HELD_SECONDS_MAX // 86_400} days."
         actions.build_expire(build=build, reason="build.expired", message=message)

@@ -94,7 +94,8 @@ def routable_versions(service: Service) -> list[Version]:
 def retirable(service: Service, *, keep: int) -> list[Version]:
     """READY versions beyond the `keep` that stay (live and its newest possible rollback targets), oldest first.
 
-    What an unfinished build still works on stays too, and before the first activation everything does.
+    Where a rollback would go now stays too, even when newer targets (which may be loaded again) fill `keep`, and what
+    an unfinished build still works on. Before the first activation everything stays.
     """
     ready = list(versions_of(service).filter(state=VersionState.READY).order_by("number"))
     if service.deleted_at is not None:
@@ -104,6 +105,8 @@ def retirable(service: Service, *, keep: int) -> list[Version]:
     targets = [v.number for v in ready if v.number < service.live_version and v.activated_at and v.bad_at is None]
     unfinished = builds_of(service).filter(state__in=BUILD_UNFINISHED)
     kept = {service.live_version, *targets[max(0, len(targets) - (keep - 1)) :]}
+    target = rollback_target(service)
+    kept.update([target.number] if target else [])
     kept.update(number for number in unfinished.values_list("version_number", flat=True) if number)
     return [version for version in ready if version.number not in kept]
 

@@ -99,7 +99,9 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: Version.objects.filter(service=self.service, state="READY").exists())
     @rule(keep=st.integers(min_value=1, max_value=3))
     def retire(self, keep: int) -> None:
+        target = selectors.rollback_target(refreshed(self.service))
         for version in selectors.retirable(refreshed(self.service), keep=keep):
+            assert version != target
             actions.version_retire(version=version)
             actions.version_unrouted(version=version)
             actions.version_unload(version=version)
@@ -110,10 +112,11 @@ class AnyOrder(RuleBasedStateMachine):
         version = selectors.versions_of(self.service).filter(number=number).first()
         if version is None:
             return
+        target = selectors.rollback_target(refreshed(self.service))
         try:
             actions.version_retire(version=version)
         except FailedPrecondition:
-            assert refreshed(self.service).live_version == number
+            assert number in (refreshed(self.service).live_version, target.number if target else None)
         except StateConflict:
             assert version.state != "READY"
 

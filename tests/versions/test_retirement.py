@@ -6,9 +6,10 @@ import pytest
 
 from common.errors import FailedPrecondition, StateConflict
 from tests.factories import TESTER
-from tests.support.history import activated, asked, claimed, completed, made_version, refreshed
+from tests.support.history import activated, asked, claimed, completed, made_version, refreshed, unfinished_version
+from tests.versions.test_claims import race
 from versions import actions, selectors
-from versions.models import Version
+from versions.models import Activation, Build, Replica, Version
 
 pytestmark = pytest.mark.django_db
 
@@ -21,7 +22,7 @@ def test_live_and_its_rollback_target_stay(films_service):
     for _ in range(4):
         activated(made_version(films_service))
     assert retirable(films_service) == [1, 2]
-    assert retirable(films_service, keep=1) == [1, 2, 3]
+    assert retirable(films_service, keep=1) == [1, 2]
     assert retirable(films_service, keep=3) == [1]
 
 
@@ -32,6 +33,18 @@ def test_a_bad_version_is_no_rollback_target_and_goes(films_service):
     assert retirable(films_service) == [3]
     activated(made_version(films_service))
     assert retirable(films_service) == [1, 3]
+
+
+def test_where_a_rollback_goes_now_stays_though_newer_versions_may_serve_again(films_service):
+    for _ in range(3):
+        activated(made_version(films_service))
+    Replica.objects.filter(version__number=2).update(state="FAILED")
+    target = selectors.rollback_target(refreshed(films_service))
+    assert target is not None
+    assert (target.number, retirable(films_service, keep=2)) == (1, [])
+    with pytest.raises(FailedPrecondition) as refused:
+        actions.version_retire(version=target)
+    assert refused.value.reason == "VERSION_IS_ROLLBACK_TARGET"
 
 
 def test_nothing_goes_before_the_first_activation(films_service):
@@ -67,6 +80,7 @@ def test_the_live_version_is_not_retired(films_service):
 def test_a_retired_version_leaves_the_routes_at_once_and_the_node_later(films_service):
     old = activated(made_version(films_service))
     activated(made_version(films_service))
+    activated(made_version(films_service))
     generation = refreshed(films_service).route_generation
 
     actions.version_retire(version=old)
@@ -74,15 +88,49 @@ def test_a_retired_version_leaves_the_routes_at_once_and_the_node_later(films_se
     old.refresh_from_db()
     assert (old.state, old.retiring_at is None) == ("RETIRING", False)
     assert refreshed(films_service).route_generation == generation + 1
-    assert [version.number for version in selectors.routable_versions(refreshed(films_service))] == [2]
+    assert [version.number for version in selectors.routable_versions(refreshed(films_service))] == [3, 2]
     assert selectors.is_loaded(old)
-    assert selectors.rollback_target(refreshed(films_service)) is None
     with pytest.raises(StateConflict):
         actions.version_retire(version=old)
     actions.version_unrouted(version=old)
     actions.version_unload(version=old)
     actions.version_retired(version=old)
     assert Version.objects.get(pk=old.pk).state == "RETIRED"
+
+
+def test_a_held_version_is_unloaded_unless_its_build_goes_on_or_it_went_live(films_service):
+    _, version = unfinished_version(films_service)
+    for state, activated_at, unloaded in (("PENDING", None, 0), ("HELD", version.created_at, 0), ("HELD", None, 1)):
+        Build.objects.filter(pk=version.build_id).update(state=state)
+        Version.objects.filter(pk=version.pk).update(activated_at=activated_at)
+        assert actions.version_unload_held(version=version) == unloaded
+        assert selectors.is_loaded(version) == (not unloaded)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_held_version_that_is_activated_and_unloaded_at_once_is_never_live_and_nowhere(films_service):
+    """Tried several times, because either may win."""
+    for _ in range(5):
+        claim, version = unfinished_version(films_service)
+        actions.step_start(claim, "activate")
+        reason = "activate.service_held"
+        actions.build_hold(claim, "activate", reason=reason, message="", evidence=[], report={}, context={})
+        switched, unloaded = race(
+            [
+                lambda number=version.number: actions.version_activate(
+                    actor=TESTER, service=films_service, number=number
+                ),
+                lambda version=version: actions.version_unload_held(version=version),
+            ]
+        )
+        assert (switched, unloaded) == ("VERSION_NOT_LOADED", 1) or (isinstance(switched, Activation), unloaded) == (
+            True,
+            0,
+        )
+        if unloaded:
+            actions.build_cancel(actor=TESTER, build=version.build)
+        else:
+            actions.build_succeed(claimed(version.build))
 
 
 def test_a_build_that_ended_well_leaves_its_version_alone(films_service):

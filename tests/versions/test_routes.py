@@ -114,6 +114,7 @@ def test_stamps_only_rise(films_service, valkey):
         lambda: activated(made_version(films_service)),
         lambda: actions.version_rollback(actor=TESTER, service=films_service),
         lambda: actions.version_activate(actor=TESTER, service=films_service, number=2),
+        lambda: activated(made_version(films_service)),
         lambda: actions.version_retire(version=selectors.version_get(films_service, 1)),
     ):
         change()

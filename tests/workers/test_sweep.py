@@ -107,6 +107,7 @@ def test_nothing_of_it_stops_when_redis_is_away(films_service, settings, caplog)
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     activated(made_version(films_service))
     activated(made_version(films_service))
+    activated(made_version(films_service))
     actions.version_retire(version=selectors.version_get(films_service, 1))
     Build.objects.update(state="PENDING", requested_at=LONG_AGO)
     for tick in (sweep.due_builds, sweep.collect_reports, sweep.reconcile_documents, sweep.retire_versions):
@@ -140,6 +141,7 @@ def test_an_emptied_redis_is_filled_again(films_service, valkey):
 def test_a_retired_version_is_unloaded_only_after_gateways_left_it_and_a_drain(films_service, valkey, settings):
     old = activated(made_version(films_service))
     activated(made_version(films_service))
+    activated(made_version(films_service))
     actions.version_retire(version=old)
     service = refreshed(films_service)
     newest = service.route_generation + service.tenant.route_generation
@@ -166,6 +168,7 @@ def test_a_retired_version_is_unloaded_only_after_gateways_left_it_and_a_drain(f
 
 def test_a_gateway_that_never_follows_does_not_keep_a_version_for_ever(films_service, valkey):
     old = activated(made_version(films_service))
+    activated(made_version(films_service))
     activated(made_version(films_service))
     actions.version_retire(version=old)
     serves(valkey, "g1", 0)

@@ -41,6 +41,7 @@ from versions.actions.retirement import (
     version_retire,
     version_retired,
     version_unload,
+    version_unload_held,
     version_unrouted,
     work_dir_deleted,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "version_retired",
     "version_rollback",
     "version_unload",
+    "version_unload_held",
     "version_unrouted",
     "work_dir_deleted",
     "work_dir_set",

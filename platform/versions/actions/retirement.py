@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from audit.actions import record
@@ -15,8 +16,8 @@ from common.errors import FailedPrecondition, StateConflict
 from common.transitions import move
 from versions import routes
 from versions.models import Build, Node, Replica, Version
-from versions.selectors import version_of
-from versions.states import REPLICA, VERSION, ReplicaState, VersionState
+from versions.selectors import rollback_target, version_of
+from versions.states import REPLICA, VERSION, BuildState, ReplicaState, VersionState
 
 # States in which a replica is, or shall be, on its node.
 PLACED = (ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY, ReplicaState.FAILED)
@@ -26,21 +27,33 @@ PLACED = (ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY, Replica
 def version_retire(*, version: Version) -> Version:
     """Takes a READY version out of the routes for good; it is unloaded and deleted later, by the sweeper.
 
-    Raises FailedPrecondition (VERSION_IS_LIVE) for the live version of a service that is not deleted.
+    Raises FailedPrecondition (VERSION_IS_LIVE, VERSION_IS_ROLLBACK_TARGET), unless the service is deleted.
     """
-    not_live = Service.objects.exclude(live_version=version.number) | Service.objects.filter(deleted_at__isnull=False)
-    # Taken first, so that an activation of this version either came before, and is seen, or finds it RETIRING.
-    if not_live.filter(pk=version.service_id).update(route_generation=F("route_generation") + 1) != 1:
-        raise FailedPrecondition(f"Version {version.number} is live and stays.", reason="VERSION_IS_LIVE")
+    # Taken first, so that a switch to this version either came before, and is seen, or finds it RETIRING. The row of a
+    # deleted service is left alone: its tombstone must stay older than the route of the name's next owner.
+    if not _locked(version).filter(deleted_at__isnull=False).exists():
+        _refuse_needed(version)
+        _locked(version, route_generation=F("route_generation") + 1)
+        routes.publish_after_commit(version.service_id)
     move(version, VERSION, VersionState.RETIRING, where={"state": VersionState.READY}, retiring_at=Now())
     _audit(version, "version.retire")
-    routes.publish_after_commit(version.service_id)
     return version
 
 
 def version_unrouted(*, version: Version) -> None:
     """Notes that no gateway routes to this retiring version any more; its drain begins here."""
     Version.objects.filter(pk=version.pk, unrouted_at__isnull=True).update(unrouted_at=Now())
+
+
+@transaction.atomic
+def version_unload_held(*, version: Version) -> int:
+    """Takes a version that waits before a guard off its nodes, unless somebody lets it go on at this very moment."""
+    # Writes that change nothing lock both rows in the order in which a switch does; it writes activated_at.
+    held = Build.objects.filter(pk=version.build_id, state=BuildState.HELD)
+    never_live = Version.objects.filter(pk=version.pk, activated_at__isnull=True)
+    if held.update(fence=F("fence")) != 1 or never_live.update(number=F("number")) != 1:
+        return 0
+    return replicas_withdraw(Replica.objects.filter(version=version))
 
 
 @transaction.atomic
@@ -96,6 +109,22 @@ def placements_changed(node_ids: Iterable[int]) -> None:
     for node_id in sorted(set(node_ids)):
         Node.objects.filter(pk=node_id).update(placements_generation=F("placements_generation") + 1)
         routes.publish_placements_after_commit(node_id)
+
+
+def _locked(version: Version, **values: Any) -> QuerySet[Service]:
+    """The row of the version's service; an UPDATE locks it on SQLite and PostgreSQL alike."""
+    service = Service.objects.filter(pk=version.service_id)
+    service.update(**(values or {"route_generation": F("route_generation")}))
+    return service
+
+
+def _refuse_needed(version: Version) -> None:
+    service = Service.objects.select_related("tenant").get(pk=version.service_id)
+    if service.live_version == version.number:
+        raise FailedPrecondition(f"Version {version.number} is live and stays.", reason="VERSION_IS_LIVE")
+    if rollback_target(service) == version:
+        message = f"Version {version.number} is what a rollback goes to, and stays."
+        raise FailedPrecondition(message, reason="VERSION_IS_ROLLBACK_TARGET")
 
 
 def _audit(version: Version, verb: str) -> None:
