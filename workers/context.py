@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import redis
 from django.conf import settings
+from django.db import Error, connection
 from django.utils import timezone
 
 from catalog.models import Service
@@ -104,17 +105,21 @@ class BuildContext:
     def poll(self, look: Callable[[], AnswerT | None]) -> AnswerT | None:
         """What `look` finds within POLL_SECONDS_MAX, or None. Before each look the nodes' reports become rows.
 
-        Without Redis there are no reports and nothing to poll for: one look, and the step waits.
+        Without Redis there are no reports and nothing to poll for: one look, and the step waits. While the database is
+        away nothing is found.
         """
         until = time.monotonic() + POLL_SECONDS_MAX
         while True:
             self.lease.check()
+            found = None
             try:
                 reports.collect()
+                found = look()
             except redis.RedisError as error:
                 log.warning("Build %s waits in %s: Redis is away (%s).", self.build.pk, self.step, error)
                 return look()
-            found = look()
+            except Error:
+                _database_is_away(self, "looks again")
             if found is not None or time.monotonic() > until:
                 return found
             time.sleep(POLL_SECONDS)
@@ -133,7 +138,13 @@ class RowProgress:
         if now - self._told_at < PROGRESS_SECONDS:
             return
         self._told_at = now
-        rate = done / max(now - self._began_at, 1e-6)
+        try:
+            self._tell(done, expected, rate=done / max(now - self._began_at, 1e-6))
+        except Error:
+            # The child goes on; when the database stays away, the lease says so.
+            _database_is_away(self._ctx, "does not tell its progress")
+
+    def _tell(self, done: int, expected: int, *, rate: float) -> None:
         known = expected > 0
         actions.step_progress(
             self._ctx.claim,
@@ -143,3 +154,9 @@ class RowProgress:
             eta_seconds=max(0.0, (expected - done) / rate) if known and rate > 0 else None,
             detail=f"{done:,} of {expected:,} rows" if known else f"{done:,} rows",
         )
+
+
+def _database_is_away(ctx: BuildContext, so: str) -> None:
+    log.warning("Build %s in %s %s: the database is in trouble.", ctx.build.pk, ctx.step, so, exc_info=True)
+    # A broken connection stays broken; the next query opens a new one.
+    connection.close()

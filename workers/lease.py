@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from django.db import DatabaseError, connections
+from django.db import Error, connection, connections
 
 from versions import actions
 from versions.actions import LEASE_SECONDS, Claim, FenceLost
@@ -24,6 +24,8 @@ class Lease:
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
+        # Before the UPDATE, so that this clock is never ahead of the database's.
+        self._renewed_at = time.monotonic()
         self._ended = threading.Event()
         self._lost = threading.Event()
         self._cancelled = threading.Event()
@@ -41,32 +43,30 @@ class Lease:
 
     def check(self) -> None:
         """Raises FenceLost when another worker has the build, CancelRequested when it shall end."""
-        if self._lost.is_set():
+        if self._lost.is_set() or time.monotonic() - self._renewed_at > LEASE_SECONDS:
             raise FenceLost(f"The lease of build {self._claim.build_id} was not renewed in time.")
         if self._cancelled.is_set():
             raise CancelRequested
 
     def _keep(self) -> None:
-        renewed_at = time.monotonic()
         try:
-            while not self._ended.wait(RENEW_SECONDS):
-                renewed_at = self._renew(renewed_at)
-                if self._lost.is_set():
-                    return
+            while not self._ended.wait(RENEW_SECONDS) and not self._lost.is_set():
+                self._renew()
         finally:
             connections.close_all()
 
-    def _renew(self, renewed_at: float) -> float:
+    def _renew(self) -> None:
+        began_at = time.monotonic()
         try:
             cancelled = actions.lease_renew(self._claim)
         except FenceLost:
             self._lost.set()
-            return renewed_at
-        except DatabaseError:
+            return
+        except Error:  # A connection that PostgreSQL dropped raises InterfaceError, which is no DatabaseError.
             log.warning("The lease of build %s was not renewed.", self._claim.build_id, exc_info=True)
-            if time.monotonic() - renewed_at > LEASE_SECONDS:
-                self._lost.set()
-            return renewed_at
+            # A broken connection stays broken; the next try opens a new one.
+            connection.close()
+            return
+        self._renewed_at = began_at
         if cancelled:
             self._cancelled.set()
-        return time.monotonic()

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
-from django.db import DatabaseError
+from django.db import Error, connection
 
 from bundles.errors import BundleError
 from engines.errors import EngineError
@@ -75,9 +75,10 @@ def run(build_id: int) -> None:
             _run_claimed(claim, lease)
     except FenceLost:
         log.info("Build %s: another worker got there first.", build_id)
-    except DatabaseError:
-        # The lease runs out, and the sweeper rings again.
+    except Error:
+        # The lease runs out, and the sweeper rings again. A broken connection is not for the next build to meet.
         log.exception("Build %s: the database is in trouble.", build_id)
+        connection.close()
 
 
 def _run_claimed(claim: Claim, lease: Lease) -> None:
@@ -93,7 +94,7 @@ def _run_claimed(claim: Claim, lease: Lease) -> None:
     except (StepFailed, BundleError, EngineError) as error:
         log.warning("Build %s failed in %s: %s %s", claim.build_id, step, error.reason, error.message)
         actions.build_fail(claim, reason=error.reason, owner=error.owner, message=error.message)
-    except (FenceLost, DatabaseError):
+    except (FenceLost, Error):
         raise
     except Exception:
         log.exception("Build %s: %s failed in a way nobody foresaw.", claim.build_id, step)

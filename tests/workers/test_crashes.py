@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 
 from catalog.models import Service
 from tests.factories import TESTER, make_service
@@ -154,12 +154,13 @@ def test_a_build_whose_files_are_lost_begins_again_where_they_are_needed(films_s
     assert ended_at(build, "resolve_drop") == resolved_at
 
 
-def test_when_the_database_is_in_trouble_the_build_waits_for_its_lease_to_end(films_service, node, caplog):
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_when_the_database_is_in_trouble_the_build_waits_for_its_lease_to_end(films_service, node, caplog, error):
     build = published(films_service)
 
     def refuse(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         if sql.startswith("UPDATE") and "versions_buildstep" in sql:
-            raise OperationalError("the disk is gone")
+            raise error("the disk is gone")
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(refuse):
