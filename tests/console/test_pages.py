@@ -151,3 +151,13 @@ def form(**changes: str) -> dict[str, str]:
         "qps": "500",
     }
     return {**typed, **changes}
+
+
+def test_the_query_box_arrives_with_the_first_live_version(alice: User, films_service: Service) -> None:
+    client = signed_in(alice)
+    before = client.get("/t/films/s/movies/status/?live=0").content
+    Service.objects.update(live_version=1)
+    after = client.get("/t/films/s/movies/status/?live=0").content
+    assert b"hx-swap-oob" not in before
+    assert b'id="ask" hx-swap-oob="true"' in after
+    assert b"hx-swap-oob" not in client.get("/t/films/s/movies/status/?live=1").content

@@ -34,10 +34,11 @@ def index(request: HttpRequest, tenant: str) -> HttpResponse:
 def create(request: HttpRequest, tenant: str) -> HttpResponse:
     """Shows the key in the answer itself: it is kept nowhere, so that no page can show it again."""
     caller, owner = tenant_for(request, tenant, Permission.MANAGE)
-    form = KeyForm(request.POST, services=[service.name for service in services_of(owner, caller)])
-    made = None
+    services = [service.name for service in services_of(owner, caller)]
+    form, made = KeyForm(request.POST, services=services), None
     if form.is_valid():
         made = key_create(actor=caller.actor, tenant=owner, **form.cleaned_data)
+        form = KeyForm(services=services)
     context = {"tenant": owner, "keys": keys_of(owner)[:KEYS_SHOWN_MAX], "form": form, "made": made}
     return render(request, "console/keys.html", context)
 

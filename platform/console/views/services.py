@@ -51,7 +51,10 @@ def show(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
 def status(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     """The part of the service page that changes by itself; it stops asking when nothing is under way."""
     caller, owner, found = service_for(request, tenant, service, Permission.VIEW)
-    return render(request, "console/_service_status.html", _context(caller, owner, found))
+    context = _context(caller, owner, found)
+    # The page was drawn before anything was live: now it gets its query box.
+    context["bring_ask"] = request.GET.get("live") == "0" and found.live_version is not None
+    return render(request, "console/_service_status.html", context)
 
 
 @require_POST
