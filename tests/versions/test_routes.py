@@ -216,6 +216,38 @@ def test_a_deleted_service_leaves_a_tombstone_until_its_name_has_a_new_owner(fil
     assert reconcile().routes == 0
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_a_deleted_service_leaves_never_beats_the_next_owner_of_its_name(films, films_service, valkey):
+    old = [activated(made_version(films_service)) for _ in range(2)]
+    service_delete(actor=TESTER, service=films_service)
+    reconcile()
+    tombstone = Stamp.of(route_of(valkey).stamp)
+    new = make_service(films, "movies")
+    reconcile()
+
+    for version in old:
+        actions.version_retire(version=version)
+        report("local", *(seen(replica, "FAILED") for replica in version.replicas.all()))
+    routes.publish(films_service)
+    serving(valkey, "g1", movies=stamp_of(new).generation)
+    done = reconcile()
+
+    assert (done.routes, done.epoch, route_of(valkey).tombstone) == (0, 1, False)
+    assert tombstone == stamp_of(films_service) < Stamp.of(route_of(valkey).stamp) == stamp_of(new)
+    assert {version.state for version in selectors.versions_of(films_service)} == {"RETIRING"}
+    valkey.client().flushall()
+    assert (routes.publish(films_service), routes.publish(new)) == (False, True)
+
+
+def test_a_replica_of_a_deleted_service_that_fails_leaves_its_tombstone_alone(films_service, valkey):
+    version = activated(made_version(films_service))
+    service_delete(actor=TESTER, service=films_service)
+    before = stamp_of(films_service)
+    report("local", seen(version.replicas.get(), "FAILED"))
+    assert version.replicas.get().state == "FAILED"
+    assert stamp_of(films_service) == before
+
+
 def test_an_emptied_redis_is_filled_again_from_the_rows(films_service, books_service, valkey):
     activated(made_version(films_service))
     assert reconcile().routes == 2

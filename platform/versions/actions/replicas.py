@@ -151,12 +151,13 @@ def _is_routable(state: str) -> bool:
 
 
 def _tell_gateways(replica: Replica) -> None:
-    """A version that is not READY is in no route."""
+    """A version that is not READY is in no route, and a deleted service's tombstone stays as it is."""
     if replica.version.state != VersionState.READY:
         return
     service_id = replica.version.service_id
-    Service.objects.filter(pk=service_id).update(route_generation=F("route_generation") + 1)
-    routes.publish_after_commit(service_id)
+    living = Service.objects.filter(pk=service_id, deleted_at__isnull=True)
+    if living.update(route_generation=F("route_generation") + 1):
+        routes.publish_after_commit(service_id)
 
 
 def _try_move(replica: Replica, state: str, **values: Any) -> None:

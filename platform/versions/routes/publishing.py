@@ -23,11 +23,15 @@ log = logging.getLogger(__name__)
 def publish(service: Service) -> bool:
     """Writes the route of `service` if newer; True when it was. Raises redis.RedisError.
 
+    A deleted service's is a tombstone, and none is written once its name has a new owner.
+
     Stamp and rows need no transaction: the stamp is read first, so the rows are as new or newer, and what is newer
     raises the generation and is published again.
     """
     stamp = Stamp(platform_epoch(), _generation(service.pk))
     fresh = Service.objects.select_related("tenant").get(pk=service.pk)
+    if fresh.deleted_at is not None and _has_new_owner(fresh):
+        return False
     route = route_message(fresh, stamp)
     return writer().put_if_newer(ROUTES, route_field(fresh), stamp, route.SerializeToString())
 
@@ -100,6 +104,10 @@ def wanted_placements() -> dict[str, tuple[int, int]]:
     """Node name -> (generation, node id) for every node that was ever given something."""
     rows = Node.objects.filter(placements_generation__gt=0).values_list("name", "placements_generation", "pk")
     return {name: (generation, pk) for name, generation, pk in rows}
+
+
+def _has_new_owner(service: Service) -> bool:
+    return Service.objects.of(service.tenant).filter(name=service.name, deleted_at__isnull=True).exists()
 
 
 def _generation(service_id: int) -> int:
