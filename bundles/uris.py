@@ -1,6 +1,6 @@
 """Where a source may lie: `file` URIs and absolute paths under the tenant's own root, and nothing else.
 
-`file:films/` is relative to the root; `file:///...` and a plain absolute path must lie inside it. Percent signs
+`file:movies/` is relative to the root; `file:///...` and a plain absolute path must lie inside it. Percent signs
 are taken literally, so that one text has one meaning.
 """
 
@@ -15,7 +15,7 @@ from bundles.errors import UriError as UriError
 URI_BYTES_MAX = 2048
 
 _PROTOCOL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
-_RELATIVE_REMEDY = "Write `file:films/` for the folder `films` in your tenant's drop folder."
+_RELATIVE_REMEDY = "Write `file:movies/` for the folder `movies` in your tenant's drop folder."
 
 
 def resolve(uri: str, root: Path, *, field: str = "source.uri") -> Path:
@@ -111,7 +111,7 @@ def _without_protocol(uri: str, field: str) -> str:
         raise UriError(
             "uri.bad_syntax",
             f"{uri!r} names a host after the two slashes; files are read on this machine only.",
-            remedy="Write `file:films/` (relative to your drop folder) or `file:///path` (absolute).",
+            remedy="Write `file:movies/` (relative to your drop folder) or `file:///path` (absolute).",
             field=field,
         )
     if not path:

@@ -110,7 +110,7 @@ def release(service: ServiceName, reason: Reason = "", tenant: Tenant = "", as_j
 
 @source_app.command()
 def inspect(
-    uri: Annotated[str, typer.Argument(metavar="URI", help="For example file:films/")],
+    uri: Annotated[str, typer.Argument(metavar="URI", help="For example file:movies/")],
     tenant: Tenant = "",
     as_json: Json = False,
 ) -> None:

@@ -73,6 +73,13 @@ def test_it_refuses_what_is_no_plain_file_uri(uri: str, reason: str, root: Path)
         assert caught.value.owner == "user"
 
 
+def test_the_example_of_a_refusal_does_not_read_like_the_root_itself(root: Path) -> None:
+    with pytest.raises(UriError) as caught:
+        resolve("daily/", root)
+    assert "`file:movies/`" in caught.value.remedy
+    assert root.name not in caught.value.remedy
+
+
 @pytest.mark.parametrize("uri", ["/etc/passwd", "file:///etc", "//etc/passwd", "file:////etc/passwd"])
 def test_it_refuses_an_absolute_path_outside_the_root(uri: str, root: Path) -> None:
     check_syntax(uri)

@@ -43,7 +43,7 @@ class DiscoveryOut(serializers.Serializer[Any]):
 
 
 class SourceInspect(StrictSerializer):
-    uri = serializers.CharField(help_text="For example `file:films/`, relative to the tenant's root.")
+    uri = serializers.CharField(help_text="For example `file:movies/`, relative to the tenant's root.")
 
 
 class SourceOut(serializers.Serializer[Any]):
