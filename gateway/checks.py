@@ -38,7 +38,8 @@ def check_query(query: Query, schema: Schema, limits: Limits) -> None:
     if query.ef is not None:
         _check_range("params.ef", "EF_OUT_OF_RANGE", query.ef, limits.max_ef)
     if query.exact and not limits.allow_exact:
-        raise InvalidRequest("params.exact", "EXACT_NOT_ALLOWED", "exact search is not allowed for this service")
+        message = "exact search is not allowed for this service; its owner allows it by limits.allow_exact"
+        raise InvalidRequest("params.exact", "EXACT_NOT_ALLOWED", message)
     if query.excluded > EXCLUDED_IDS_MAX:
         message = f"{query.excluded} ids are excluded; at most {EXCLUDED_IDS_MAX} may be"
         raise InvalidRequest("exclude", "TOO_MANY_EXCLUDED", message)

@@ -54,6 +54,11 @@ async def test_it_names_the_field_of_a_wrong_query(films: Harness, wrong: str) -
     assert (refused.domain, refused.status.message) == ("recall", refused.details)
 
 
+async def test_who_asks_for_exact_search_learns_which_limit_forbids_it(films: Harness) -> None:
+    refused = await refuse(films, query(params=recall_pb2.SearchParams(exact=True)))
+    assert "limits.allow_exact" in refused.details
+
+
 async def test_it_refuses_a_vector_that_ends_within_a_number(films: Harness) -> None:
     request = query()
     request.vectors.vectors[0].packed += b"\x00"
