@@ -64,7 +64,13 @@ class BuildContext:
     @property
     def overridden(self) -> bool:
         """Whether an operator let this step's guard pass."""
-        return self.step in self.build.overrides
+        return bool(self.overrides)
+
+    @property
+    def overrides(self) -> Mapping[str, str]:
+        """What an operator let pass in this step: reason of the hold -> why."""
+        overrides: Mapping[str, str] = self.build.overrides.get(self.step, {})
+        return overrides
 
     @property
     def version(self) -> Version:

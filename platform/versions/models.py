@@ -53,7 +53,7 @@ class Build(TenantScoped):
     crashes = models.PositiveSmallIntegerField(default=0)
     wake_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
-    # Steps whose guard an operator overrode, with the reason: {step: reason}.
+    # What an operator let pass, and why: {step: {reason of the hold: why}}.
     overrides = models.JSONField(default=dict)
 
     error_reason = models.CharField(max_length=100, blank=True)

@@ -140,7 +140,10 @@ def test_a_held_build_resumes_by_an_override_that_says_why(films_service):
 
     build = actions.build_override(actor=TESTER, build=build, reason="The target was set too high.")
 
-    assert (build.state, build.overrides) == ("PENDING", {"activate": "The target was set too high."})
+    assert (build.state, build.overrides) == (
+        "PENDING",
+        {"activate": {"guard.min_recall": "The target was set too high."}},
+    )
     assert (build.error_reason, "held" in build.report) == ("", False)
     assert build.report["overridden"][0]["by"] == "tests"
     assert AuditEvent.objects.get(verb="build.override").reason == "The target was set too high."

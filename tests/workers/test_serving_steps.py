@@ -10,12 +10,12 @@ from catalog.actions import service_hold, service_release
 from documents.store import ROUTES
 from recallpb.internal.v1 import documents_pb2
 from tests.factories import TESTER, make_service
-from tests.support.history import refreshed
+from tests.support.history import completed, heard_of, made_version, refreshed
 from tests.support.paper_node import PaperNode
 from tests.workers.conftest import finish, published
 from versions import actions, selectors
 from versions.models import Activation, Build, Replica
-from workers import lease, pipeline, sweep
+from workers import context, lease, pipeline, sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG_AGO = "2020-01-01T00:00:00+00:00"
@@ -184,6 +184,59 @@ def test_a_cancel_that_the_worker_has_not_heard_of_yet_stops_the_switch(films_se
     assert (refreshed(films_service).live_version, selectors.version_get(films_service, 1).state) == (None, "FAILED")
 
 
+def test_an_override_lets_pass_what_its_operator_saw_and_nothing_that_comes_later(films_service, node):
+    finish(published(films_service))
+    service_hold(actor=TESTER, service=films_service, reason="We look into it.")
+    build = finish(published(films_service, items=60))
+    assert build.error_reason == "activate.service_held"
+    actions.build_override(actor=TESTER, build=build, reason="It is urgent.")
+    newer = made_version(films_service)
+    actions.version_activate(actor=TESTER, service=films_service, number=newer.number)
+    build = finish(build)
+    assert (build.state, build.error_reason, refreshed(films_service).live_version) == (
+        "HELD",
+        "activate.newer_is_live",
+        3,
+    )
+    actions.build_override(actor=TESTER, build=build, reason="The newer one is wrong.")
+    build = finish(build)
+    assert (build.error_reason, refreshed(films_service).live_version) == ("guard.max_drop_percent", 3)
+    actions.build_override(actor=TESTER, build=build, reason="The drop is smaller.")
+    assert finish(build).state == "SUCCEEDED"
+    assert Activation.objects.order_by("-pk").first().reason == (
+        "It is urgent. The newer one is wrong. The drop is smaller."
+    )
+
+
+def test_a_retry_warms_its_own_version_from_the_first_round(films_service, valkey):
+    with PaperNode(valkey, p99_ms=(4.0, 9.0, 9.0, 5.0)) as node:
+        finish(published(films_service))
+        node.check_error = "0.500 of the known neighbours were found"
+        build = finish(published(films_service))
+        assert (build.error_reason, build.report["warm"]["rounds"]) == ("replica.wrong_answer", 3)
+        node.check_error = ""
+        build = finish(retried_from_publication(build))
+    assert (build.state, build.version_number, build.report["warm"]["rounds"]) == ("SUCCEEDED", 3, 1)
+
+
+def test_a_retry_tries_the_nodes_again_that_could_not_load_what_it_made_before(films_service, valkey, monkeypatch):
+    monkeypatch.setattr(context, "POLL_SECONDS_MAX", 0.3)
+    with PaperNode(valkey, "alpha") as alpha:
+        alpha.load_error = "cannot map the file"
+        build = published(films_service)
+        heard_of("local")  # It takes the version and never says that it has loaded it.
+        for _ in range(3):
+            Build.objects.filter(pk=build.pk).update(wake_at=LONG_AGO)
+            pipeline.run(build.pk)
+        assert dict(Replica.objects.values_list("node__name", "state"))["local"] == "WANTED"
+        Build.objects.filter(pk=build.pk).update(wake_at=LONG_AGO)
+        claim = actions.build_claim(build.pk, owner="worker-1")
+        actions.build_fail(claim, reason="replica.load_timeout", owner="platform", message="Not within 1,800 s.")
+        alpha.load_error = ""
+        build = finish(retried_from_publication(build))
+    assert (build.state, build.report["placed"]) == ("SUCCEEDED", ["alpha"])
+
+
 def test_versions_beyond_those_that_stay_are_retired(films_service, node):
     builds = [finish(published(films_service)) for _ in range(3)]
     assert builds[-1].report["retired"] == [1]
@@ -209,3 +262,13 @@ def test_the_route_is_there_as_soon_as_the_build_has_ended(films_service, node, 
     finish(published(films_service))
     route = documents_pb2.Route.FromString(valkey.client().hget(ROUTES.docs_key, "films/movies") or b"")
     assert [version.version for version in route.versions] == [1]
+
+
+def retried_from_publication(build: Build) -> Build:
+    """A retry that has published another version already, without running any child."""
+    build = actions.build_retry(actor=TESTER, build=build)
+    claim = actions.build_claim(build.pk, owner="worker-1")
+    assert claim is not None
+    completed(claim, items=60)
+    actions.build_wait(claim, "publish_artifact", seconds=0, detail="", context={})
+    return build

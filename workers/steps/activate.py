@@ -20,6 +20,7 @@ from workers.steps.check_counts import check, count_facts
 
 ACKNOWLEDGE_SECONDS_MAX = 2.0
 WAIT_SECONDS = 1.0
+SERVICE_HELD = "activate.service_held"
 # How long the only replica may take to come back.
 SERVABLE_SECONDS_MAX = 120
 
@@ -32,7 +33,7 @@ def step(ctx: BuildContext) -> Outcome:
     version, service = ctx.version, ctx.service
     # Was it live once, then this step is through; if somebody rolled back since, it is not for a build to undo that.
     if version.activated_at is None:
-        held = None if ctx.overridden else _held(ctx, version, service)
+        held = _held(ctx, version, service)
         if held is not None:
             return held
         try:
@@ -49,18 +50,30 @@ def step(ctx: BuildContext) -> Outcome:
 
 
 def _held(ctx: BuildContext, version: Version, service: Service) -> Hold | None:
-    if service.held_at is not None:
-        return Hold("activate.service_held", f"The service is on hold: {service.held_reason} Release it, or override.")
+    """The first reason to hold that no operator has let pass: who overrode one has not seen the others."""
+    holds = (_by_service(service), _by_newer(version, service), _by_guards(ctx, service))
+    return next((hold for hold in holds if hold is not None and hold.reason not in ctx.overrides), None)
+
+
+def _by_service(service: Service) -> Hold | None:
+    if service.held_at is None:
+        return None
+    return Hold(SERVICE_HELD, f"The service is on hold: {service.held_reason} Release it, or override.")
+
+
+def _by_newer(version: Version, service: Service) -> Hold | None:
     live = service.live_version
-    if live is not None and live > version.number:
-        message = (
-            f"Version {live}, which is newer, went live meanwhile. Override to go back to version {version.number}."
-        )
-        return Hold("activate.newer_is_live", message)
+    if live is None or live < version.number:
+        return None
+    message = f"Version {live}, which is newer, went live meanwhile. Override to go back to version {version.number}."
+    return Hold("activate.newer_is_live", message)
+
+
+def _by_guards(ctx: BuildContext, service: Service) -> Hold | None:
+    """Again, when they compared with a version that is not live any more."""
     known = ctx.values["counts"]
     if known["live_generation"] == service.live_generation:
         return None
-    # The guards compared with a version that is not live any more.
     return check(ctx, count_facts(ctx, known["items"]))
 
 
@@ -69,10 +82,10 @@ def _activate(ctx: BuildContext, version: Version, service: Service) -> None:
         actor=Actor(kind="system", name=f"build {ctx.build.number}"),
         service=service,
         number=version.number,
-        reason=ctx.build.overrides.get(ctx.step, ""),
+        reason=" ".join(ctx.overrides.values()),
         expected_live_generation=service.live_generation,
         claim=ctx.claim,
-        overridden=ctx.overridden,
+        overridden=SERVICE_HELD in ctx.overrides,
     )
 
 

@@ -21,13 +21,15 @@ WAIT_SECONDS = 1.0
 def step(ctx: BuildContext) -> Outcome:
     """Raises StepFailed: replica.load_failed, replica.no_node, replica.load_timeout."""
     version, wanted = ctx.version, int(ctx.spec["replicas"]["count"])
-    failed = {**ctx.values.get("failed_nodes", {}), **_drop_failed(ctx, version)}
+    # Of this version: a retry makes another one, which may be loaded where this one could not.
+    failed_key = f"failed_nodes_v{version.number}"
+    failed = {**ctx.values.get(failed_key, {}), **_drop_failed(ctx, version)}
     missing = _place_missing(ctx, version, wanted, failed)
     ready = ctx.poll(lambda: _settled(version, wanted - missing))
     if ready == wanted:
         return Done(report={"placed": _nodes(version)}, detail=", ".join(_nodes(version)))
     _give_up_in_time(ctx, missing, failed)
-    return Wait(WAIT_SECONDS, detail=_waits_for(missing, wanted, ready), context={"failed_nodes": failed})
+    return Wait(WAIT_SECONDS, detail=_waits_for(missing, wanted, ready), context={failed_key: failed})
 
 
 def _drop_failed(ctx: BuildContext, version: Version) -> dict[str, str]:

@@ -37,7 +37,7 @@ class BuildOut(serializers.Serializer[Any]):
     version = serializers.IntegerField(allow_null=True)
     error = BuildErrorOut(allow_null=True)
     report = serializers.DictField()
-    overrides = serializers.DictField(help_text="Guards that an operator overrode: step -> reason.")
+    overrides = serializers.DictField(help_text="What an operator let pass: step -> reason of the hold -> why.")
     force = serializers.BooleanField()
     cancel_requested = serializers.BooleanField()
     requested_by = serializers.CharField()

@@ -92,14 +92,19 @@ def build_retry(*, actor: Actor, build: Build) -> Build:
 
 @transaction.atomic
 def build_override(*, actor: Actor, build: Build, reason: str) -> Build:
-    """Lets a held build pass the guard that stopped it. Raises StateConflict unless the build is HELD."""
+    """Lets a held build pass the guard that stopped it, and that one only where a step may be held for several.
+
+    Raises StateConflict unless the build is HELD.
+    """
     if not reason.strip():
         raise InvalidArgument("Say why the guard may be passed by; the audit trail keeps it.", field="reason")
     reason = reason.strip()[:REASON_CHARACTERS_MAX]
     build = _fresh(build)
     held = build.report.get("held", {})
     report = {**build.report, "overridden": [*build.report.get("overridden", []), {**held, "by": actor.name}]}
-    build = _resume(build, report=report, overrides={**build.overrides, held.get("step", ""): reason})
+    step = held.get("step", "")
+    passed = {**build.overrides.get(step, {}), held.get("reason", ""): reason}
+    build = _resume(build, report=report, overrides={**build.overrides, step: passed})
     _audit(build, actor, "build.override", reason=reason, before=held)
     return build
 
