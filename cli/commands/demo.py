@@ -42,7 +42,8 @@ def demo(
     stop_at_end = ours and not detach
     try:
         outcome, team = play(settings, platform, story)
-        _tell_how_to_go_on(story, outcome, team)
+        if not (once and stop_at_end):
+            _tell_how_to_go_on(story, outcome, team)
         if as_json:
             show(as_data(outcome), as_json=True, human=lambda: None)
         if stop_at_end and not once:
@@ -51,6 +52,8 @@ def demo(
     finally:
         if stop_at_end:
             _stop(settings)
+    if once and stop_at_end:
+        story.say("Everything worked and is stopped again. To keep it running and look around: make demo")
 
 
 def _platform(settings: LauncherSettings, story: Story) -> tuple[PlatformState, bool]:

@@ -158,6 +158,8 @@ def test_the_demo_tells_its_story_prints_one_line_and_stops_all_again() -> None:
         assert told["api_key"].startswith("rk_")
         assert (told["console_url"], told["gateway"]) == (platform.console_url, platform.gateway)
         assert "0 failed calls" in done.stderr
+        assert "Go on" not in done.stderr, "an address where nothing answers any more helps nobody"
+        assert done.stderr.rstrip().endswith("is stopped again. To keep it running and look around: make demo")
         assert processes_of(platform) == []
         assert not list(NodeSettings(home=Path(folder)).run_dir.glob("*.lock"))
         for name in ("demo_password", "demo_key"):
