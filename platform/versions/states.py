@@ -6,7 +6,7 @@ Build      PENDING -> RUNNING -> SUCCEEDED
            A build may be cancelled from PENDING, RUNNING and HELD.
 Step       PENDING -> RUNNING -> DONE | HELD | FAILED | CANCELLED; a retry or override goes back to PENDING, and so does
            a DONE step whose files are gone or whose effect was taken back.
-Version    BUILDING -> READY -> RETIRING -> RETIRED; BUILDING -> FAILED. RETIRING -> READY when it is wanted again.
+Version    BUILDING -> READY -> RETIRING -> RETIRED; BUILDING or READY -> FAILED with its build.
 Replica    WANTED -> LOADING -> READY; READY <-> LOADING on respawn; any -> FAILED; any -> WITHDRAWN -> GONE.
 Activation PENDING -> COMPLETE, or PENDING -> LAGGING -> COMPLETE.
 """
@@ -80,7 +80,7 @@ STEP = {
 VERSION = {
     "BUILDING": frozenset({"READY", "FAILED"}),
     "READY": frozenset({"RETIRING", "FAILED"}),
-    "RETIRING": frozenset({"RETIRED", "READY"}),
+    "RETIRING": frozenset({"RETIRED"}),
     "RETIRED": frozenset(),
     "FAILED": frozenset(),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
 
 from audit.models import AuditEvent
 from catalog.actions import service_hold, service_release
@@ -12,6 +13,7 @@ from tests.factories import TESTER
 from tests.support.history import (
     activated,
     expired,
+    heard_of,
     held,
     made_version,
     refreshed,
@@ -20,10 +22,11 @@ from tests.support.history import (
 )
 from tests.versions.test_claims import race
 from versions import actions, selectors
-from versions.models import Activation, Build, Replica, Version
+from versions.models import Activation, Build, Node, Replica, Version
 from versions.selectors import activation_view, service_view, version_view
 
 pytestmark = pytest.mark.django_db
+LONG_AGO = "2020-01-01T00:00:00+00:00"
 
 
 def activate(service, number, **values):
@@ -198,6 +201,43 @@ def test_a_checked_version_may_be_activated_and_what_was_live_may_be_again(films
     Build.objects.filter(number=1).update(state="FAILED")
     assert views() == [False, True]
     assert activate(films_service, 1).changed
+
+
+def test_a_switch_that_happened_is_no_conflict_though_somebody_else_moves_the_held_build(films_service, caplog):
+    version = made_version(films_service)
+    Build.objects.filter(pk=version.build_id).update(state="PENDING")
+    held(version.build, reason="activate.service_held")
+
+    caplog.set_level("INFO")
+
+    def overtake(execute, sql, params, many, context):
+        """Somebody cancels the build between the look at it and its resumption."""
+        if sql.startswith('UPDATE "versions_build"') and "PENDING" in params:
+            context["connection"].cursor().cursor.execute("UPDATE versions_build SET state = 'CANCELLED'")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(overtake):
+        assert activate(films_service, 1).changed
+    assert refreshed(films_service).live_version == 1
+    assert "moved before it could be resumed" in caplog.text
+
+
+def test_a_version_on_a_silent_node_only_is_not_switched_to_unless_every_node_is_silent(films_service):
+    activated(made_version(films_service))
+    lost = made_version(films_service)
+    local, second = Node.objects.get(name="local"), heard_of("second")
+    Replica.objects.filter(version=lost).update(node=second)
+    activate(films_service, 2)
+    activated(made_version(films_service))
+    Node.objects.filter(pk=second.pk).update(seen_at=LONG_AGO)
+
+    with pytest.raises(FailedPrecondition) as refused:
+        activate(films_service, 2)
+    assert refused.value.reason == "VERSION_NOT_LOADED"
+    assert selectors.rollback_target(refreshed(films_service)).number == 1
+
+    Node.objects.filter(pk=local.pk).update(seen_at=LONG_AGO)
+    assert roll_back(films_service).to_version == 2, "nobody is heard, so the rows are trusted"
 
 
 def test_a_deleted_service_takes_no_activation(films_service):

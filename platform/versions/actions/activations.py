@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.db import transaction
@@ -20,6 +21,8 @@ from versions.checked import HELD_BEFORE_SWITCH, is_checked
 from versions.models import Activation, Build, Version
 from versions.selectors import activations_of, is_loaded, live_version, rollback_target, version_get
 from versions.states import ACTIVATION, ActivationState, BuildState, VersionState
+
+log = logging.getLogger(__name__)
 
 REASON_CHARACTERS_MAX = 500
 
@@ -191,8 +194,13 @@ def _resume_waiting_build(version: Version) -> None:
     """A build that was held only before the switch to this very version has nothing to wait for any more."""
     waits = Build.objects.filter(pk=version.build_id, state=BuildState.HELD, version_number=version.number)
     build = waits.filter(error_reason__startswith=HELD_BEFORE_SWITCH).first()
-    if build is not None:
+    if build is None:
+        return
+    try:
         build_resume(build=build)
+    except StateConflict:
+        # Somebody overrode or cancelled it first. The switch has happened all the same, and the caller must hear that.
+        log.info("Build %s was moved before it could be resumed.", build.pk)
 
 
 def _fresh(service: Service) -> Service:
