@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Literal
 
 from bundles import formats
 from bundles.errors import DropError
@@ -23,6 +24,7 @@ DEFAULT_QUERIES = "queries.parquet"
 FOLDER_ENTRIES_MAX = 100_000
 ITEM_FILES_MAX = 20_000
 INSPECT_ROWS_MAX = 1_000
+MISSING_SHOWN_MAX = 5
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,16 @@ def open_drop(source: Path, name: str, *, files: Sequence[str] = (), allow_unmar
     """Opens one drop of a source by name and fixes which files it consists of.
 
     `files` are the patterns of the source, used when no manifest says which files hold the items. Raises
-    DropError: drop.not_found, drop.incomplete (unless `allow_unmarked`), drop.bad_manifest, drop.empty (no file
-    matches), drop.unsafe_path.
+    DropError: drop.not_found, drop.incomplete (no marker, unless `allow_unmarked`; or a file that the manifest names
+    is not there), drop.bad_manifest, drop.empty (no file matches), drop.unsafe_path.
     """
     ref = _find(source, name, allow_unmarked)
     payload = _manifest_payload(ref.path)
     manifest = parse_manifest(payload) if payload is not None else None
-    patterns = manifest.items if manifest else tuple(files) or DEFAULT_FILES
-    item_files = _item_files(ref.path, patterns, manifest.ids if manifest else ())
+    if manifest:
+        item_files = _item_files(ref.path, _named(ref.path, manifest, "items"), _named(ref.path, manifest, "ids"))
+    else:
+        item_files = _item_files(ref.path, _any_of(ref.path, tuple(files) or DEFAULT_FILES), [])
     queries = _queries(ref.path, manifest)
     fingerprint = _fingerprint(_used_files(item_files, queries), payload)
     return Drop(ref.name, ref.path, manifest, item_files, queries, fingerprint)
@@ -187,36 +191,57 @@ def _manifest_payload(folder: Path) -> bytes | None:
         return file.read(MANIFEST_BYTES_MAX + 1)
 
 
-def _item_files(folder: Path, patterns: Sequence[str], ids: Sequence[str]) -> tuple[ItemFile, ...]:
-    names = _matches(folder, patterns)
+def _named(folder: Path, manifest: DropManifest, key: Literal["items", "ids"]) -> list[str]:
+    """The files that the manifest names; each of its names and patterns must be met, else a part is missing."""
+    found = {pattern: _matches(folder, pattern) for pattern in getattr(manifest, key)}
+    missing = [pattern for pattern, names in found.items() if not names]
+    if missing:
+        raise _incomplete(key, missing)
+    return sorted(set().union(*found.values()))
+
+
+def _any_of(folder: Path, patterns: Sequence[str]) -> list[str]:
+    """The files that match one of several patterns, which stand for one another."""
+    names = sorted({name for pattern in patterns for name in _matches(folder, pattern)})
     if not names:
         listed = ", ".join(patterns)
         raise DropError("drop.empty", f"The drop holds no items: no file matches {listed}.", {"files": list(patterns)})
+    return names
+
+
+def _incomplete(key: str, missing: Sequence[str]) -> DropError:
+    said = " ".join(
+        f"{name} is named in {MANIFEST_NAME} and is not in the drop." for name in missing[:MISSING_SHOWN_MAX]
+    )
+    more = len(missing) - MISSING_SHOWN_MAX
+    said += f" And {more} more." if more > 0 else ""
+    return DropError("drop.incomplete", said, {"file": MANIFEST_NAME, "key": key, "missing": list(missing)})
+
+
+def _item_files(folder: Path, names: Sequence[str], id_names: Sequence[str]) -> tuple[ItemFile, ...]:
     if len(names) > ITEM_FILES_MAX:
         raise DropError("drop.too_large", f"The drop has {len(names)} item files; the limit is {ITEM_FILES_MAX}.")
-    id_names = iter(_id_names(folder, names, ids))
+    ids_apart = iter(_ids_apart(names, id_names))
     return tuple(
         ItemFile(
             DropFile.at(folder, name),
-            DropFile.at(folder, next(id_names)) if formats.format_of(name).IDS_APART else None,
+            DropFile.at(folder, next(ids_apart)) if formats.format_of(name).IDS_APART else None,
         )
         for name in names
     )
 
 
-def _id_names(folder: Path, names: Sequence[str], patterns: Sequence[str]) -> list[str]:
+def _ids_apart(names: Sequence[str], id_names: Sequence[str]) -> Sequence[str]:
     """The files with the ids, in the order of the files that need one."""
     needing = [name for name in names if formats.format_of(name).IDS_APART]
     if not needing:
         return []
-    if not patterns:
-        # items.npy has its ids in ids.npy beside it, items-3.npy in ids-3.npy.
+    if not id_names:
         return [_beside(name) for name in needing]
-    found = _matches(folder, patterns)
-    if len(found) != len(needing):
-        message = f"`ids` matches {len(found)} files for {len(needing)} files with items."
-        raise DropError("drop.bad_manifest", message, {"key": "ids", "ids": found, "items": needing})
-    return found
+    if len(id_names) != len(needing):
+        message = f"`ids` matches {len(id_names)} files for {len(needing)} files with items."
+        raise DropError("drop.bad_manifest", message, {"key": "ids", "ids": list(id_names), "items": needing})
+    return id_names
 
 
 def _beside(name: str) -> str:
@@ -225,20 +250,18 @@ def _beside(name: str) -> str:
     return f"{folder}/{ids_name}" if folder else ids_name
 
 
-def _matches(folder: Path, patterns: Sequence[str]) -> list[str]:
-    """Names of the files inside `folder` that match a pattern, each once, sorted."""
-    names: set[str] = set()
-    for pattern in patterns:
-        objection = check_pattern(pattern)
-        if objection:
-            raise DropError("drop.bad_manifest", f"The pattern {pattern!r} {objection}.", {"key": "files"})
-        names.update(_glob(folder, pattern.split("/")))
-    return sorted(names)
+def _matches(folder: Path, pattern: str) -> list[str]:
+    """Names of the files inside `folder` that match a pattern, or are called so."""
+    objection = check_pattern(pattern)
+    if objection:
+        raise DropError("drop.bad_manifest", f"The pattern {pattern!r} {objection}.", {"key": "files"})
+    return list(_glob(folder, pattern.split("/")))
 
 
 def _glob(folder: Path, parts: Sequence[str]) -> Iterator[str]:
     for entry in _entries(folder):
-        if not fnmatchcase(entry.name, parts[0]):
+        # A name may hold what means something in a pattern: `part[1].parquet`.
+        if entry.name != parts[0] and not fnmatchcase(entry.name, parts[0]):
             continue
         if len(parts) > 1 and entry.is_dir(follow_symlinks=False):
             yield from (f"{entry.name}/{name}" for name in _glob(folder / entry.name, parts[1:]))
@@ -248,6 +271,8 @@ def _glob(folder: Path, parts: Sequence[str]) -> Iterator[str]:
 
 def _queries(folder: Path, manifest: DropManifest | None) -> DropFile | None:
     if manifest and manifest.queries:
+        if not os.path.lexists(folder / manifest.queries):
+            raise _incomplete("queries", [manifest.queries])
         return DropFile.at(folder, manifest.queries)
     try:
         status = os.lstat(folder / DEFAULT_QUERIES)

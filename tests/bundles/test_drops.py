@@ -92,6 +92,54 @@ def test_the_manifest_says_which_files_hold_the_items(drop: Path) -> None:
     assert (found.count, found.model_version) == (2, "mind-7")
 
 
+@pytest.mark.parametrize("absent", ["items-1.parquet", "more-*.parquet", "part=1/items-1.parquet"])
+def test_a_file_that_the_manifest_names_must_be_there(drop: Path, absent: str) -> None:
+    """Else a training job that lost a part of its output would replace all items by the other part."""
+    write_parquet(drop / "items-0.parquet", [1], vectors(1))
+    (drop / "items-1.parquet.tmp").touch()
+    complete(drop, items=["items-0.parquet", absent])
+    with pytest.raises(DropError) as caught:
+        opened(drop)
+    assert reason_of(caught) == "drop.incomplete"
+    assert caught.value.message == f"{absent} is named in manifest.json and is not in the drop."
+    assert caught.value.details["missing"] == [absent]
+
+
+def test_a_folder_is_not_the_file_that_the_manifest_names(drop: Path) -> None:
+    write_parquet(drop / "items-0.parquet", [1], vectors(1))
+    (drop / "items-1.parquet").mkdir()
+    complete(drop, items=["items-0.parquet", "items-1.parquet"])
+    with pytest.raises(DropError, match=r"items-1\.parquet is named") as caught:
+        opened(drop)
+    assert reason_of(caught) == "drop.incomplete"
+
+
+def test_of_many_missing_files_the_first_are_named_and_the_others_counted(drop: Path) -> None:
+    complete(drop, items=[f"items-{number}.parquet" for number in range(8)])
+    with pytest.raises(DropError, match=r"^items-0.* items-4\.parquet is named .* And 3 more\.$") as caught:
+        opened(drop)
+    assert len(caught.value.details["missing"]) == 8
+
+
+def test_ids_that_the_manifest_names_must_be_there_too(drop: Path) -> None:
+    write_parquet(drop / "items-0.parquet", [1], vectors(1))
+    complete(drop, items=["items-0.parquet"], ids=["ids.npy"])
+    with pytest.raises(DropError, match=r"ids\.npy is named in manifest\.json") as caught:
+        opened(drop)
+    assert reason_of(caught) == "drop.incomplete"
+
+
+def test_the_patterns_of_a_source_stand_for_one_another(drop: Path) -> None:
+    write_parquet(drop / "part-0.parquet", [1], vectors(1))
+    assert len(opened(drop, files=["items-*.parquet", "part-*.parquet"]).item_files) == 1
+
+
+def test_a_name_with_brackets_is_a_name_first(drop: Path) -> None:
+    write_parquet(drop / "items[1].parquet", [1], vectors(1))
+    complete(drop, items=["items[1].parquet"])
+    assert [item.name for item in opened(drop).item_files] == ["items[1].parquet"]
+
+
 def test_patterns_reach_into_folders_but_not_out_of_the_drop(drop: Path) -> None:
     (drop / "part=1").mkdir()
     write_parquet(drop / "part=1" / "x.parquet", [1], vectors(1))

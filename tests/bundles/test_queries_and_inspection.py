@@ -45,7 +45,8 @@ def test_queries_that_the_manifest_names_must_be_there(drop: Path) -> None:
     complete(drop, items=["items-0.parquet"], queries="asked.parquet")
     with pytest.raises(DropError) as caught:
         opened(drop)
-    assert caught.value.reason == "drop.not_found"
+    assert caught.value.reason == "drop.incomplete"
+    assert caught.value.message == "asked.parquet is named in manifest.json and is not in the drop."
 
 
 def test_no_more_queries_than_the_limit_are_read(drop: Path) -> None:

@@ -187,6 +187,9 @@ def test_npy_without_its_ids_is_refused(drop: Path, out: Path) -> None:
     np.save(drop / "items.npy", vectors(2))
     assert fails(drop, out).reason == "drop.not_found"
     complete(drop, items=["items.npy"], ids=["ids-*.npy"])
+    assert fails(drop, out).reason == "drop.incomplete"
+    for number in range(2):
+        np.save(drop / f"ids-{number}.npy", np.arange(2))
     assert fails(drop, out).reason == "drop.bad_manifest"
 
 
