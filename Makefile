@@ -10,12 +10,6 @@ STATIC := static-collected/.recall-collected
 STATIC_SOURCES := $(shell find platform/*/static -type f 2>/dev/null)
 TYPED := platform/config platform/common platform/audit platform/catalog platform/versions platform/api \
 	platform/console tenants workers bundles engines replicas gateway documents cli clients/python/recall_client
-# Left out of the quick ring beside what is marked: these start processes of the data plane, kill their Valkey, or
-# take long on purpose.
-NOT_QUICK := tests/architecture/test_no_skips.py tests/engines/test_build_child.py tests/gateway/test_limits.py \
-	tests/gateway/test_process.py tests/gateway/test_redis_away.py tests/gateway/test_replicas.py \
-	tests/replicas/test_agent.py tests/replicas/test_host.py tests/versions/test_any_order.py \
-	tests/workers/test_crashes.py tests/workers/test_pipeline.py tests/workers/test_serving_steps.py
 
 .PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick clean
 
@@ -34,8 +28,7 @@ test: setup ## every test (ARGS="tests/gateway -k limits" for some); RECALL_TEST
 	@tools/test.sh $(ARGS)
 
 test-quick: setup ## the quick ring: no server but Valkey and SQLite, under a minute
-	@$(BIN)/python -m pytest -p tests.no_skips -q -n 2 --dist loadfile -m "not servers and not e2e" \
-		$(addprefix --ignore=,$(NOT_QUICK)) $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not servers and not e2e" $(ARGS)
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """With RECALL_TEST_NO_SKIPS=1 a skipped test is a failed one: where everything is installed, nothing may be left out.
 
-Loaded by `-p tests.no_skips`.
+Loaded by `-p tests.no_skips` in pytest's addopts.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 parallel_workers=${RECALL_TEST_WORKERS:-2}
-pytest() { .venv/bin/python -m pytest -p tests.no_skips -q "$@"; }
+pytest() { .venv/bin/python -m pytest -q "$@"; }
 
 pytest -n "$parallel_workers" --dist loadfile -m "not e2e" "$@"
 first=$?

@@ -21,6 +21,8 @@ from engines.base import IndexSpec, SearchEffort
 from engines.build import open_vectors, read_order
 from engines.errors import ParamsInvalid, VectorsInvalid
 
+pytestmark = pytest.mark.servers
+
 CHILD = [sys.executable, "-m", "engines.build"]
 MIB = 2**20
 WAIT_SECONDS = 30

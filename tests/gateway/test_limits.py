@@ -15,6 +15,8 @@ from recallpb.v1 import recall_pb2
 from tests.gateway.harness import FILMS, Harness, Refused, limits, query, refusal, route, route_version
 from tests.support.exact_replica import ExactReplica
 
+pytestmark = pytest.mark.servers
+
 
 def limited(*, qps: float = 0, concurrency: int = 0, tenant: float = 0, name: str = FILMS) -> Route:
     document = route(name=name, limits=limits(qps=qps, concurrency=concurrency), tenant_qps_max=tenant)

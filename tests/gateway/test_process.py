@@ -20,6 +20,8 @@ from tests.gateway.harness import BOOKS, FILMS, Harness, Refused, query, refusal
 from tests.gateway.load import steady_load
 from tests.support.exact_replica import ExactReplica
 
+pytestmark = pytest.mark.servers
+
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 

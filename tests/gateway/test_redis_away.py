@@ -12,6 +12,8 @@ from tests.gateway.harness import ALICES_KEY, Harness, refusal, route, route_ver
 from tests.gateway.load import steady_load
 from tests.support.exact_replica import ExactReplica
 
+pytestmark = pytest.mark.servers
+
 FIELD = "films/movies"
 
 

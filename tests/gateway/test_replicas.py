@@ -15,6 +15,8 @@ from tests.gateway.harness import FILMS, Harness, query, refusal, route, route_v
 from tests.gateway.load import steady_load
 from tests.support.exact_replica import ExactReplica
 
+pytestmark = pytest.mark.servers
+
 
 async def test_a_replica_killed_under_load_and_back_again_fails_no_call(harness: Harness) -> None:
     process = harness.replica_process("r1", version=1)

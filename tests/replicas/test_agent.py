@@ -22,6 +22,8 @@ from tests.support.nodes import QUICK, Node, Report, running_node
 from tests.support.replica_hosts import running_host
 from tests.support.valkey import running_valkey
 
+pytestmark = pytest.mark.servers
+
 WARM, CHECK = documents_pb2.Order.WARM, documents_pb2.Order.CHECK
 
 

@@ -23,6 +23,8 @@ from replicas.host import EXIT_ALREADY_HELD, EXIT_CANNOT_LOAD, replica_address
 from tests.support.artifacts import MadeArtifact, exact_ids, make_artifact
 from tests.support.replica_hosts import Host, host_command, running_host
 
+pytestmark = pytest.mark.servers
+
 ITEMS, DIMENSION = 500, 16
 
 

@@ -16,6 +16,8 @@ from versions.checked import is_checked
 from versions.models import Activation, Build, Replica, Version
 from versions.states import BUILD_FINAL
 
+pytestmark = pytest.mark.servers
+
 EXAMPLES = 15
 STEPS_PER_EXAMPLE = 20
 NUMBERS = st.integers(min_value=1, max_value=12)

@@ -26,7 +26,7 @@ from versions import actions, selectors
 from versions.models import Build
 from workers import pipeline
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
 WAIT_SECONDS_MAX = 60.0
 

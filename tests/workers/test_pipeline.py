@@ -18,7 +18,7 @@ from versions.models import Replica, Version
 from versions.selectors import build_view
 from workers import pipeline
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
 
 def test_a_drop_becomes_the_live_version_and_the_same_drop_again_is_cancelled(films_service, build_of, node, valkey):

@@ -17,7 +17,7 @@ from versions import actions, selectors
 from versions.models import Activation, Build, Replica
 from workers import context, lease, pipeline, sweep
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 LONG_AGO = "2020-01-01T00:00:00+00:00"
 
 
