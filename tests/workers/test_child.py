@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -67,3 +68,11 @@ def test_a_silent_child_is_not_waited_for_for_ever(tmp_path, monkeypatch):
     with pytest.raises(StepFailed) as failed:
         run(tmp_path, sleep=60)
     assert failed.value.reason == "engine.stuck"
+
+
+def test_a_child_that_takes_too_much_shared_memory_ends_with_a_reason(tmp_path):
+    limits = {"parent_pid": os.getpid(), "nice": 0, "memory_bytes_max": 256 * 2**20}
+    order = {**limits, "bytes": 320 * 2**20, "sleep": 60}
+    with pytest.raises(StepFailed) as failed:
+        run_child("tests.workers.hoarder", order, tmp_path, check=lambda: None, progress=lambda *_: None)
+    assert failed.value.reason == "engine.out_of_memory"

@@ -9,11 +9,11 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from bundles.errors import BundleError
 from engines.errors import EngineError, OutOfMemory
-from engines.leash import be_nice, cap_memory, die_with_parent, lift_memory_cap, peak_memory_bytes
+from engines.leash import be_nice, cap_memory, die_with_parent, lift_memory_cap, peak_memory_bytes, watch_memory
 
 PROGRESS_SECONDS = 1.0
 EXIT_FAILED = 1
@@ -29,6 +29,7 @@ def run(work: Work, arguments: list[str]) -> int:
         order: Order = json.loads(Path(arguments[0]).read_text())
         die_with_parent(order["parent_pid"])
         be_nice(order["nice"])
+        watch_memory(order["memory_bytes_max"], _end_for_memory)
         cap_memory(order["memory_bytes_max"])
         result = work(order)
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent shall read a reason instead of a silence
@@ -56,6 +57,12 @@ class RowsDone:
 
 def say(line: dict[str, Any]) -> None:
     os.write(sys.stdout.fileno(), json.dumps(line).encode() + b"\n")
+
+
+def _end_for_memory(held_bytes: int) -> NoReturn:
+    """From the watching thread: the thread that works may be inside a library and hear nothing."""
+    say({"error": OutOfMemory(f"the work held {held_bytes} bytes, more than it may").to_dict()})
+    os._exit(EXIT_FAILED)
 
 
 def _told(error: Exception) -> dict[str, str]:
