@@ -25,6 +25,10 @@ FOLDER_ENTRIES_MAX = 100_000
 ITEM_FILES_MAX = 20_000
 INSPECT_ROWS_MAX = 1_000
 MISSING_SHOWN_MAX = 5
+IDS_RULE = (
+    "The ids of items.npy are read from ids.npy, those of items-3.npy from ids-3.npy. For files of other names say "
+    f'which is which in {MANIFEST_NAME}: {{"items": ["vectors.npy"], "ids": ["ids.npy"]}}.'
+)
 
 
 @dataclass(frozen=True)
@@ -221,7 +225,7 @@ def _incomplete(key: str, missing: Sequence[str]) -> DropError:
 def _item_files(folder: Path, names: Sequence[str], id_names: Sequence[str]) -> tuple[ItemFile, ...]:
     if len(names) > ITEM_FILES_MAX:
         raise DropError("drop.too_large", f"The drop has {len(names)} item files; the limit is {ITEM_FILES_MAX}.")
-    ids_apart = iter(_ids_apart(names, id_names))
+    ids_apart = iter(_ids_apart(folder, names, id_names))
     return tuple(
         ItemFile(
             DropFile.at(folder, name),
@@ -231,17 +235,32 @@ def _item_files(folder: Path, names: Sequence[str], id_names: Sequence[str]) -> 
     )
 
 
-def _ids_apart(names: Sequence[str], id_names: Sequence[str]) -> Sequence[str]:
+def _ids_apart(folder: Path, names: Sequence[str], id_names: Sequence[str]) -> Sequence[str]:
     """The files with the ids, in the order of the files that need one."""
     needing = [name for name in names if formats.format_of(name).IDS_APART]
     if not needing:
         return []
     if not id_names:
-        return [_beside(name) for name in needing]
+        return _ids_beside(folder, needing)
     if len(id_names) != len(needing):
         message = f"`ids` matches {len(id_names)} files for {len(needing)} files with items."
         raise DropError("drop.bad_manifest", message, {"key": "ids", "ids": list(id_names), "items": needing})
     return id_names
+
+
+def _ids_beside(folder: Path, names: Sequence[str]) -> list[str]:
+    """Raises DropError when a file with items has none, maybe because files with ids were listed as items."""
+    found = [_beside(name) for name in names]
+    lonely = [pair for pair in zip(names, found, strict=True) if not os.path.lexists(folder / pair[1])]
+    if not lonely:
+        return found
+    for name in names:
+        if name.rpartition("/")[2].startswith("ids"):
+            message = f"{name} is among the files with items. {IDS_RULE}"
+            raise DropError("drop.bad_manifest", message, {"file": name, "key": "items"})
+    name, ids_name = lonely[0]
+    message = f"{name} has no file with its ids: {ids_name} is not in the drop. {IDS_RULE}"
+    raise DropError("drop.not_found", message, {"file": name, "ids": ids_name})
 
 
 def _beside(name: str) -> str:

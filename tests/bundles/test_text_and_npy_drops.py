@@ -193,6 +193,27 @@ def test_npy_without_its_ids_is_refused(drop: Path, out: Path) -> None:
     assert fails(drop, out).reason == "drop.bad_manifest"
 
 
+@pytest.mark.parametrize("items", [["vectors.npy", "ids.npy"], ["embeddings.npy", "ids.npy"], ["*.npy"]])
+def test_ids_that_are_listed_as_items_are_told_the_rule(drop: Path, out: Path, items: list[str]) -> None:
+    for name in ("vectors.npy", "embeddings.npy"):
+        np.save(drop / name, vectors(2))
+    np.save(drop / "ids.npy", np.arange(2))
+    complete(drop, items=items)
+    error = fails(drop, out)
+    assert error.reason == "drop.bad_manifest"
+    assert error.message.startswith("ids.npy is among the files with items. The ids of items.npy are read from ids.npy")
+    complete(drop, items=["vectors.npy"], ids=["ids.npy"])
+    assert imported(drop, out).ids == [0, 1]
+
+
+def test_vectors_of_another_name_are_told_where_their_ids_are_looked_for(drop: Path, out: Path) -> None:
+    np.save(drop / "vectors.npy", vectors(2))
+    complete(drop, items=["vectors.npy"])
+    error = fails(drop, out)
+    assert error.reason == "drop.not_found"
+    assert '{"items": ["vectors.npy"], "ids": ["ids.npy"]}' in error.message
+
+
 @pytest.mark.parametrize(
     ("rows", "ids", "reason"),
     [
