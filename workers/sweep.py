@@ -24,7 +24,7 @@ from documents.store import Stamp
 from versions import actions, routes
 from versions.models import Activation, Build, Version
 from versions.reconcile import reconcile
-from versions.selectors import platform_epoch, retirable
+from versions.selectors import fresh_nodes, platform_epoch, retirable, short_of_replicas
 from versions.states import BUILD_UNFINISHED, ActivationState, BuildState, StepState, VersionState
 from workers import doorbell, reports
 from workers.steps.activate import SERVICE_HELD
@@ -106,6 +106,23 @@ def retire_versions() -> None:
     for version in retiring.filter(unrouted_at__isnull=True)[:ROWS_MAX]:
         if version.pk in given_up or _is_unrouted(version.service):
             actions.version_unrouted(version=version)
+
+
+@unless_redis_is_away
+def replenish_live_versions() -> None:
+    """Loads a live version elsewhere when replicas of it are lost for good.
+
+    A replica that died is respawned by its agent, and an agent that returns is told by its placements.
+    """
+    reports.collect()  # After an outage of ours every node looks lost until its report has been read.
+    short = short_of_replicas()[:ROWS_MAX]
+    nodes = list(fresh_nodes()) if short else []
+    for version, missing in short:
+        used = set(version.replicas.filter(state__in=actions.PLACED).values_list("node", flat=True))
+        chosen = [node for node in nodes if node.pk not in used][:missing]
+        if chosen:
+            log.warning("%s lacks %s replicas: it is loaded on %s.", version, missing, ", ".join(map(str, chosen)))
+            _unless_moved(partial(actions.replicas_replenish, version=version, nodes=chosen))
 
 
 def tend_held_builds() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from catalog.models import Service
@@ -31,6 +31,7 @@ __all__ = [
     "rollback_target",
     "routable_versions",
     "service_view",
+    "short_of_replicas",
     "version_get",
     "version_of",
     "version_view",
@@ -39,6 +40,8 @@ __all__ = [
 
 # A node whose agent was heard within this time may be given new replicas, and is believed to serve those it has.
 NODE_FRESH_SECONDS = 15
+# What was live on a node that is silent for so long is loaded elsewhere; an agent that restarts is back long before.
+NODE_LOST_SECONDS = 120
 
 
 def builds_of(service: Service) -> QuerySet[Build]:
@@ -117,6 +120,21 @@ def is_loaded(version: Version) -> bool:
     every node, and the rows are trusted: a rollback must work then, too.
     """
     return Version.objects.filter(_is_loaded(), pk=version.pk).exists()
+
+
+def short_of_replicas() -> list[tuple[Version, int]]:
+    """Live versions of which fewer replicas are left than their build placed, and how many are missing.
+
+    FAILED ones do not count, though their agents go on trying, nor those on nodes silent for NODE_LOST_SECONDS.
+    """
+    left = Q(
+        replicas__state__in=[ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY],
+        replicas__node__seen_at__gte=Now() - timedelta(seconds=NODE_LOST_SECONDS),
+    )
+    live = Version.objects.filter(service__live_version=F("number"), service__deleted_at__isnull=True)
+    counted = live.filter(state=VersionState.READY).annotate(left=Count("replicas", filter=left))
+    missing = [(version, version.spec["replicas"]["count"] - version.left) for version in counted.order_by("pk")]
+    return [(version, count) for version, count in missing if count > 0]
 
 
 def replicas_of(service: Service) -> QuerySet[Replica]:

@@ -13,12 +13,22 @@ from documents.store import ROUTES
 from recallpb.internal.v1 import documents_pb2
 from tenants.actions import quota_update
 from tests.factories import TESTER
-from tests.support.history import activated, asked, claimed, completed, expired, made_version, place, refreshed
+from tests.support.history import (
+    activated,
+    asked,
+    claimed,
+    completed,
+    expired,
+    heard_of,
+    made_version,
+    place,
+    refreshed,
+)
 from tests.support.history import report_all_ready as all_ready
 from tests.support.paper_node import PaperNode
 from versions import actions, selectors
 from versions.actions import Claim
-from versions.models import Activation, Build, Replica, Version
+from versions.models import Activation, Build, Node, Replica, Version
 from workers import sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -194,6 +204,36 @@ def test_what_a_deleted_service_leaves_is_cleared_away(films_service, valkey):
     assert (waiting.state, running.state, running.cancel_requested_at is None) == ("CANCELLED", "RUNNING", False)
     assert actions.lease_renew(claim) is True
     assert [version.state for version in selectors.versions_of(films_service)] == ["RETIRING", "RETIRING"]
+
+
+def test_a_live_version_whose_node_is_lost_is_loaded_on_another(films_service, valkey):
+    version = activated(made_version(films_service))
+    made_version(films_service)
+    other = heard_of("other")
+    placed = lambda: list(version.replicas.order_by("pk").values_list("node__name", "state"))  # noqa: E731
+    sweep.replenish_live_versions()
+    assert placed() == [("local", "READY")]
+    Node.objects.filter(name="local").update(seen_at=LONG_AGO)
+    for _ in range(2):
+        sweep.replenish_live_versions()
+        assert placed() == [("local", "READY"), ("other", "WANTED")]
+    assert [replica.version for replica in other.replicas.all()] == [version]
+
+
+def test_a_live_version_that_its_only_node_cannot_load_any_more_is_left_to_its_agent(films_service, valkey):
+    version = activated(made_version(films_service))
+    version.replicas.update(state="FAILED")
+    sweep.replenish_live_versions()
+    assert [replica.state for replica in version.replicas.all()] == ["FAILED"]
+
+
+def test_while_redis_is_away_nothing_is_loaded_elsewhere(films_service, settings):
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    version = activated(made_version(films_service))
+    heard_of("other")
+    Node.objects.filter(name="local").update(seen_at=LONG_AGO)
+    sweep.replenish_live_versions()
+    assert version.replicas.count() == 1
 
 
 def test_reports_reach_the_rows_without_a_build(films_service, valkey):

@@ -26,6 +26,7 @@ from versions.actions.replicas import (
     replica_drop,
     replica_report,
     replicas_place,
+    replicas_replenish,
 )
 from versions.actions.results import (
     Completed,
@@ -87,6 +88,7 @@ __all__ = [
     "replica_drop",
     "replica_report",
     "replicas_place",
+    "replicas_replenish",
     "step_done",
     "step_progress",
     "step_start",

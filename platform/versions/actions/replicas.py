@@ -31,6 +31,22 @@ ERROR_CHARACTERS_MAX = 4_000
 def replicas_place(claim: Claim, *, version: Version, nodes: Iterable[Node]) -> None:
     """Wants one replica of `version` on each of `nodes`; one that is there already stays as it is."""
     fenced(claim)
+    _place(version, nodes)
+
+
+@transaction.atomic
+def replicas_replenish(*, version: Version, nodes: Iterable[Node]) -> None:
+    """Wants one more replica of a READY version on each of `nodes`, because some that it had are lost.
+
+    Raises StateConflict when the version is on its way out.
+    """
+    # A write that changes nothing, so that a retirement comes before or after.
+    if Version.objects.filter(pk=version.pk, state=VersionState.READY).update(number=F("number")) != 1:
+        raise StateConflict(f"Version {version.number} is not READY any more.")
+    _place(version, nodes)
+
+
+def _place(version: Version, nodes: Iterable[Node]) -> None:
     changed = []
     for node in nodes:
         replica, made = Replica.objects.get_or_create(version=version, node=node)
