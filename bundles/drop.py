@@ -7,7 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ FOLDER_ENTRIES_MAX = 100_000
 ITEM_FILES_MAX = 20_000
 INSPECT_ROWS_MAX = 1_000
 MISSING_SHOWN_MAX = 5
+SKIPPED_SHOWN_MAX = 3
 IDS_RULE = (
     "The ids of items.npy are read from ids.npy, those of items-3.npy from ids-3.npy. For files of other names say "
     f'which is which in {MANIFEST_NAME}: {{"items": ["vectors.npy"], "ids": ["ids.npy"]}}.'
@@ -33,11 +34,15 @@ IDS_RULE = (
 
 @dataclass(frozen=True)
 class DropRef:
-    """A drop as the listing of its source shows it; `marker` is empty while it is not complete."""
+    """A drop as the listing of its source shows it; `marker` is empty while it is not complete.
+
+    `skipped` says, of the drop that was chosen as the newest, which newer ones were passed over and why.
+    """
 
     name: str
     path: Path
     marker: str
+    skipped: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -95,9 +100,9 @@ def list_drops(source: Path) -> list[DropRef]:
 def newest_complete(source: Path) -> DropRef:
     """The newest drop that carries a marker. Raises DropError drop.not_found or drop.incomplete."""
     drops = list_drops(source)
-    for drop in drops:
-        if drop.complete:
-            return drop
+    newest = _newest_complete(drops)
+    if newest:
+        return newest
     if not drops:
         raise DropError("drop.not_found", "The source holds no drop: no sub-folder, and no marker of its own.")
     message = f"No drop is complete: `{drops[0].name}`, the newest, has neither {MANIFEST_NAME} nor {SUCCESS_MARKER}."
@@ -136,15 +141,31 @@ def inspect(source: Path, sample_rows: int = 20, *, files: Sequence[str] = ()) -
     Raises DropError, as `open_drop` does, and drop.unreadable.
     """
     drops = list_drops(source)
-    newest = next((drop for drop in drops if drop.complete), drops[0] if drops else None)
+    newest = _newest_complete(drops) or (drops[0] if drops else None)
     drop = open_drop(source, newest.name if newest else source.name, files=files, allow_unmarked=True)
     return inspect_files(
         drop=drop.name,
         complete=newest is not None and newest.complete,
+        skipped=newest.skipped if newest else (),
         item_files=drop.item_files,
         count=drop.count if drop.count is not None else count_rows(drop),
         sample_rows=min(sample_rows, INSPECT_ROWS_MAX),
     )
+
+
+def _newest_complete(drops: Sequence[DropRef]) -> DropRef | None:
+    """Of drops in the order of `list_drops` the first that is complete."""
+    for position, drop in enumerate(drops):
+        if drop.complete:
+            return replace(drop, skipped=tuple(_skipped(drops[:position])))
+    return None
+
+
+def _skipped(newer: Sequence[DropRef]) -> Iterator[str]:
+    for drop in newer[:SKIPPED_SHOWN_MAX]:
+        yield f"{drop.name} is newer but has no {MANIFEST_NAME} or {SUCCESS_MARKER}"
+    if len(newer) > SKIPPED_SHOWN_MAX:
+        yield f"{len(newer) - SKIPPED_SHOWN_MAX} more are newer but have no marker"
 
 
 def _find(source: Path, name: str, allow_unmarked: bool) -> DropRef:

@@ -23,10 +23,14 @@ TYPE_ORDER = ("bool", "string", "list<string>", "float64")
 
 @dataclass(frozen=True)
 class Inspection:
-    """`rows` is None when only reading tells; `suggested_schema` and `columns` are blocks of a service's spec."""
+    """`rows` is None when only reading tells; `suggested_schema` and `columns` are blocks of a service's spec.
+
+    `skipped`: newer drops that a build would pass over, each with its reason.
+    """
 
     drop: str
     complete: bool
+    skipped: tuple[str, ...]
     format: str
     files: int
     bytes: int
@@ -42,7 +46,13 @@ class Inspection:
 
 
 def inspect_files(
-    *, drop: str, complete: bool, item_files: Sequence[ItemFile], count: int | None, sample_rows: int
+    *,
+    drop: str,
+    complete: bool,
+    skipped: tuple[str, ...],
+    item_files: Sequence[ItemFile],
+    count: int | None,
+    sample_rows: int,
 ) -> Inspection:
     """Looks at the first item file. Raises DropError drop.missing_column when nothing can be an id or a vector."""
     first = item_files[0]
@@ -54,6 +64,7 @@ def inspect_files(
     return Inspection(
         drop=drop,
         complete=complete,
+        skipped=skipped,
         format=first.name.rpartition(".")[2],
         files=len(item_files),
         bytes=sum(item.bytes for item in item_files),

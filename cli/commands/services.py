@@ -198,6 +198,7 @@ def _tell_source(found: dict[str, Any]) -> None:
         [
             ("drop", found["drop"]),
             ("complete", "yes" if found["complete"] else "no"),
+            *(("skipped", each) for each in found["skipped"]),
             ("format", found["format"]),
             ("files", f"{found['files']} ({bytes_text(found['bytes'])})"),
             ("rows", f"{found['rows']:,}" if found["rows"] is not None else "unknown"),

@@ -30,6 +30,22 @@ def test_the_newest_drop_is_the_one_with_the_greatest_name(source: Path) -> None
     assert newest_complete(source).name == "2026-11-21"
 
 
+def test_newer_drops_that_are_not_complete_are_told(source: Path) -> None:
+    for name in ("20261120", "20261121"):
+        (source / name).mkdir()
+        complete(source / name)
+    assert newest_complete(source).skipped == ()
+    (source / "20261122-314").mkdir()
+    found = newest_complete(source)
+    assert found.name == "20261121"
+    assert found.skipped == ("20261122-314 is newer but has no manifest.json or _SUCCESS",)
+    for number in range(5):
+        (source / f"20261123-{number}").mkdir()
+    told = newest_complete(source).skipped
+    assert [each.partition(" ")[0] for each in told] == ["20261123-4", "20261123-3", "20261123-2", "3"]
+    assert told[-1] == "3 more are newer but have no marker"
+
+
 def test_links_files_and_hidden_folders_are_no_drops(source: Path, drop: Path) -> None:
     complete(drop)
     (source / "zz-latest").symlink_to(drop)

@@ -150,7 +150,9 @@ def test_a_complete_drop_is_inspected_before_a_newer_one_that_is_not(drop: Path,
     write_parquet(drop / "items-0.parquet", [1], vectors(1))
     complete(drop)
     (source / "2026-11-22").mkdir()
-    assert inspect(source).drop == "2026-11-21"
+    found = inspect(source)
+    assert found.drop == "2026-11-21"
+    assert found.skipped == ("2026-11-22 is newer but has no manifest.json or _SUCCESS",)
 
 
 @pytest.mark.parametrize("kept", [["id"], ["vector"]])

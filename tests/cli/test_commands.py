@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -251,3 +251,18 @@ def test_status_of_a_home_where_nothing_runs(recall: Recall) -> None:
     ran = recall("status", "--json")
     assert (ran.code, ran.data["state"]) == (errors.EXIT_UNREACHABLE, "stopped")
     assert recall("down").code == errors.EXIT_UNREACHABLE
+
+
+def test_an_inspection_says_which_newer_drops_a_build_would_pass_over(
+    local: Recall, films: Tenant, tmp_path: Path, settings: Any
+) -> None:
+    settings.RECALL_DROPS = tmp_path
+    for name in ("20261121", "20261122"):
+        folder = tmp_path / "films" / "movies" / name
+        folder.mkdir(parents=True)
+        (folder / "items.csv").write_text("id,v0,v1\n1,0.6,0.8\n2,1,0\n")
+    (tmp_path / "films" / "movies" / "20261121" / "_SUCCESS").touch()
+
+    ran = local("source", "inspect", "file:movies/")
+
+    assert "20261122 is newer but has no manifest.json or _SUCCESS" in ran.out

@@ -83,6 +83,19 @@ def test_the_count_that_the_import_found_is_guarded_too(films, build_of, node):
     assert (held.state, held.error_reason) == ("CANCELLED", "build.superseded")
 
 
+def test_a_newer_drop_that_is_not_complete_is_told_with_the_build_and_with_its_duplicate(
+    films_service, build_of, node, folders
+):
+    (folders / "drops" / "films" / "movies" / "20260102").mkdir(parents=True)
+    build = build_of(films_service, "20260101")
+    told = "20260102 is newer but has no manifest.json or _SUCCESS"
+    assert (build.state, build_view(build)["drop"]["skipped"]) == ("SUCCEEDED", [told])
+    assert build.steps.get(name="resolve_drop").detail == f"20260101; {told}"
+    again = finish(asked(films_service))
+    assert again.error_reason == "build.duplicate"
+    assert again.error_message.endswith(f"Use force to build it again. {told}.")
+
+
 def test_without_a_drop_the_build_fails_and_says_so(films_service, folders):
     build = finish(asked(films_service))
     assert (build.state, build.error_reason, build.error_owner) == ("FAILED", "drop.not_found", "user")

@@ -51,6 +51,9 @@ class SourceOut(serializers.Serializer[Any]):
 
     drop = serializers.CharField()
     complete = serializers.BooleanField()
+    skipped = serializers.ListField(
+        child=serializers.CharField(), help_text="Newer drops that a build would pass over, each with its reason."
+    )
     format = serializers.CharField()
     files = serializers.IntegerField()
     bytes = serializers.IntegerField()
