@@ -122,7 +122,7 @@ def test_a_build_whose_version_is_live_is_not_cancelled(films_service):
 
 def test_an_ended_build_has_nothing_to_cancel(films_service):
     build = actions.build_cancel(actor=TESTER, build=asked(films_service))
-    with pytest.raises(StateConflict):
+    with pytest.raises(StateConflict, match=r"^Build 1 is cancelled; only an unfinished build can be cancelled\.$"):
         actions.build_cancel(actor=TESTER, build=build)
     assert AuditEvent.objects.filter(verb="build.cancel").count() == 1
 
@@ -151,9 +151,14 @@ def test_a_held_build_resumes_by_an_override_that_says_why(films_service):
     assert actions.step_start(claim, "activate").state == "RUNNING"
 
 
-def test_only_a_held_build_is_overridden(films_service):
-    with pytest.raises(StateConflict):
-        actions.build_override(actor=TESTER, build=asked(films_service), reason="because")
+def test_a_build_in_another_state_is_named_by_the_number_that_people_know(films_service, books_service):
+    asked(books_service)  # So that the number and the row's own differ.
+    build = actions.build_cancel(actor=TESTER, build=asked(films_service))
+    assert build.pk != build.number
+    with pytest.raises(StateConflict, match=r"^Build 1 is cancelled; only a held build can be overridden\.$"):
+        actions.build_override(actor=TESTER, build=build, reason="because")
+    with pytest.raises(StateConflict, match=r"^Build 1 is cancelled; only a failed build can be retried\.$"):
+        actions.build_retry(actor=TESTER, build=build)
 
 
 def test_a_retry_goes_on_where_the_build_failed(films_service):

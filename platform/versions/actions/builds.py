@@ -22,6 +22,14 @@ from versions.states import BUILD, BUILD_UNFINISHED, STEP, BuildState, StepState
 # Builds that wait or run, for each service; what comes on top is refused.
 BUILDS_UNFINISHED_MAX = 20
 REASON_CHARACTERS_MAX = 500
+STATE_TEXTS = {
+    BuildState.PENDING: "is waiting",
+    BuildState.RUNNING: "is running",
+    BuildState.HELD: "is held",
+    BuildState.SUCCEEDED: "has succeeded",
+    BuildState.FAILED: "has failed",
+    BuildState.CANCELLED: "is cancelled",
+}
 
 
 @transaction.atomic
@@ -66,7 +74,7 @@ def build_cancel(*, actor: Actor, build: Build) -> Build:
         # Its worker ends it, or whoever claims it next.
         left = Build.objects.filter(pk=build.pk, state=BuildState.RUNNING).update(error_message=message)
         if left != 1:
-            raise StateConflict(f"Build {build.number} is {_fresh(build).state} and has nothing to cancel.")
+            raise StateConflict(f"{_state_text(_fresh(build))}; only an unfinished build can be cancelled.")
     # A switch that was under way has held one of the rows just written, so that it is to be seen by now.
     _refuse_when_activated(_fresh(build))
     _audit(build, actor, "build.cancel", before=before)
@@ -82,7 +90,7 @@ def build_retry(*, actor: Actor, build: Build) -> Build:
     build = _fresh(build)
     before = {"reason": build.error_reason, "message": build.error_message}
     values = {"force": True, "crashes": 0, "cancel_requested_at": None, "ended_at": None, **_NO_ERROR}
-    build = move(build, BUILD, BuildState.PENDING, where={"state": BuildState.FAILED}, **values)
+    build = _again(build, BuildState.FAILED, "retried", **values)
     for step in build.steps.filter(state=StepState.FAILED):
         move(step, STEP, StepState.PENDING, started_at=None, ended_at=None, progress=None, detail="")
     _audit(build, actor, "build.retry", before=before)
@@ -104,7 +112,7 @@ def build_override(*, actor: Actor, build: Build, reason: str) -> Build:
     report = {**build.report, "overridden": [*build.report.get("overridden", []), {**held, "by": actor.name}]}
     step = held.get("step", "")
     passed = {**build.overrides.get(step, {}), held.get("reason", ""): reason}
-    build = _resume(build, report=report, overrides={**build.overrides, step: passed})
+    build = _resume(build, "overridden", report=report, overrides={**build.overrides, step: passed})
     _audit(build, actor, "build.override", reason=reason, before=held)
     return build
 
@@ -114,7 +122,7 @@ def build_resume(*, build: Build) -> Build:
     """Lets a held build try its step again, because what held it is gone. Raises StateConflict unless it is HELD."""
     build = _fresh(build)
     held = build.report.get("held", {})
-    build = _resume(build, report=build.report)
+    build = _resume(build, "resumed", report=build.report)
     _audit(build, SYSTEM, "build.resume", before=held)
     return build
 
@@ -165,9 +173,22 @@ def _end_unattended(build: Build, *, reason: str, message: str) -> bool:
     return False
 
 
-def _resume(build: Build, *, report: dict[str, Any], **values: Any) -> Build:
+def _again(build: Build, state: BuildState, done: str, **values: Any) -> Build:
+    """Moves a build that is in `state` back to PENDING. Raises StateConflict that says what it is and was to be."""
+    try:
+        return move(build, BUILD, BuildState.PENDING, where={"state": state}, **values)
+    except StateConflict as error:
+        message = f"{_state_text(_fresh(build))}; only a {state.lower()} build can be {done}."
+        raise StateConflict(message) from error
+
+
+def _state_text(build: Build) -> str:
+    return f"Build {build.number} {STATE_TEXTS[BuildState(build.state)]}"
+
+
+def _resume(build: Build, done: str, *, report: dict[str, Any], **values: Any) -> Build:
     values["report"] = {name: part for name, part in report.items() if name != "held"}
-    build = move(build, BUILD, BuildState.PENDING, where={"state": BuildState.HELD}, **_NO_ERROR, **values)
+    build = _again(build, BuildState.HELD, done, **_NO_ERROR, **values)
     for step in BuildStep.objects.filter(build=build, state=StepState.HELD):
         move(step, STEP, StepState.PENDING, ended_at=None, detail="")
     after_commit("build.run", build.pk)
