@@ -13,7 +13,9 @@ NEXT_STEPS = {
     BuildState.HELD: "Override it with a reason, or deliver a newer drop, which cancels it.",
     BuildState.CANCELLED: "Ask for a new build when you want one.",
 }
-NEXT_STEP_OF_USER = "Correct the drop or the service's settings, then build again."
+# A retry keeps the spec of its build, so that it mends nothing of the user's.
+NEXT_STEP_OF_USER = "Correct the drop or change the spec (recall service apply -f FILE), then ask for a new build."
+NEXT_STEP_OF_CHANGED_SPEC = "The service's spec has changed since: ask for a new build."
 NEXT_STEP_OF_PLATFORM = "Retry the build; when it fails again, tell the platform's administrator its reason."
 
 
@@ -151,14 +153,22 @@ def _error(build: Build) -> dict[str, Any] | None:
     """Cause, effect and next step."""
     if not build.error_reason:
         return None
-    of_owner = NEXT_STEP_OF_USER if build.error_owner == "user" else NEXT_STEP_OF_PLATFORM
     return {
         "reason": build.error_reason,
         "owner": build.error_owner,
         "message": build.error_message,
         "effect": _effect(build.service),
-        "next_step": NEXT_STEPS.get(BuildState(build.state), of_owner),
+        "next_step": _next_step(build),
     }
+
+
+def _next_step(build: Build) -> str:
+    if build.state in NEXT_STEPS:
+        return NEXT_STEPS[BuildState(build.state)]
+    if build.error_owner != "user":
+        return NEXT_STEP_OF_PLATFORM
+    changed = build.service.spec_generation > build.spec_generation
+    return NEXT_STEP_OF_CHANGED_SPEC if changed else NEXT_STEP_OF_USER
 
 
 def _effect(service: Service) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.db.models import F
 
 from audit.models import AuditEvent
 from common.errors import FailedPrecondition, InvalidArgument, NotFound, QuotaExceeded, StateConflict
@@ -24,6 +25,7 @@ from versions import actions, selectors
 from versions.actions.builds import BUILDS_UNFINISHED_MAX
 from versions.models import Build, Replica
 from versions.selectors import build_view
+from versions.views import NEXT_STEP_OF_CHANGED_SPEC, NEXT_STEP_OF_USER
 
 pytestmark = pytest.mark.django_db
 
@@ -118,6 +120,20 @@ def test_a_build_whose_version_is_live_is_not_cancelled(films_service):
     actions.build_fail(claim, reason="platform.internal", owner="platform", message="oops")
     version.refresh_from_db()
     assert version.state == "READY"
+
+
+def test_a_refused_cancel_says_which_version_is_live(films_service):
+    first = activated(made_version(films_service)).build
+    with pytest.raises(FailedPrecondition) as refused:
+        actions.build_cancel(actor=TESTER, build=first)
+    assert refused.value.message == "Build 1 has succeeded and its version 1 is live. Roll back instead."
+    activated(made_version(films_service))
+    with pytest.raises(FailedPrecondition) as refused:
+        actions.build_cancel(actor=TESTER, build=first)
+    assert refused.value.reason == "VERSION_WAS_LIVE"
+    assert refused.value.message == (
+        "Build 1 has succeeded and its version 1 was live; version 2 is live now. There is nothing to cancel."
+    )
 
 
 def test_an_ended_build_has_nothing_to_cancel(films_service):
@@ -235,6 +251,16 @@ def test_a_failed_build_leaves_what_is_live_alone_and_says_so(films_service):
     assert error["effect"] == "Version 1 is still serving."
     assert "Correct the drop" in error["next_step"]
     assert (version.state, refreshed(films_service).live_version) == ("FAILED", live.number)
+
+
+def test_after_a_change_of_the_spec_a_failed_build_asks_for_a_new_one(films_service):
+    claim = claimed(asked(films_service))
+    actions.build_fail(claim, reason="drop.dimension_mismatch", owner="user", message="12, not 4.")
+    before = build_view(selectors.build_get(films_service, 1))["error"]["next_step"]
+    type(films_service).objects.filter(pk=films_service.pk).update(spec_generation=F("spec_generation") + 1)
+    after = build_view(selectors.build_get(films_service, 1))["error"]["next_step"]
+    assert before == NEXT_STEP_OF_USER
+    assert after == NEXT_STEP_OF_CHANGED_SPEC
 
 
 def test_a_foreign_build_is_not_found(films_service, books_service):

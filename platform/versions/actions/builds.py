@@ -63,7 +63,8 @@ def build_request(*, actor: Actor, service: Service, drop: str = "", force: bool
 def build_cancel(*, actor: Actor, build: Build) -> Build:
     """Ends a build: at once when no worker has it, else as soon as its worker looks, which is within seconds.
 
-    Raises FailedPrecondition when its version is live already, StateConflict when the build has ended.
+    Raises FailedPrecondition when its version is or was live (VERSION_IS_LIVE, VERSION_WAS_LIVE), StateConflict when
+    the build has ended.
     """
     build = _fresh(build)
     _refuse_when_activated(build)
@@ -151,9 +152,14 @@ def _fresh(build: Build) -> Build:
 
 def _refuse_when_activated(build: Build) -> None:
     version = version_of(build)
-    if version is not None and version.activated_at is not None:
-        message = f"Version {build.version_number} of this build is live already. Roll back instead."
-        raise FailedPrecondition(message, reason="VERSION_IS_LIVE")
+    if version is None or version.activated_at is None:
+        return
+    made = f"{_state_text(build)} and its version {version.number}"
+    live = version.service.live_version
+    if live == version.number:
+        raise FailedPrecondition(f"{made} is live. Roll back instead.", reason="VERSION_IS_LIVE")
+    message = f"{made} was live; version {live} is live now. There is nothing to cancel."
+    raise FailedPrecondition(message, reason="VERSION_WAS_LIVE")
 
 
 def _end_unattended(build: Build, *, reason: str, message: str) -> bool:
