@@ -70,6 +70,8 @@ class Format(Protocol):
 
     # Whether the ids lie in a file of their own.
     IDS_APART: bool
+    # What a vector looks like in it, for a message.
+    VECTOR_FORM: str
 
     def count_rows(self, item: ItemFile, /) -> int | None:
         """Rows by the file's own header, None when only reading tells."""

@@ -56,10 +56,11 @@ def inspect_files(
 ) -> Inspection:
     """Looks at the first item file. Raises DropError drop.missing_column when nothing can be an id or a vector."""
     first = item_files[0]
-    description = formats.format_of(first.name).describe(first, max(1, sample_rows))
+    form = formats.format_of(first.name)
+    description = form.describe(first, max(1, sample_rows))
     fields = {name: description.schema.field(name) for name in description.schema.names}
     id_name = _choose(first.name, fields, ID_NAMES, _may_be_id, "an id (integer or text)")
-    vector_name = _choose(first.name, fields, VECTOR_NAMES, columns.is_vector, "a vector (list of floats)")
+    vector_name = _choose(first.name, fields, VECTOR_NAMES, columns.is_vector, f"a vector ({form.VECTOR_FORM})")
     attributes, notes = _attributes(fields, {id_name, vector_name, SEARCHABLE_COLUMN})
     return Inspection(
         drop=drop,

@@ -18,6 +18,8 @@ from bundles.columns import Typed
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 LIST_SEPARATOR = "|"
+# A bracket, then the bracket that ends it, or a first number with a comma or that bracket after it.
+LIST_PATTERN = r"^\s*\[\s*(\]|[^\s,]+\s*[,\]])"
 _WORDS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -69,6 +71,25 @@ def number_lists(cells: pa.Array) -> pa.Array:
     offsets = np.concatenate([[0], np.cumsum(pc.fill_null(lengths, 0).to_numpy())])
     nulls = pa.array(_flags(cells.is_null()))
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), numbers, mask=nulls)
+
+
+def are_lists(cells: pa.Array) -> Flags:
+    """Whether each cell [n] is written as a list, whatever is in it; neither "0.1 0.2" nor NumPy's "[0.1 0.2]" is."""
+    closed = pc.ends_with(pc.utf8_trim_whitespace(cells), "]")
+    return _flags(pc.and_(closed, pc.match_substring_regex(cells, LIST_PATTERN)))
+
+
+def hold_vectors(cells: pa.Array) -> bool:
+    """Whether most of the cells that are not null are lists of numbers."""
+    cells = cells.drop_null()
+    if not are_lists(cells).any():
+        return False
+    lists = number_lists(cells)
+    lengths = pc.list_value_length(lists).to_numpy()
+    rows = np.repeat(np.arange(len(lists)), lengths)
+    finite = np.isfinite(lists.flatten().to_numpy())
+    numbers = np.bincount(rows, weights=finite, minlength=len(lists))
+    return bool(2 * ((numbers == lengths) & (lengths > 0)).sum() > len(lists))
 
 
 def components(cells: pa.Array) -> pa.Array:

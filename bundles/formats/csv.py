@@ -7,6 +7,7 @@ null. A row with more or fewer cells than the header counts as one whose vector 
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,10 +38,12 @@ from bundles.formats import cells
 from bundles.schema import ImportSchema
 
 IDS_APART = False
+VECTOR_FORM = 'one column with a list in each cell, "[0.1, -0.2, ...]", or the columns v0, v1 and so on'
 
 BLOCK_BYTES = 8 << 20
 HEADER_BYTES_MAX = 1 << 20
 RAGGED_ROWS_MAX = 100_000
+CELL_CHARACTERS_SHOWN = 60
 NUMBERED = re.compile(r"^v(0|[1-9][0-9]*)$")
 
 
@@ -50,13 +53,19 @@ def count_rows(_item: ItemFile) -> int | None:
 
 
 def describe(item: ItemFile, rows: int) -> FileDescription:
-    """Columns with guessed types, v0, v1, ... gathered as `vector`, and at most `rows` first rows."""
+    """Columns with guessed types and at most `rows` first rows.
+
+    v0, v1, ... are gathered as `vector`, and texts that are lists of numbers are read as such.
+    """
     with reading(item, "csv"), item.data.open() as file:
         names = _header(item, file)
-        reader = _open(file, names, _Ragged(), guess_types=True)
+        ragged = _Ragged()
+        reader = _open(file, names, ragged, guess_types=True)
         batch = next(iter(reader), None)
+        if ragged.rows and not (batch and batch.num_rows) and not _numbered(names):
+            raise _all_ragged(item.name)
         table = pa.Table.from_batches([batch.slice(0, rows)] if batch is not None else [], reader.schema)
-        return _gathered(table, _numbered(names))
+        return _gathered(_with_lists(table), _numbered(names))
 
 
 def read(item: ItemFile, schema: ImportSchema, limits: BatchLimits) -> Iterator[RawBatch]:
@@ -71,13 +80,15 @@ def read(item: ItemFile, schema: ImportSchema, limits: BatchLimits) -> Iterator[
         first_row = 1
         for cells_read in reader:
             for batch in _slices(cells_read, limits):
+                if first_row == 1 and vector_names == [schema.vector_column]:
+                    _check_lists(item.name, schema.vector_column, batch.column(schema.vector_column))
                 placed = ragged.put_back(batch, first_row)
                 yield _raw_batch(item.name, first_row, placed, vector_names, schema)
                 first_row += placed.batch.num_rows
         rest = ragged.put_back(_no_rows(names), first_row)
         if rest.batch.num_rows:
             if first_row == 1 and vector_names == [schema.vector_column]:
-                raise _unreadable(item.name, 'has no row with as many cells as its header; quote vectors: "[0.1,0.2]"')
+                raise _all_ragged(item.name)
             yield _raw_batch(item.name, first_row, rest, vector_names, schema)
 
 
@@ -184,6 +195,17 @@ def _numbered(names: Sequence[str]) -> list[str]:
     return list(takewhile(present.__contains__, (f"v{index}" for index in range(len(names)))))
 
 
+def _check_lists(file: str, column: str, found: pa.Array) -> None:
+    """A file that begins with vectors none of which is written as a list is no matter of single rows."""
+    present = found.drop_null()
+    if not len(present) or cells.are_lists(present).any():
+        return
+    shown = present[0].as_py()[:CELL_CHARACTERS_SHOWN]
+    message = f"Column `{column}` of {file} holds {json.dumps(shown, ensure_ascii=False)}; expected {VECTOR_FORM}."
+    details = {"file": file, "column": column, "found": shown, "expected": VECTOR_FORM}
+    raise DropError("drop.bad_column_type", message, details)
+
+
 def _slices(batch: pa.RecordBatch, limits: BatchLimits) -> Iterator[pa.RecordBatch]:
     for start in range(0, batch.num_rows, limits.rows):
         yield batch.slice(start, limits.rows)
@@ -249,6 +271,18 @@ def _ragged_lengths(placed: _Placed, vector_names: list[str]) -> Int64:
 
 def _unreadable(file: str, why: str) -> DropError:
     return DropError("drop.unreadable", f"{file} {why}.", {"file": file})
+
+
+def _all_ragged(file: str) -> DropError:
+    return _unreadable(file, 'has no row with as many cells as its header; quote vectors: "[0.1,0.2]"')
+
+
+def _with_lists(table: pa.Table) -> pa.Table:
+    for index, name in enumerate(table.column_names):
+        column = table.column(index).combine_chunks()
+        if columns.is_text(column.type) and cells.hold_vectors(column):
+            table = table.set_column(index, name, cells.number_lists(column))
+    return table
 
 
 def _gathered(table: pa.Table, numbered: list[str]) -> FileDescription:

@@ -32,9 +32,11 @@ from bundles.files import DropFile, ItemFile
 from bundles.schema import ImportSchema
 
 IDS_APART = True
+VECTOR_FORM = "floats of shape [rows, dimension]"
 
 HEADER_BYTES_MAX = 10_000
 VECTOR_ITEM_BYTES = (2, 4, 8)
+TEXT_KINDS = "US"
 PICKLE_START = b"\x80"
 # What NumPy's parser raises for damaged headers.
 HEADER_ERRORS = (ValueError, TypeError, SyntaxError, RecursionError, TokenError)
@@ -108,7 +110,7 @@ def _check_schema(item: ItemFile, schema: ImportSchema) -> None:
     if schema.attributes:
         raise missing_column(item.name, schema.attributes[0][0], ["id", "vector"], " (npy carries no attributes)")
     if schema.id_type != "int64":
-        raise _bad_ids(_ids(item).name, "npy holds integer ids only", schema.id_type)
+        raise _no_text_ids(_ids(item).name, f"The schema says ids are {schema.id_type}")
 
 
 def _ids(item: ItemFile) -> DropFile:
@@ -120,6 +122,8 @@ def _ids(item: ItemFile) -> DropFile:
 def _headers(item: ItemFile, file: BinaryIO, id_file: BinaryIO) -> tuple[Header, Header]:
     header = _vectors_header(item.data, file)
     id_header = _header(_ids(item), id_file)
+    if id_header.dtype.kind in TEXT_KINDS:
+        raise _no_text_ids(id_header.file, f"{id_header.file} holds text ({id_header.dtype})")
     if id_header.dtype.kind not in "iu" or len(id_header.shape) != 1:
         found = f"{id_header.dtype} of shape {id_header.shape}"
         raise _bad_ids(id_header.file, f"expected one column of integers, found {found}", "int64")
@@ -127,6 +131,11 @@ def _headers(item: ItemFile, file: BinaryIO, id_file: BinaryIO) -> tuple[Header,
         message = f"{id_header.file} has {id_header.shape[0]} ids for {header.shape[0]} rows in {item.name}."
         raise DropError("drop.count_mismatch", message, {"file": id_header.file})
     return header, id_header
+
+
+def _no_text_ids(file: str, why: str) -> DropError:
+    message = f"{why}, and npy carries integer ids only. Deliver items with text ids as Parquet or CSV."
+    return DropError("drop.bad_id_type", message, {"file": file, "expected": "int64"})
 
 
 def _bad_ids(file: str, why: str, expected: str) -> DropError:
@@ -139,7 +148,7 @@ def _vectors_header(data: DropFile, file: BinaryIO) -> Header:
     floats = header.dtype.kind == "f" and header.dtype.itemsize in VECTOR_ITEM_BYTES
     if not floats or len(header.shape) != 2 or header.shape[1] == 0:
         found = f"{header.dtype} of shape {header.shape}"
-        message = f"{data.name} holds {found}; expected floats of shape [rows, dimension]."
+        message = f"{data.name} holds {found}; expected {VECTOR_FORM}."
         raise DropError("drop.bad_column_type", message, {"file": data.name, "found": str(header.dtype)})
     return header
 
@@ -166,7 +175,8 @@ def _header(data: DropFile, file: BinaryIO) -> Header:
 
 
 def _pickled(file: str) -> DropError:
-    message = f"{file} holds Python objects (a pickle), which are never loaded; save plain numbers."
+    message = f"{file} holds Python objects (a pickle), which are never loaded; save plain numbers. "
+    message += "Text ids go into Parquet or CSV."
     return DropError("drop.unsafe_npy", message, {"file": file})
 
 

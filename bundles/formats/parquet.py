@@ -31,6 +31,7 @@ from bundles.files import ItemFile
 from bundles.schema import ImportSchema
 
 IDS_APART = False
+VECTOR_FORM = "a list of float16, float32 or float64"
 
 # What a footer may make the reader allocate: bytes of one text, elements of one list.
 THRIFT_LIMITS = {"thrift_string_size_limit": 16 << 20, "thrift_container_size_limit": 1 << 20}
@@ -124,7 +125,7 @@ def _check_id(file: str, schema: ImportSchema, found: pa.DataType) -> None:
 
 def _check_vector(file: str, schema: ImportSchema, found: pa.DataType) -> None:
     if not columns.is_vector(found):
-        raise _bad_type(file, schema.vector_column, found, "a list of float16, float32 or float64")
+        raise _bad_type(file, schema.vector_column, found, VECTOR_FORM)
     if pa.types.is_fixed_size_list(found) and found.list_size != schema.dimension:
         raise dimension_mismatch(file, found.list_size, schema.dimension)
 

@@ -146,6 +146,43 @@ def test_an_inspection_of_npy_and_csv(drop: Path, source: Path) -> None:
     assert json.dumps(found.to_dict())
 
 
+def test_an_inspection_of_csv_finds_the_vectors_that_a_build_finds(drop: Path, out: Path) -> None:
+    write_csv(
+        drop / "items.csv",
+        ["id", "title", "embedding", "year"],
+        '1,[REC],"[0.1, 0.2, 3, 4]",2007',
+        '2,Alien," [1,2,3,4]",1979',
+        "3,1408,,2007",
+        '4,[4],"[1,nan,3,4]",',
+    )
+    found = inspect(drop.parent)
+    assert found.found == {"id": "int64", "title": "string", "embedding": "list<item: double>", "year": "int64"}
+    assert found.sample[0]["embedding"] == [0.1, 0.2, 3.0, 4.0]
+    assert found.columns == {"id": "id", "vector": "embedding"}
+    assert found.suggested_schema["dimension"] == 4
+    attributes = [{"name": "title", "type": "string"}, {"name": "year", "type": "int64"}]
+    assert found.suggested_schema["attributes"] == attributes
+    assert imported(drop, out, ImportSchema.from_spec(found.suggested_schema, found.columns)).ids == [1, 2]
+
+
+@pytest.mark.parametrize("cell", ["0.1 0.2", "[0.1 0.2]", "x", ""])
+def test_an_inspection_of_csv_says_what_vectors_look_like_there(drop: Path, cell: str) -> None:
+    write_csv(drop / "items.csv", ["id", "vector"], f'1,"{cell}"')
+    with pytest.raises(DropError, match=r"No column of items\.csv can be a vector \(one column with a list") as caught:
+        inspect(drop.parent)
+    assert caught.value.reason == "drop.missing_column"
+
+
+def test_an_inspection_and_a_build_say_the_same_of_vectors_without_quotes(drop: Path, out: Path) -> None:
+    write_csv(drop / "items.csv", ["id", "vector"], "1,[1,2,3,4]", "2,[1,2,3,4]")
+    with pytest.raises(DropError) as inspected:
+        inspect(drop.parent)
+    with pytest.raises(DropError) as built:
+        imported(drop, out)
+    assert inspected.value.message == built.value.message
+    assert 'quote vectors: "[0.1,0.2]"' in built.value.message
+
+
 def test_a_complete_drop_is_inspected_before_a_newer_one_that_is_not(drop: Path, source: Path) -> None:
     write_parquet(drop / "items-0.parquet", [1], vectors(1))
     complete(drop)

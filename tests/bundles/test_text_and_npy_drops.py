@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from bundles.batches import BatchLimits
+from bundles.drop import inspect
 from bundles.errors import DropError
 from bundles.formats import csv as csv_format
 from bundles.schema import ImportSchema
@@ -113,6 +115,24 @@ def test_ragged_vectors_in_text_cost_their_rows(drop: Path, out: Path) -> None:
         *((2, "wrong_dimension"), (3, "null_vector"), (4, "wrong_dimension"), (5, "wrong_dimension")),
         *((6, "nan"), (7, "nan"), (8, "wrong_dimension")),
     ]
+
+
+@pytest.mark.parametrize(
+    "cell", ["0.1 0.2 0.3 0.4", "[0.1 0.2 0.3 0.4]", "[ 0.1\n 0.2 0.3 0.4]", "0.1", "0.1|0.2", "[0.1"]
+)
+def test_vectors_in_csv_that_are_no_lists_are_told_what_is_expected(drop: Path, out: Path, cell: str) -> None:
+    write_csv(drop / "items.csv", ["id", "vector"], f'1,"{cell}"', "2,", f'3,"{cell}"')
+    error = fails(drop, out)
+    assert (error.reason, error.details["found"]) == ("drop.bad_column_type", cell)
+    assert error.message.startswith(f"Column `vector` of items.csv holds {json.dumps(cell)}; expected")
+    assert error.message.endswith('"[0.1, -0.2, ...]", or the columns v0, v1 and so on.')
+
+
+@pytest.mark.parametrize(("cell", "found"), [("[0.1]", 1), ("[]", 0), ("[1,2,3,4,5]", 5)])
+def test_lists_in_csv_of_another_length_are_of_another_dimension(drop: Path, out: Path, cell: str, found: int) -> None:
+    write_csv(drop / "items.csv", ["id", "vector"], f'1,"{cell}"')
+    error = fails(drop, out)
+    assert (error.reason, error.details.get("found")) == ("drop.dimension_mismatch", found)
 
 
 def test_text_ids_in_csv_are_taken_as_they_are(drop: Path, out: Path) -> None:
@@ -240,4 +260,27 @@ def test_npy_carries_neither_attributes_nor_text_ids(drop: Path, out: Path) -> N
     np.save(drop / "ids.npy", np.arange(2))
     error = fails(drop, out, with_attributes(("year", "int64")))
     assert (error.reason, error.details["column"]) == ("drop.missing_column", "year")
-    assert fails(drop, out, ImportSchema("string", DIMENSION, "ip")).reason == "drop.bad_id_type"
+    error = fails(drop, out, ImportSchema("string", DIMENSION, "ip"))
+    assert (error.reason, error.details["file"]) == ("drop.bad_id_type", "ids.npy")
+    assert error.message.endswith("Deliver items with text ids as Parquet or CSV.")
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason"),
+    [
+        (np.array(["a", "b"]), "drop.bad_id_type"),
+        (np.array([b"a", b"b"]), "drop.bad_id_type"),
+        (np.array(["a", "b"], object), "drop.unsafe_npy"),
+    ],
+)
+def test_text_ids_in_npy_are_told_the_same_by_an_inspection_and_an_import(
+    drop: Path, out: Path, ids: Any, reason: str
+) -> None:
+    np.save(drop / "items.npy", vectors(2))
+    np.save(drop / "ids.npy", ids)
+    error = fails(drop, out)
+    with pytest.raises(DropError) as caught:
+        inspect(drop.parent)
+    assert (error.reason, caught.value.reason) == (reason, reason)
+    assert error.message == caught.value.message
+    assert "Parquet or CSV" in error.message
