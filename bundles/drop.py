@@ -26,6 +26,7 @@ ITEM_FILES_MAX = 20_000
 INSPECT_ROWS_MAX = 1_000
 MISSING_SHOWN_MAX = 5
 SKIPPED_SHOWN_MAX = 3
+NO_MARKER = f"no {MANIFEST_NAME} or {SUCCESS_MARKER}; builds take it only when they are asked for it by name"
 IDS_RULE = (
     "The ids of items.npy are read from ids.npy, those of items-3.npy from ids-3.npy. For files of other names say "
     f'which is which in {MANIFEST_NAME}: {{"items": ["vectors.npy"], "ids": ["ids.npy"]}}.'
@@ -145,12 +146,19 @@ def inspect(source: Path, sample_rows: int = 20, *, files: Sequence[str] = ()) -
     drop = open_drop(source, newest.name if newest else source.name, files=files, allow_unmarked=True)
     return inspect_files(
         drop=drop.name,
-        complete=newest is not None and newest.complete,
+        missing="" if newest and newest.complete else NO_MARKER,
         skipped=newest.skipped if newest else (),
         item_files=drop.item_files,
+        source_files=_source_files(drop, files),
         count=drop.count if drop.count is not None else count_rows(drop),
         sample_rows=min(sample_rows, INSPECT_ROWS_MAX),
     )
+
+
+def _source_files(drop: Drop, files: Sequence[str]) -> list[str]:
+    """Patterns for a source whose drops are like this one: what the manifest says, else those that match."""
+    patterns = drop.manifest.items if drop.manifest else tuple(files) or DEFAULT_FILES
+    return [pattern for pattern in patterns if drop.manifest or _matches(drop.path, pattern)]
 
 
 def _newest_complete(drops: Sequence[DropRef]) -> DropRef | None:

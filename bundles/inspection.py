@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from bundles import columns, formats
@@ -18,6 +19,9 @@ from bundles.schema import ATTRIBUTE_TYPES
 ID_NAMES = ("id", "item_id", "itemid", "item")
 VECTOR_NAMES = ("vector", "embedding", "emb", "values")
 # A suggestion tries these in turn for a column that could be several.
+# The lengths of so many first vectors suggest the metric; alike are those that differ by at most this share.
+METRIC_ROWS = 200
+LENGTHS_ALIKE = 0.01
 TYPE_ORDER = ("bool", "string", "list<string>", "float64")
 
 
@@ -25,11 +29,13 @@ TYPE_ORDER = ("bool", "string", "list<string>", "float64")
 class Inspection:
     """`rows` is None when only reading tells; `suggested_schema` and `columns` are blocks of a service's spec.
 
-    `skipped`: newer drops that a build would pass over, each with its reason.
+    `missing`: what the drop lacks to be complete, empty when it is. `skipped`: newer drops that a build would pass
+    over, each with its reason. `why`: the reason for the suggested metric. `source_files`: the suggested patterns.
     """
 
     drop: str
     complete: bool
+    missing: str
     skipped: tuple[str, ...]
     format: str
     files: int
@@ -38,7 +44,9 @@ class Inspection:
     found: dict[str, str]
     sample: list[dict[str, Any]]
     suggested_schema: dict[str, Any]
+    why: str
     columns: dict[str, str]
+    source_files: list[str]
     notes: list[str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,23 +56,27 @@ class Inspection:
 def inspect_files(
     *,
     drop: str,
-    complete: bool,
+    missing: str,
     skipped: tuple[str, ...],
     item_files: Sequence[ItemFile],
+    source_files: Sequence[str],
     count: int | None,
     sample_rows: int,
 ) -> Inspection:
     """Looks at the first item file. Raises DropError drop.missing_column when nothing can be an id or a vector."""
     first = item_files[0]
     form = formats.format_of(first.name)
-    description = form.describe(first, max(1, sample_rows))
+    description = form.describe(first, max(METRIC_ROWS, sample_rows))
     fields = {name: description.schema.field(name) for name in description.schema.names}
     id_name = _choose(first.name, fields, ID_NAMES, _may_be_id, "an id (integer or text)")
     vector_name = _choose(first.name, fields, VECTOR_NAMES, columns.is_vector, f"a vector ({form.VECTOR_FORM})")
     attributes, notes = _attributes(fields, {id_name, vector_name, SEARCHABLE_COLUMN})
+    dimension = _dimension(first.name, description, vector_name)
+    metric, why = _metric(description, vector_name, dimension)
     return Inspection(
         drop=drop,
-        complete=complete,
+        complete=not missing,
+        missing=missing,
         skipped=skipped,
         format=first.name.rpartition(".")[2],
         files=len(item_files),
@@ -74,12 +86,14 @@ def inspect_files(
         sample=description.sample.slice(0, sample_rows).to_pylist(),
         suggested_schema={
             "id_type": "int64" if pa.types.is_integer(fields[id_name].type) else "string",
-            "dimension": _dimension(first.name, description, vector_name),
-            "metric": "ip",
+            "dimension": dimension,
+            "metric": metric,
             "normalize": False,
             "attributes": attributes,
         },
+        why=why,
         columns={"id": id_name, "vector": vector_name},
+        source_files=list(source_files),
         notes=notes,
     )
 
@@ -127,3 +141,27 @@ def _dimension(file: str, description: FileDescription, vector_name: str) -> int
     if not lengths:
         raise DropError("drop.empty", f"The first rows of {file} hold no vector.", {"file": file})
     return lengths.most_common(1)[0][0]
+
+
+def _metric(description: FileDescription, vector_name: str, dimension: int) -> tuple[str, str]:
+    """A metric and the reason for it: vectors that are not all of one length were hardly meant for a plain ip."""
+    lengths = _lengths(description, vector_name, dimension)
+    if not len(lengths):
+        return "ip", "The first rows hold no good vector; ip is only the default."
+    least, most, rows = float(lengths.min()), float(lengths.max()), f"{len(lengths)} vectors that were looked at"
+    if max(abs(most - 1), abs(least - 1)) <= LENGTHS_ALIKE:
+        return "ip", f"The {rows} are of length 1, so ip and cosine are the same, and ip leaves them as they are."
+    if most - least <= LENGTHS_ALIKE * most:
+        return "ip", f"The {rows} are all of length {most:.3g}, so ip and cosine rank alike."
+    return "cosine", (
+        f"The {rows} are not of one length ({least:.3g} to {most:.3g}), and cosine leaves lengths out. "
+        "Write ip if the model was trained on the inner product, l2 if on distances."
+    )
+
+
+def _lengths(description: FileDescription, vector_name: str, dimension: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Euclidean lengths of the good vectors of the sample, float64 [n]."""
+    found = [columns.vectors(chunk, dimension) for chunk in description.sample[vector_name].chunks]
+    lengths = [np.linalg.norm(rows[counts == dimension].astype(np.float64), axis=1) for rows, counts in found]
+    every = np.concatenate(lengths) if lengths else np.empty(0)
+    return every[np.isfinite(every) & (every > 0)]

@@ -197,7 +197,7 @@ def _tell_source(found: dict[str, Any]) -> None:
     pairs(
         [
             ("drop", found["drop"]),
-            ("complete", "yes" if found["complete"] else "no"),
+            ("complete", f"no: {found['missing']}" if found["missing"] else "yes"),
             *(("skipped", each) for each in found["skipped"]),
             ("format", found["format"]),
             ("files", f"{found['files']} ({bytes_text(found['bytes'])})"),
@@ -207,5 +207,7 @@ def _tell_source(found: dict[str, Any]) -> None:
     )
     for note in found["notes"]:
         remark(f"note: {note}")
-    suggested = {"schema": found["suggested_schema"], "source": {"columns": found["columns"]}}
+    remark(f"metric {found['suggested_schema']['metric']}: {found['why']}")
+    source = {"files": found["source_files"], "columns": found["columns"]}
+    suggested = {"schema": found["suggested_schema"], "source": source}
     print("\n" + yaml.safe_dump(suggested, sort_keys=False, default_flow_style=None).rstrip())

@@ -111,10 +111,11 @@ def test_an_inspection_suggests_a_schema_that_imports(drop: Path, out: Path) -> 
     complete(drop)
     found = inspect(drop.parent, 2)
     assert (found.drop, found.complete, found.format, found.rows) == ("2026-11-21", True, "parquet", 3)
+    assert (found.missing, found.source_files) == ("", ["items-*.parquet"])
     assert [row["title"] for row in found.sample] == ["a", "b"]
     assert found.columns == {"id": "id", "vector": "vector"}
     schema = found.suggested_schema
-    assert (schema["id_type"], schema["dimension"], schema["metric"]) == ("int64", 4, "ip")
+    assert (schema["id_type"], schema["dimension"], schema["metric"]) == ("int64", 4, "cosine")
     types = {"title": "string", "year": "int64", "score": "float64", "genre": "list<string>", "free": "bool"}
     assert {each["name"]: each["type"] for each in schema["attributes"]} == types
     assert len(found.notes) == 1
@@ -127,6 +128,32 @@ def test_an_inspection_finds_columns_with_other_names(drop: Path) -> None:
     found = inspect(drop.parent)
     assert (found.complete, found.columns) == (False, {"id": "item_id", "vector": "embedding"})
     assert found.suggested_schema["id_type"] == "string"
+    assert found.missing.startswith("no manifest.json or _SUCCESS;")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "metric", "why"),
+    [
+        ([1.0, 0.995, 1.005, NAN, 0.0], "ip", "The 3 vectors that were looked at are of length 1, so ip and cosine"),
+        ([7.0, 7.0], "ip", "The 2 vectors that were looked at are all of length 7, so ip and cosine rank alike."),
+        ([0.5, 2.0], "cosine", "are not of one length (0.5 to 2), and cosine leaves lengths out. Write ip if"),
+        ([1.0, 1.02], "cosine", "are not of one length (1 to 1.02)"),
+        ([NAN, 0.0], "ip", "The first rows hold no good vector"),
+    ],
+)
+def test_the_lengths_of_vectors_suggest_the_metric(drop: Path, lengths: list[float], metric: str, why: str) -> None:
+    rows = [[0.6 * length, 0.8 * length] for length in lengths]
+    write_parquet(drop / "items-0.parquet", range(len(rows) + 2), [*rows, None, [1.0]])
+    found = inspect(drop.parent, 1)
+    assert (found.suggested_schema["metric"], len(found.sample)) == (metric, 1)
+    assert why in found.why
+
+
+def test_an_inspection_suggests_the_patterns_that_a_build_needs(drop: Path) -> None:
+    write_csv(drop / "items.csv", ["id", "v0", "v1"], "1,0.6,0.8")
+    assert inspect(drop.parent).source_files == ["items.csv"]
+    complete(drop, items=["it*.csv"])
+    assert inspect(drop.parent).source_files == ["it*.csv"]
 
 
 def test_an_inspection_of_npy_and_csv(drop: Path, source: Path) -> None:

@@ -264,5 +264,10 @@ def test_an_inspection_says_which_newer_drops_a_build_would_pass_over(
     (tmp_path / "films" / "movies" / "20261121" / "_SUCCESS").touch()
 
     ran = local("source", "inspect", "file:movies/")
+    (tmp_path / "films" / "movies" / "20261121" / "_SUCCESS").unlink()
+    unmarked = local("source", "inspect", "file:movies/")
 
     assert "20261122 is newer but has no manifest.json or _SUCCESS" in ran.out
+    assert "files: [items.csv]" in ran.out
+    assert "metric ip: The 2 vectors that were looked at are of length 1" in " ".join(ran.err.split())
+    assert "no: no manifest.json or _SUCCESS" in " ".join(unmarked.out.split())

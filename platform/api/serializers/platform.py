@@ -51,6 +51,7 @@ class SourceOut(serializers.Serializer[Any]):
 
     drop = serializers.CharField()
     complete = serializers.BooleanField()
+    missing = serializers.CharField(help_text="What it lacks to be complete; empty when it is.")
     skipped = serializers.ListField(
         child=serializers.CharField(), help_text="Newer drops that a build would pass over, each with its reason."
     )
@@ -61,5 +62,7 @@ class SourceOut(serializers.Serializer[Any]):
     found = serializers.DictField(child=serializers.CharField(), help_text="Column -> type.")
     sample = serializers.ListField(child=serializers.DictField(), help_text="The first rows; long lists are cut.")
     suggested_schema = serializers.DictField(help_text="The block `schema` of a service's spec.")
+    why = serializers.CharField(help_text="The reason for the suggested metric.")
     columns = serializers.DictField(child=serializers.CharField(), help_text="The block `source.columns`.")
+    source_files = serializers.ListField(child=serializers.CharField(), help_text="The block `source.files`.")
     notes = serializers.ListField(child=serializers.CharField())
