@@ -22,12 +22,12 @@ from common.dispatch import ring
 from common.errors import FailedPrecondition, StateConflict
 from documents.store import Stamp
 from versions import actions, routes
+from versions.checked import HELD_BY_SERVICE
 from versions.models import Activation, Build, Version
 from versions.reconcile import reconcile
 from versions.selectors import fresh_nodes, platform_epoch, retirable, short_of_replicas
 from versions.states import BUILD_UNFINISHED, ActivationState, BuildState, StepState, VersionState
 from workers import doorbell, reports
-from workers.steps.activate import SERVICE_HELD
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def replenish_live_versions() -> None:
 def tend_held_builds() -> None:
     """Resumes those whose service was released, gives memory back, ends the forgotten ones."""
     held = Build.objects.filter(state=BuildState.HELD).order_by("pk")
-    for build in held.filter(error_reason=SERVICE_HELD, service__held_at__isnull=True)[:ROWS_MAX]:
+    for build in held.filter(error_reason=HELD_BY_SERVICE, service__held_at__isnull=True)[:ROWS_MAX]:
         _unless_moved(partial(actions.build_resume, build=build))
     loaded = Version.objects.filter(activated_at__isnull=True, replicas__state__in=actions.PLACED).distinct()
     for version in loaded.filter(build__in=_held_since(held, HELD_LOADED_SECONDS))[:ROWS_MAX]:

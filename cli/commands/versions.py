@@ -54,11 +54,13 @@ def rollback(
     tenant: Tenant = "",
     as_json: Json = False,
 ) -> None:
-    """Go back to the version that was live before; the one that is left is marked bad."""
+    """Go back to the version that was live before; the one left is marked bad, and the service is put on hold."""
     api = open_api()
     body = {"reason": reason, "from_version": from_version}
     done = api.post(f"{api.service_path(service, tenant)}:rollback", body)
     show(done, as_json=as_json, human=lambda: _tell(done))
+    if done["changed"]:
+        remark(f"The service is on hold: no build goes live by itself until `recall service release {service}`.")
 
 
 def _tell(done: dict[str, Any]) -> None:

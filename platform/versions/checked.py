@@ -7,6 +7,8 @@ from versions.states import BuildState
 
 # What the reasons of a hold begin with when nothing but the switch itself was held.
 HELD_BEFORE_SWITCH = "activate."
+# The service itself is on hold; once it is released, such a build goes on by itself.
+HELD_BY_SERVICE = "activate.service_held"
 
 
 def is_checked(version: Version) -> bool:

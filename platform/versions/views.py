@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from catalog.models import Service
-from versions.checked import is_checked
+from versions.checked import HELD_BY_SERVICE, is_checked
 from versions.models import Activation, Build, BuildStep, Node, Replica, Version
 from versions.states import BUILD_UNFINISHED, BuildState, StepState, VersionState
 
@@ -163,6 +163,9 @@ def _error(build: Build) -> dict[str, Any] | None:
 
 
 def _next_step(build: Build) -> str:
+    if build.state == BuildState.HELD and build.error_reason == HELD_BY_SERVICE:
+        name = build.service.name
+        return f"Release the service (recall service release {name}) and it goes on, or override it with a reason."
     if build.state in NEXT_STEPS:
         return NEXT_STEPS[BuildState(build.state)]
     if build.error_owner != "user":

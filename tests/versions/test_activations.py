@@ -121,7 +121,7 @@ def test_a_rollback_goes_to_the_newest_good_version_marks_the_bad_one_and_holds(
     activation = roll_back(films_service, from_version=3, reason="half the ids are gone")
     service = refreshed(films_service)
     assert (service.live_version, activation.kind, activation.from_version) == (2, "rollback", 3)
-    assert service.held_reason == "Rolled back from version 3: half the ids are gone"
+    assert service.held_reason == "Rolled back from version 3: half the ids are gone."
     bad = selectors.version_get(films_service, 3)
     assert (bad.bad_reason, version_view(bad)["bad"]["reason"]) == ("half the ids are gone",) * 2
     assert AuditEvent.objects.get(verb="service.rollback").reason == "half the ids are gone"

@@ -15,6 +15,7 @@ from tests.support.paper_node import PaperNode
 from tests.workers.conftest import finish, published
 from versions import actions, selectors
 from versions.models import Activation, Build, Replica
+from versions.views import build_view
 from workers import context, lease, pipeline, sweep
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -109,6 +110,8 @@ def test_on_a_held_service_a_build_waits_before_the_switch_and_goes_on_when_it_i
     service_hold(actor=TESTER, service=films_service, reason="We look into it.")
     build = finish(published(films_service))
     assert (build.state, build.error_reason) == ("HELD", "activate.service_held")
+    assert build.error_message == "The service is on hold: We look into it. Release it, or override."
+    assert "recall service release movies" in build_view(build)["error"]["next_step"]
     sweep.tend_held_builds()
     assert Build.objects.get(pk=build.pk).state == "HELD"
     service_release(actor=TESTER, service=refreshed(films_service))
@@ -123,7 +126,7 @@ def test_after_a_rollback_the_next_drop_does_not_go_live_by_itself(films_service
     actions.version_rollback(actor=TESTER, service=films_service, from_version=2, reason="bad ids")
     build = finish(published(films_service))
     assert (build.state, build.error_reason) == ("HELD", "activate.service_held")
-    assert "bad ids" in build.error_message
+    assert "version 2: bad ids. Release it, or override." in build.error_message
     assert refreshed(films_service).live_version == 1
     actions.version_activate(actor=TESTER, service=films_service, number=3)
     assert finish(build).state == "SUCCEEDED"

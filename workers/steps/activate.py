@@ -10,8 +10,10 @@ import redis
 from catalog.models import Service
 from common.actor import Actor
 from common.errors import Conflict, FailedPrecondition
+from common.texts import sentence
 from documents.store import Stamp
 from versions import actions, routes
+from versions.checked import HELD_BY_SERVICE
 from versions.models import Activation, Version
 from versions.selectors import activations_of, platform_epoch
 from workers.context import POLL_SECONDS, BuildContext
@@ -20,7 +22,6 @@ from workers.steps.check_counts import check, count_facts
 
 ACKNOWLEDGE_SECONDS_MAX = 2.0
 WAIT_SECONDS = 1.0
-SERVICE_HELD = "activate.service_held"
 # How long the only replica may take to come back.
 SERVABLE_SECONDS_MAX = 120
 
@@ -58,7 +59,7 @@ def _held(ctx: BuildContext, version: Version, service: Service) -> Hold | None:
 def _by_service(service: Service) -> Hold | None:
     if service.held_at is None:
         return None
-    return Hold(SERVICE_HELD, f"The service is on hold: {service.held_reason} Release it, or override.")
+    return Hold(HELD_BY_SERVICE, f"The service is on hold: {sentence(service.held_reason)} Release it, or override.")
 
 
 def _by_newer(version: Version, service: Service) -> Hold | None:
@@ -85,7 +86,7 @@ def _activate(ctx: BuildContext, version: Version, service: Service) -> None:
         reason=" ".join(ctx.overrides.values()),
         expected_live_generation=service.live_generation,
         claim=ctx.claim,
-        overridden=SERVICE_HELD in ctx.overrides,
+        overridden=HELD_BY_SERVICE in ctx.overrides,
     )
 
 

@@ -13,6 +13,7 @@ from audit.actions import record
 from catalog.models import Service
 from common.actor import Actor
 from common.errors import Conflict, FailedPrecondition, StateConflict
+from common.texts import sentence
 from common.transitions import move
 from versions import routes
 from versions.actions.builds import build_resume
@@ -49,7 +50,7 @@ def version_activate(
     if service.live_version == number:
         return _unchanged(service)
     if claim is not None and service.held_at is not None and not overridden:
-        raise FailedPrecondition(f"The service is on hold: {service.held_reason}", reason="SERVICE_HELD")
+        raise FailedPrecondition(f"The service is on hold: {sentence(service.held_reason)}", reason="SERVICE_HELD")
     version = _servable(version_get(service, number))
     if claim is None:
         _refuse_unchecked(version)
@@ -155,7 +156,7 @@ def _pointer_to(version: Version, hold: dict[str, Any]) -> dict[str, Any]:
 def _hold(left: Version | None, reason: str) -> dict[str, Any]:
     if left is None:
         return {}
-    text = f"Rolled back from version {left.number}" + (f": {reason}" if reason else ".")
+    text = sentence(f"Rolled back from version {left.number}" + (f": {reason}" if reason else ""))
     return {"held_at": Now(), "held_reason": text[:REASON_CHARACTERS_MAX]}
 
 
