@@ -66,6 +66,12 @@ def rollback(
 def _tell(done: dict[str, Any]) -> None:
     if not done["changed"]:
         remark("Nothing changed: another switch got there first, or it was so already.")
-    pairs([("was", done["from_version"]), ("live", done["to_version"]), ("gateways", done["state"].lower())])
+    pairs([("was", done["from_version"]), ("live", done["to_version"]), ("gateways", _gateways(done))])
+
+
+def _gateways(done: dict[str, Any]) -> str:
+    if done["state"] == "COMPLETE":
+        return "all of them serve it"
     if done["laggards"]:
-        remark(f"These gateways do not serve it yet: {', '.join(done['laggards'])}")
+        return f"not yet served by {', '.join(done['laggards'])}"
+    return "not known whether they serve it yet"

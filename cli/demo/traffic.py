@@ -48,14 +48,15 @@ class Traffic:
     def seconds_until(self, version: int, *, since: float, seconds_max: float) -> float | None:
         """From `since` (time.monotonic) to an answer of `version`; None when there is none in time."""
         while time.monotonic() < since + seconds_max:
-            answering, at = self._newest
-            if answering == version and at > since:
-                return at - since
+            answering, began = self._newest
+            if answering == version:
+                return max(0.0, began - since)
             time.sleep(POLL_SECONDS)
         return None
 
     def _heard(self, answer: Answer) -> None:
-        self._newest = (answer.version, time.monotonic())
+        if answer.version != self._newest[0]:
+            self._newest = (answer.version, time.monotonic())
         held = self.holds.get(answer.version)
         if held is not None and not held.issuperset(answer.ids.tolist()):
             self.wrong += 1

@@ -54,3 +54,10 @@ def recall(clean_environment: pytest.MonkeyPatch) -> Recall:
         return Ran(result.exit_code, result.stdout, result.stderr, None)
 
     return run
+
+
+@pytest.fixture
+def local(db: None, recall: Recall, clean_environment: pytest.MonkeyPatch) -> Recall:
+    """On the platform's own machine, without a key."""
+    clean_environment.setenv("RECALL_DATABASE_URL", "sqlite:///the-tests-database")
+    return recall

@@ -28,13 +28,6 @@ engine: flat
 
 
 @pytest.fixture
-def local(db: None, recall: Recall, clean_environment: pytest.MonkeyPatch) -> Recall:
-    """On the platform's own machine, without a key."""
-    clean_environment.setenv("RECALL_DATABASE_URL", "sqlite:///the-tests-database")
-    return recall
-
-
-@pytest.fixture
 def spec_file(tmp_path: Path) -> str:
     path = tmp_path / "movies.yaml"
     path.write_text(SPEC)

@@ -116,7 +116,7 @@ class ActivationOut(serializers.Serializer[Any]):
     to_version = serializers.IntegerField()
     live_generation = serializers.IntegerField()
     state = serializers.CharField(help_text="PENDING, LAGGING or COMPLETE: do all gateways serve it?")
-    laggards = serializers.ListField(child=serializers.CharField())
+    laggards = serializers.ListField(child=serializers.CharField(), help_text="Gateways that do not serve it yet.")
     actor = serializers.CharField()
     reason = serializers.CharField(allow_blank=True)
     at = serializers.DateTimeField()

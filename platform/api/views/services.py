@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,6 +17,7 @@ from catalog.models import Service
 from catalog.spec import ServiceSpec
 from tenants.permissions import Permission
 from versions import actions as versions
+from versions.models import Activation
 from versions.selectors import activation_view, build_view, service_view
 
 HIDDEN = (403, 404)
@@ -117,7 +120,7 @@ class ServiceActivateView(ServiceApiView):
             reason=asked["reason"],
             expected_live_generation=asked["expected_live_generation"],
         )
-        return Response(activation_view(activation))
+        return Response(_acknowledged(activation))
 
 
 class ServiceRollbackView(ServiceApiView):
@@ -132,7 +135,7 @@ class ServiceRollbackView(ServiceApiView):
     def post(self, request: Request, tenant: str, service: str) -> Response:
         found = self.service(tenant, service, Permission.OPERATE)
         asked = self.input(shapes.RollbackIn)
-        return Response(activation_view(versions.version_rollback(actor=self.caller.actor, service=found, **asked)))
+        return Response(_acknowledged(versions.version_rollback(actor=self.caller.actor, service=found, **asked)))
 
 
 class ServiceHoldView(ServiceApiView):
@@ -163,3 +166,8 @@ class ServiceReleaseView(ServiceApiView):
         found = self.service(tenant, service, Permission.OPERATE)
         released = actions.service_release(actor=self.caller.actor, service=found, **self.input(shapes.ReasonIn))
         return Response(service_view(released))
+
+
+def _acknowledged(activation: Activation) -> dict[str, Any]:
+    """The switch as JSON; one that changed something waits a moment for the gateways."""
+    return activation_view(versions.activation_await(activation=activation) if activation.changed else activation)

@@ -8,7 +8,7 @@ activations   the switch of the live pointer, and the way back
 retirement    how versions go
 """
 
-from versions.actions.activations import activation_settle, version_activate, version_rollback
+from versions.actions.activations import activation_await, activation_settle, version_activate, version_rollback
 from versions.actions.builds import (
     build_cancel,
     build_expire,
@@ -66,6 +66,7 @@ __all__ = [
     "Claim",
     "Completed",
     "FenceLost",
+    "activation_await",
     "activation_settle",
     "build_cancel",
     "build_claim",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
+import redis
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
@@ -15,17 +17,21 @@ from common.actor import Actor
 from common.errors import Conflict, FailedPrecondition, StateConflict
 from common.texts import sentence
 from common.transitions import move
+from documents.store import Stamp
 from versions import routes
 from versions.actions.builds import build_resume
 from versions.actions.claims import Claim, fenced_unless_cancelled
 from versions.checked import HELD_BEFORE_SWITCH, is_checked
 from versions.models import Activation, Build, Version
-from versions.selectors import activations_of, is_loaded, live_version, rollback_target, version_get
+from versions.selectors import activations_of, is_loaded, live_version, platform_epoch, rollback_target, version_get
 from versions.states import ACTIVATION, ActivationState, BuildState, VersionState
 
 log = logging.getLogger(__name__)
 
 REASON_CHARACTERS_MAX = 500
+# Gateways take a new route within milliseconds; whoever needs longer is named, and the sweeper waits on.
+ACKNOWLEDGE_SECONDS_MAX = 0.5
+POLL_SECONDS = 0.02
 
 
 def version_activate(
@@ -104,6 +110,27 @@ def activation_settle(*, activation: Activation, laggards: list[str], late: bool
     except StateConflict:
         activation.refresh_from_db()  # Who waits for it and the sweeper may both have seen the same.
     return activation
+
+
+def activation_await(*, activation: Activation) -> Activation:
+    """Waits up to ACKNOWLEDGE_SECONDS_MAX until all gateways serve it; the answer's `laggards` are those that do not.
+
+    Not for use in a transaction: the route is published after the commit.
+    """
+    stamp = Stamp(platform_epoch(), activation.route_generation)
+    until = time.monotonic() + ACKNOWLEDGE_SECONDS_MAX
+    while True:
+        try:
+            laggards = routes.acknowledged(activation.service, stamp)[1]
+        except redis.RedisError as error:
+            log.warning("Whether the gateways serve %s is not known: %s", activation, error)
+            return activation
+        if not laggards:
+            return activation_settle(activation=activation, laggards=[], late=False)
+        if time.monotonic() > until:
+            activation.laggards = laggards
+            return activation
+        time.sleep(POLL_SECONDS)
 
 
 @transaction.atomic

@@ -1,0 +1,60 @@
+"""Switching versions from the shell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from recallpb.internal.v1 import documents_pb2
+from tests.cli.conftest import Recall
+from tests.support.history import activated, made_version
+from tests.support.valkey import running_valkey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_django.fixtures import SettingsWrapper
+
+    from catalog.models import Service
+    from tests.support.valkey import Valkey
+
+
+@pytest.fixture
+def valkey(settings: SettingsWrapper) -> Iterator[Valkey]:
+    with running_valkey() as server:
+        settings.REDIS_URL = server.url
+        yield server
+
+
+def serving(valkey: Valkey, gateway: str, generation: int) -> None:
+    """A gateway that is there and serves `films/movies` at this generation."""
+    stamp = documents_pb2.Stamp(epoch=1, generation=generation)
+    report = documents_pb2.GatewayReport(gateway=gateway, serving={"films/movies": stamp})
+    valkey.client().set(f"recall:gateway:{gateway}", report.SerializeToString(), ex=60)
+
+
+def test_a_rollback_says_that_it_holds_the_service_and_that_all_gateways_serve(
+    local: Recall, films_service: Service, valkey: Valkey
+) -> None:
+    for _ in range(2):
+        activated(made_version(films_service))
+    serving(valkey, "g1", 10**6)
+
+    ran = local("rollback", "movies", "--reason", "half the ids are gone")
+
+    assert ran.code == 0
+    assert "gateways  all of them serve it" in ran.out
+    assert "`recall service release movies`" in ran.err
+    again = local("rollback", "movies", "--from-version", "2", "--reason", "a second click")
+    assert "Nothing changed" in again.err
+    assert "release" not in again.err
+
+
+def test_a_switch_names_the_gateways_that_lag_behind(local: Recall, films_service: Service, valkey: Valkey) -> None:
+    version = made_version(films_service)
+    serving(valkey, "g1", 10**6)
+    serving(valkey, "g2", 0)
+    ran = local("activate", "movies", str(version.number))
+    assert ran.code == 0
+    assert "not yet served by g2" in ran.out
