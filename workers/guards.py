@@ -7,34 +7,54 @@ from typing import Any
 
 from workers.outcomes import Evidence, Hold
 
+LIMITS = {
+    "min_items": "at least {} must be there",
+    "max_items": "at most {} may be there",
+    "max_drop_items": "at most {} fewer may be",
+    "max_drop_percent": "at most {} % fewer may be",
+    "max_growth_items": "at most {} more may be",
+    "max_growth_percent": "at most {} % more may be",
+    "max_bad_row_percent": "at most {} % may be",
+    "min_recall": "at least {} is asked for",
+}
+DECIMALS = 2
+DECIMALS_MAX = 9
+
 
 def count_breaches(guards: Mapping[str, Any], *, items: int, live_items: int | None) -> list[Evidence]:
     """Of the number of items: absolute, and against the live version where there is one."""
     found = [
-        _below("min_items", items, guards["min_items"]),
-        _above("max_items", items, guards["max_items"]),
+        _below(guards, "min_items", items, "{} items"),
+        _above(guards, "max_items", items, "{} items"),
     ]
     if live_items:
         drop, growth = live_items - items, items - live_items
+        here, live = f"{items:,} items", f"than live ({live_items:,})"
         found += [
-            _above("max_drop_items", drop, guards["max_drop_items"]),
-            _above("max_drop_percent", _percent(drop, live_items), guards["max_drop_percent"]),
-            _above("max_growth_items", growth, guards["max_growth_items"]),
-            _above("max_growth_percent", _percent(growth, live_items), guards["max_growth_percent"]),
+            _above(guards, "max_drop_items", drop, f"{here}, {{}} fewer {live}"),
+            _above(guards, "max_drop_percent", _percent(drop, live_items), f"{here}, {{}} % fewer {live}"),
+            _above(guards, "max_growth_items", growth, f"{here}, {{}} more {live}"),
+            _above(guards, "max_growth_percent", _percent(growth, live_items), f"{here}, {{}} % more {live}"),
         ]
     return [evidence for evidence in found if evidence is not None]
 
 
-def bad_row_breaches(guards: Mapping[str, Any], *, bad_row_percent: float) -> list[Evidence]:
-    found = _above("max_bad_row_percent", bad_row_percent, guards["max_bad_row_percent"])
+def bad_row_breaches(
+    guards: Mapping[str, Any], *, bad_row_percent: float, reasons: Mapping[str, int]
+) -> list[Evidence]:
+    """`reasons`: how many rows are bad for which reason."""
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
+    found = _above(guards, "max_bad_row_percent", bad_row_percent, f"{{}} % of the rows are bad ({counts})")
     return [found] if found else []
 
 
 def recall_breaches(guards: Mapping[str, Any], *, recall: float, rows_found: float) -> list[Evidence]:
     """`recall` of the queries, and `rows_found`: the share of sampled rows that are found by themselves."""
-    limit = guards["min_recall"]
-    shares = {"recall": recall, "sampled rows found": rows_found}
-    return [Evidence("min_recall", value, limit, what) for what, value in shares.items() if value < limit]
+    found = [
+        _below(guards, "min_recall", recall, "The recall is {}", "recall"),
+        _below(guards, "min_recall", rows_found, "Of sampled rows, {} find themselves", "sampled rows found"),
+    ]
+    return [evidence for evidence in found if evidence is not None]
 
 
 def p99_limit_ms(guards: Mapping[str, Any], *, live_p99_ms: float | None) -> float | None:
@@ -49,27 +69,38 @@ def hold(breaches: Iterable[Evidence], *, report: Mapping[str, Any], context: Ma
     breaches = tuple(breaches)
     if not breaches:
         return None
-    sentences = [f"{each.name} is {_figure(each.limit)}, {each.what}: {_figure(each.value)}." for each in breaches]
     return Hold(
         reason=f"guard.{breaches[0].name}",
-        message=" ".join(sentences),
+        message=" ".join(each.sentence for each in breaches),
         evidence=breaches,
         report=report,
         context=context,
     )
 
 
-def _below(name: str, value: float, limit: float | None) -> Evidence | None:
-    return Evidence(name, value, limit) if limit is not None and value < limit else None
+def _below(guards: Mapping[str, Any], name: str, value: float, found: str, what: str = "found") -> Evidence | None:
+    limit = guards[name]
+    return _breach(name, value, limit, found, what) if limit is not None and value < limit else None
 
 
-def _above(name: str, value: float, limit: float | None) -> Evidence | None:
-    return Evidence(name, value, limit) if limit is not None and value > limit else None
+def _above(guards: Mapping[str, Any], name: str, value: float, found: str) -> Evidence | None:
+    limit = guards[name]
+    return _breach(name, value, limit, found, "found") if limit is not None and value > limit else None
+
+
+def _breach(name: str, value: float, limit: float, found: str, what: str) -> Evidence:
+    """`found` is what people read of `value`, which is put in for its braces."""
+    decimals = DECIMALS
+    while round(value, decimals) == round(limit, decimals) and decimals < DECIMALS_MAX:
+        # So that the figure is seen to be beyond its limit.
+        decimals += 1
+    allowed = LIMITS[name].format(_figure(limit, decimals))
+    return Evidence(name, value, limit, what, f"{found.format(_figure(value, decimals))}; {allowed} (guards.{name}).")
 
 
 def _percent(part: float, whole: float) -> float:
     return round(100.0 * part / whole, 3)
 
 
-def _figure(value: float) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) and not value.is_integer() else f"{int(value):,}"
+def _figure(value: float, decimals: int) -> str:
+    return f"{round(value, decimals):,}".removesuffix(".0")

@@ -10,7 +10,7 @@ StepFailed   a bad drop, an engine error, a node that cannot load it: the build 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Owner = Literal["user", "platform"]
@@ -18,15 +18,17 @@ Owner = Literal["user", "platform"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """A guard (by its name in the spec) that is not met: what was found, beside its limit."""
+    """A guard (by its name in the spec) that is not met: what was found, beside its limit; `sentence` tells people."""
 
     name: str
     value: float
     limit: float
     what: str = "found"
+    sentence: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The figures, for programs."""
+        return {"name": self.name, "value": self.value, "limit": self.limit, "what": self.what}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from workers import guards
-from workers.outcomes import Evidence
 
 GUARDS = {
     "min_items": 10,
@@ -47,8 +46,19 @@ def test_a_guard_that_is_null_guards_nothing():
 
 
 def test_bad_rows_are_guarded_by_their_share():
-    assert guards.bad_row_breaches(GUARDS, bad_row_percent=1.0) == []
-    assert guards.bad_row_breaches(GUARDS, bad_row_percent=1.01) == [Evidence("max_bad_row_percent", 1.01, 1)]
+    assert guards.bad_row_breaches(GUARDS, bad_row_percent=1.0, reasons={"nan": 1}) == []
+    [found] = guards.bad_row_breaches(GUARDS, bad_row_percent=10.0, reasons={"nan": 2000, "bad_id": 0, "zero_norm": 1})
+    assert found.to_dict() == {"name": "max_bad_row_percent", "value": 10.0, "limit": 1, "what": "found"}
+    assert found.sentence == (
+        "10 % of the rows are bad (2,000 nan, 1 zero_norm); at most 1 % may be (guards.max_bad_row_percent)."
+    )
+
+
+def test_a_figure_just_beyond_its_limit_is_seen_to_be():
+    [found] = guards.bad_row_breaches(GUARDS, bad_row_percent=1.0001, reasons={"nan": 1})
+    assert found.sentence.startswith("1.0001 % of the rows")
+    [found] = guards.recall_breaches(GUARDS, recall=0.94996, rows_found=1.0)
+    assert found.sentence == "The recall is 0.94996; at least 0.95 is asked for (guards.min_recall)."
 
 
 def test_recall_and_found_rows_must_reach_the_same_limit():
@@ -75,6 +85,7 @@ def test_a_hold_says_each_number_beside_its_limit():
     assert held is not None
     assert (held.reason, held.message) == (
         "guard.max_drop_items",
-        "max_drop_items is 50, found: 51. max_drop_percent is 20, found: 25.5.",
+        "149 items, 51 fewer than live (200); at most 50 fewer may be (guards.max_drop_items). "
+        "149 items, 25.5 % fewer than live (200); at most 20 % fewer may be (guards.max_drop_percent).",
     )
     assert guards.hold([], report={}, context={}) is None

@@ -65,6 +65,7 @@ def test_what_the_import_finds_is_held_and_not_imported_again_after_an_override(
     build = build_of(service, "20260101", items=60, bad_rows=2)
     assert (build.state, build.error_reason) == ("HELD", "guard.max_bad_row_percent")
     assert build_view(build)["step"] == "import_items"
+    assert build.error_message.startswith("3.23 % of the rows are bad (2 ")
     assert [row["row"] for row in build.report["import"]["bad"]] == [61, 62]
     work_dir = build.work_dir
     actions.build_override(actor=TESTER, build=build, reason="The two films were withdrawn.")

@@ -19,8 +19,10 @@ def step(ctx: BuildContext) -> Outcome:
     facts = count_facts(ctx, imported["items"])
     context = {"import": imported, "counts": facts}
     if not ctx.overridden:
-        percent = imported["report"]["bad_row_percent"]
-        breaches = guards.bad_row_breaches(ctx.spec["guards"], bad_row_percent=percent)
+        found = imported["report"]
+        breaches = guards.bad_row_breaches(
+            ctx.spec["guards"], bad_row_percent=found["bad_row_percent"], reasons=found["reasons"]
+        )
         held = guards.hold(breaches, report=report, context=context) or _held_by_count(ctx, facts, report, context)
         if held is not None:
             return held

@@ -32,7 +32,8 @@ def step(ctx: BuildContext) -> Outcome:
     if number < WARM_ROUNDS_MAX:
         return Wait(0, detail=f"p99 is {p99_ms:.2f} ms, above {limit_ms:.2f} ms", context={round_key: number + 1})
     message = (
-        f"The p99 is {p99_ms:.2f} ms after {number} rounds; {limit_ms:.2f} ms are allowed beside the live version."
+        f"The p99 is {p99_ms:.2f} ms after {number} rounds; beside the live version at most {limit_ms:.2f} ms may be "
+        "(guards.max_p99_ratio)."
     )
     evidence = Evidence("max_p99_ratio", p99_ms, limit_ms, "p99 in ms")
     return Hold("guard.max_p99_ratio", message, (evidence,), report=report)
