@@ -46,7 +46,9 @@ def test_a_drop_becomes_the_live_version_and_the_same_drop_again_is_cancelled(fi
 
     again = finish(asked(films_service))
     assert (again.state, again.error_reason, again.version_number) == ("CANCELLED", "build.duplicate", None)
-    assert "is build 1, which made version 1" in again.error_message
+    assert again.error_message == "Drop 20260101 under this spec is version 1 (build 1)."
+    assert again.report["same_as"] == {"build": 1, "version": 1}
+    assert "`force`" in build_view(again)["error"]["next_step"]
 
 
 def test_a_drop_with_too_few_items_is_held_before_anything_costly(films, build_of, node):
@@ -94,7 +96,7 @@ def test_a_newer_drop_that_is_not_complete_is_told_with_the_build_and_with_its_d
     assert build.steps.get(name="resolve_drop").detail == f"20260101; {told}"
     again = finish(asked(films_service))
     assert again.error_reason == "build.duplicate"
-    assert again.error_message.endswith(f"Use force to build it again. {told}.")
+    assert again.error_message.endswith(f"is version 1 (build 1). {told}.")
 
 
 def test_without_a_drop_the_build_fails_and_says_so(films_service, folders):
