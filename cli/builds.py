@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.3
 WAIT_SECONDS_MAX = 24 * 3600
 WAITING_STATES = ("PENDING", "RUNNING")
+ENDED_BADLY = ("HELD", "FAILED", "CANCELLED")
 MARKS = {
     "DONE": "[green]✓[/]",
     "RUNNING": "[cyan]●[/]",
@@ -61,6 +62,11 @@ def require_success(build: Build) -> None:
     raise CliError(message, reason=error.get("reason", ""), exit_code=EXIT_BUILD)
 
 
+def is_duplicate(build: Build) -> bool:
+    """Whether the platform found that another build is the same: its drop under this spec."""
+    return (build["error"] or {}).get("reason") == "build.duplicate"
+
+
 def step_line(step: dict[str, Any]) -> str:
     """`build_index  62 %  41,000/s  0:04 left`"""
     parts = [step["name"]]
@@ -71,7 +77,8 @@ def step_line(step: dict[str, Any]) -> str:
     if step["state"] == "RUNNING" and step["eta_seconds"] is not None:
         minutes, seconds = divmod(round(step["eta_seconds"]), 60)
         parts.append(f"{minutes}:{seconds:02d} left")
-    if step["detail"]:
+    if step["detail"] and step["state"] not in ENDED_BADLY:
+        # Of a step that ended badly, the detail is the build's own message, which is told at the end.
         parts.append(step["detail"])
     return "  ".join(parts)
 

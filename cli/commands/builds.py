@@ -6,14 +6,17 @@ from typing import Annotated
 
 import typer
 
+from cli.api import Api, open_api
 from cli.api import Json as Body
-from cli.api import open_api
-from cli.builds import require_success, watch_build
+from cli.builds import is_duplicate, require_success, watch_build
+from cli.errors import ERROR_PREFIX, CliError
 from cli.options import ReasonNeeded, ServiceName, Tenant
 from cli.output import Json, pairs, remark, show, table
 
 Number = Annotated[int, typer.Argument(metavar="N", help="The build's number.", min=1)]
-Wait = Annotated[bool, typer.Option("--wait", "-w", help="Until it ends; exit code 6 unless it succeeds.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", "-w", help="Until it ends; exit code 6 unless it succeeds, or there is nothing to do.")
+]
 
 
 def build(
@@ -33,8 +36,13 @@ def build(
         return
     remark(f"build {made['number']} of {service}")
     ended = watch_build(api, path, made["number"])
-    show(ended, as_json=as_json, human=lambda: _tell_end(ended))
-    require_success(ended)
+    decisive = _same(api, path, ended) if is_duplicate(ended) else ended
+    if as_json:
+        show(ended, as_json=True, human=lambda: None)
+        _exit_unless_good(decisive)
+        return
+    require_success(decisive)
+    _tell_end(decisive)
 
 
 def builds(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -> None:
@@ -78,6 +86,25 @@ def _act(service: str, number: int, verb: str, body: Body, tenant: str, as_json:
     api = open_api()
     changed = api.post(f"{api.service_path(service, tenant)}/builds/{number}:{verb}", body)
     show(changed, as_json=as_json, human=lambda: _tell_end(changed))
+
+
+def _same(api: Api, path: str, ended: Body) -> Body:
+    """The build that has done, or is doing, what `ended` was asked to do; waits for its end."""
+    remark(f"nothing to do: {_lowered(ended['error']['message'])} --force builds it again.")
+    return watch_build(api, path, ended["report"]["same_as"]["build"])
+
+
+def _exit_unless_good(build: Body) -> None:
+    """The build's JSON has been printed, and nothing may follow it on stdout."""
+    try:
+        require_success(build)
+    except CliError as error:
+        remark(f"{ERROR_PREFIX}{error.line()}")
+        raise typer.Exit(error.exit_code) from error
+
+
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def _tell_started(service: str, made: Body) -> None:

@@ -68,6 +68,9 @@ BUILD = {
 BUILD_UNFINISHED = frozenset({"PENDING", "RUNNING", "HELD"})
 BUILD_FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
+# The reason of a build that is CANCELLED because there was nothing to do.
+DUPLICATE = "build.duplicate"
+
 STEP = {
     "PENDING": frozenset({"RUNNING", "CANCELLED"}),
     "RUNNING": frozenset({"RUNNING", "DONE", "HELD", "FAILED", "CANCELLED", "PENDING"}),

@@ -7,7 +7,7 @@ from typing import Any
 from catalog.models import Service
 from versions.checked import HELD_BY_SERVICE, is_checked
 from versions.models import Activation, Build, BuildStep, Node, Replica, Version
-from versions.states import BUILD_UNFINISHED, BuildState, StepState, VersionState
+from versions.states import BUILD_UNFINISHED, DUPLICATE, BuildState, StepState, VersionState
 
 NEXT_STEPS = {
     BuildState.HELD: "Override it with a reason, or deliver a newer drop, which cancels it.",
@@ -16,6 +16,7 @@ NEXT_STEPS = {
 # A retry keeps the spec of its build, so that it mends nothing of the user's.
 NEXT_STEP_OF_USER = "Correct the drop or change the spec (recall service apply -f FILE), then ask for a new build."
 NEXT_STEP_OF_CHANGED_SPEC = "The service's spec has changed since: ask for a new build."
+NEXT_STEP_OF_DUPLICATE = "Nothing is to be done; `force` builds it again all the same."
 NEXT_STEP_OF_PLATFORM = "Retry the build; when it fails again, tell the platform's administrator its reason."
 
 
@@ -166,6 +167,8 @@ def _next_step(build: Build) -> str:
     if build.state == BuildState.HELD and build.error_reason == HELD_BY_SERVICE:
         name = build.service.name
         return f"Release the service (recall service release {name}) and it goes on, or override it with a reason."
+    if build.error_reason == DUPLICATE:
+        return NEXT_STEP_OF_DUPLICATE
     if build.state in NEXT_STEPS:
         return NEXT_STEPS[BuildState(build.state)]
     if build.error_owner != "user":

@@ -8,6 +8,7 @@ from bundles import uris
 from bundles.drop import newest_complete, open_drop
 from catalog.actions import source_root
 from versions import actions
+from versions.states import DUPLICATE
 from workers.context import BuildContext
 from workers.outcomes import Cancel, Done, Outcome
 
@@ -28,9 +29,11 @@ def step(ctx: BuildContext) -> Outcome:
     }
     twin = actions.drop_resolve(ctx.claim, name=drop.name, fingerprint=drop.fingerprint, drop=told)
     if twin is not None:
-        made = f", which made version {twin.version_number}" if twin.version_number else ""
-        message = f"Drop {drop.name} under the same spec is build {twin.number}{made}. Use force to build it again."
-        return Cancel("build.duplicate", " ".join([message, *(f"{each}." for each in skipped)]))
+        told_of = (
+            f"version {twin.version_number} (build {twin.number})" if twin.version_number else f"build {twin.number}"
+        )
+        message = f"Drop {drop.name} under this spec is {told_of}."
+        return Cancel(DUPLICATE, " ".join([message, *(f"{each}." for each in skipped)]))
     return Done(context={"source": str(source)}, detail="; ".join([drop.name, *skipped]))
 
 

@@ -48,7 +48,9 @@ def drop_resolve(claim: Claim, *, name: str, fingerprint: str, drop: dict[str, A
     service = _locked(build.service)
     twin = None if build.force else _twin(build, fingerprint)
     if twin is not None:
-        Build.objects.filter(pk=build.pk).update(drop_name=name, drop=drop)
+        # For programs; the message says the same to people.
+        same_as = {"build": twin.number, "version": twin.version_number}
+        Build.objects.filter(pk=build.pk).update(drop_name=name, drop=drop, report={**build.report, "same_as": same_as})
         return twin
     Build.objects.filter(pk=build.pk).update(drop_name=name, drop=drop, drop_fingerprint=fingerprint)
     for held in Build.objects.of(service.tenant).filter(service=service, state=BuildState.HELD, drop_name__lte=name):

@@ -1,0 +1,105 @@
+"""Asking for builds from the shell, and waiting for their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cli import errors
+from tests.cli.conftest import Recall
+from tests.support.history import asked, claimed, resolved
+from versions import actions
+from versions.models import Build
+
+if TYPE_CHECKING:
+    from catalog.models import Service
+
+Work = Callable[[Build], None]
+
+
+@pytest.fixture
+def worked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], None]:
+    """What the worker does, as soon as the shell has asked for a build."""
+
+    def arrange(work: Work) -> None:
+        request = actions.build_request
+
+        def ask(**wanted: object) -> Build:
+            build = request(**wanted)  # type: ignore[arg-type]
+            work(build)
+            return build
+
+        monkeypatch.setattr(actions, "build_request", ask)
+
+    return arrange
+
+
+def failing(build: Build) -> None:
+    claim = claimed(build)
+    actions.step_start(claim, "resolve_drop")
+    actions.build_fail(claim, reason="drop.not_found", owner="user", message="There is no drop yet.")
+
+
+def repeating(build: Build) -> None:
+    claim = claimed(build)
+    twin = resolved(claim, "20260101")
+    assert twin is not None
+    message = f"Drop 20260101 under this spec is version 1 (build {twin.number})."
+    actions.build_stop(claim, reason="build.duplicate", message=message)
+
+
+def succeeded(service: Service) -> Build:
+    build = asked(service)
+    claim = claimed(build)
+    resolved(claim, "20260101")
+    actions.build_succeed(claim)
+    return build
+
+
+def test_a_build_that_repeats_a_good_one_is_a_success_with_nothing_to_do(
+    local: Recall, films_service: Service, worked: Callable[[Work], None]
+) -> None:
+    succeeded(films_service)
+    worked(repeating)
+    ran = local("build", "movies", "--wait")
+    assert ran.code == 0
+    assert "nothing to do: drop 20260101 under this spec is version 1 (build 1). --force builds it again." in ran.err
+    again = local("build", "movies", "--wait", "--json")
+    assert (again.code, again.data["number"], again.data["error"]["reason"]) == (0, 3, "build.duplicate")
+    assert again.data["report"]["same_as"]["build"] == 1
+
+
+def test_a_build_that_repeats_a_held_one_ends_like_that(
+    local: Recall, films_service: Service, worked: Callable[[Work], None]
+) -> None:
+    claim = claimed(asked(films_service))
+    resolved(claim, "20260101")
+    actions.step_start(claim, "activate")
+    actions.build_hold(
+        claim, "activate", reason="guard.min_recall", message="Too low.", evidence=[], report={}, context={}
+    )
+    worked(repeating)
+    ran = local("build", "movies", "--wait")
+    assert ran.code == errors.EXIT_BUILD
+    assert ran.error is not None
+    assert "Build 1 is HELD: Too low." in ran.error.message
+
+
+def test_a_failed_build_is_told_once(local: Recall, films_service: Service, worked: Callable[[Work], None]) -> None:
+    worked(failing)
+    ran = local("build", "movies", "--wait")
+    assert ran.code == errors.EXIT_BUILD
+    assert ran.error is not None
+    assert "There is no drop yet." in ran.error.line()
+    assert "There is no drop yet." not in ran.out + ran.err
+
+
+def test_a_failed_build_for_programs_is_one_line_of_json(
+    local: Recall, films_service: Service, worked: Callable[[Work], None]
+) -> None:
+    worked(failing)
+    ran = local("build", "movies", "--wait", "--json")
+    assert (ran.code, ran.data["state"], ran.out.count("\n")) == (errors.EXIT_BUILD, "FAILED", 1)
+    assert "There is no drop yet." in ran.err
