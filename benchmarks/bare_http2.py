@@ -48,7 +48,7 @@ class BareClient(asyncio.Protocol):
         self._next_stream = 1
         self._window = WINDOW_DEFAULT
         self._more = False
-        self._idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are asyncio's in all but name.
@@ -60,8 +60,7 @@ class BareClient(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         for stream in list(self._began):
             self._end(stream, failed=True)
-        if not self._idle.done():
-            self._idle.set_result(None)
+        self._note_idle()
 
     async def run(self, streams: int, seconds: float) -> None:
         """Keeps `streams` calls under way for so long, then waits for the last ones."""
@@ -69,6 +68,8 @@ class BareClient(asyncio.Protocol):
         self._transport.write(b"".join(self._request() for _ in range(streams)))
         await asyncio.sleep(seconds)
         self._more = False
+        self._idle = asyncio.get_running_loop().create_future()
+        self._note_idle()
         await self._idle
         self._transport.close()
 
@@ -86,7 +87,10 @@ class BareClient(asyncio.Protocol):
             at = end
         del received[:at]
         self._transport.write(b"".join(replies))
-        if not self._more and not self._began and not self._idle.done():
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if self._idle and not self._began and not self._idle.done():
             self._idle.set_result(None)
 
     def _take(self, kind: int, flags: int, stream: int, body: bytes) -> bytes:

@@ -97,7 +97,6 @@ async def test_metrics_forget_a_service_that_is_gone(films: Harness) -> None:
     assert FILMS not in await metrics(films)
 
 
-@pytest.mark.servers
 async def test_it_writes_where_it_is_and_takes_the_note_away(harness: Harness, replica: ExactReplica) -> None:
     process = await harness.start_process()
     note = harness.run_file()
@@ -120,7 +119,6 @@ async def test_it_writes_where_it_is_and_takes_the_note_away(harness: Harness, r
     assert list((harness.home / "run").iterdir()) == []
 
 
-@pytest.mark.servers
 async def test_sigterm_says_not_serving_then_lets_calls_end(harness: Harness, replica: ExactReplica) -> None:
     process = await harness.start_process(gateway_drain_notice_seconds=0.5, gateway_drain_seconds=10)
     alice = harness.caller()
@@ -140,7 +138,6 @@ async def test_sigterm_says_not_serving_then_lets_calls_end(harness: Harness, re
     assert refused.code is grpc.StatusCode.UNAVAILABLE
 
 
-@pytest.mark.servers
 async def test_a_killed_gateway_starts_again_without_redis_and_takes_its_lease_up_again(
     harness: Harness, replica: ExactReplica
 ) -> None:
@@ -161,7 +158,6 @@ async def test_a_killed_gateway_starts_again_without_redis_and_takes_its_lease_u
     assert set(lease.serving) == {"films/movies"}
 
 
-@pytest.mark.servers
 async def test_several_workers_share_the_port_and_a_killed_one_comes_back(
     harness: Harness, replica: ExactReplica
 ) -> None:
@@ -182,7 +178,6 @@ def _run_files(harness: Harness) -> list[str]:
     return [entry.name for entry in (harness.home / "run").glob("gateway-?.json")]
 
 
-@pytest.mark.servers
 async def test_workers_die_with_their_parent(harness: Harness, replica: ExactReplica) -> None:
     parent = await harness.start_process(gateway_port=harness.free_port(), gateway_workers=2)
     workers = psutil.Process(parent.pid).children()
