@@ -117,11 +117,13 @@ def _error(status: int, answer: Any) -> CliError:
     error = answer.get("error", {}) if isinstance(answer, dict) else {}
     faults = [one for one in error.get("details", []) if one.get("field")]
     lines = [f"  {one['field']}: {one.get('message', '')}" for one in faults]
+    several = len(lines) > 1
     return CliError(
         error.get("message") or f"The platform answered {status}.",
         remedy=NEXT_STEPS.get(status, ""),
         reason=error.get("reason", ""),
         field=faults[0]["field"] if faults else "",
-        appendix="\n".join(lines) if len(lines) > 1 else "",
+        appendix="\n".join(lines) if several else "",
+        summary=f"{len(lines)} fields are not right, see above." if several else "",
         exit_code=EXIT_CODES.get(status, EXIT_FAILED),
     )

@@ -19,7 +19,8 @@ ERROR_PREFIX = "recall: "
 class CliError(Exception):
     """`message` says what is wrong, `field` the input at fault, `remedy` what to do; `reason` is stable.
 
-    `appendix` may have several lines: the end of a log, or each fault of a spec.
+    `appendix` may have several lines: the end of a log, or each fault of a spec. `summary` stands in the one line for
+    a message whose every part is in the appendix.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class CliError(Exception):
         field: str = "",
         reason: str = "",
         appendix: str = "",
+        summary: str = "",
         exit_code: int = EXIT_FAILED,
     ) -> None:
         super().__init__(message)
@@ -38,9 +40,12 @@ class CliError(Exception):
         self.field = field
         self.reason = reason
         self.appendix = appendix
+        self.summary = summary
         self.exit_code = exit_code
 
     def line(self) -> str:
         """What and what to do, in one line."""
+        if self.summary:
+            return self.summary
         field = f"{self.field}:" if self.field and self.field not in self.message else ""
         return " ".join(" ".join((field, self.message, self.remedy)).split())

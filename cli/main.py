@@ -10,6 +10,7 @@ import typer
 
 from cli.commands import bench, builds, demo, platform, query, services, tenants, versions
 from cli.errors import ERROR_PREFIX, EXIT_FAILED, CliError
+from cli.output import Json
 
 EPILOG = (
     "Exit codes: 0 done · 1 it failed · 2 wrong usage or input · 3 the platform is not running or not reachable · "
@@ -26,6 +27,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _before_the_command(as_json: Json = False) -> None:
+    """What may stand before a command; each option that knows of it looks here."""
+
+
 # In the order of the help.
 COMMANDS: tuple[tuple[str, tuple[Callable[..., None], ...]], ...] = (
     (HERE, (demo.demo, platform.up, platform.down, platform.status)),

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 200
 BYTE_UNITS = ("KiB", "MiB", "GiB", "TiB")
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON value on stdout, for programs.")]
+
+def _json_asked(context: typer.Context, asked: bool) -> bool:
+    """Behind the command, or before it."""
+    return asked or bool(context.find_root().params.get("as_json"))
+
+
+Json = Annotated[bool, typer.Option("--json", callback=_json_asked, help="One JSON value on stdout, for programs.")]
 
 
 def console(*, stderr: bool = False) -> Console:

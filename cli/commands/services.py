@@ -21,7 +21,7 @@ source_app = typer.Typer(help="Model paths: what lies there.", no_args_is_help=T
 
 @service_app.command()
 def create(file: SpecFile, tenant: Tenant = "", as_json: Json = False) -> None:
-    """Register a service from a YAML or JSON file (CONTRACT: name, schema, source and what differs from defaults)."""
+    """Register a service from a YAML or JSON file: name, schema, source, and what differs from the defaults."""
     api = open_api()
     made = api.post(f"/tenants/{api.tenant(tenant)}/services", read_spec(file))
     show(made, as_json=as_json, human=lambda: _tell(made))

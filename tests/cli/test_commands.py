@@ -136,6 +136,8 @@ def test_a_wrong_spec_ends_with_every_field_named(local: Recall, films: Tenant, 
     assert "schema.dimension" in ran.error.appendix
     assert "schema.metric" in ran.error.appendix
     assert "source.uri" in ran.error.appendix
+    assert "schema.dimension" in ran.error.message
+    assert ran.error.line() == "3 fields are not right, see above."
 
 
 def test_a_file_that_is_no_spec_is_refused_before_anything_is_asked(recall: Recall, tmp_path: Path) -> None:
@@ -241,8 +243,9 @@ def test_a_platform_that_is_not_there_is_said_in_one_line(
 
 
 def test_status_of_a_home_where_nothing_runs(recall: Recall) -> None:
-    ran = recall("status", "--json")
-    assert (ran.code, ran.data["state"]) == (errors.EXIT_UNREACHABLE, "stopped")
+    for arguments in (("status", "--json"), ("--json", "status")):
+        ran = recall(*arguments)
+        assert (ran.code, ran.data["state"]) == (errors.EXIT_UNREACHABLE, "stopped")
     assert recall("down").code == errors.EXIT_UNREACHABLE
 
 
