@@ -27,10 +27,11 @@ def versions(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -
             one["p99_ms"],
             "bad" if one["bad"] else "",
             moment(one["created_at"]),
+            one["why"],
         )
         for one in found
     ]
-    columns = ("version", "", "state", "items", "size", "engine", "recall", "p99 ms", "", "made")
+    columns = ("version", "", "state", "items", "size", "engine", "recall", "p99 ms", "", "made", "why")
     show(found, as_json=as_json, human=lambda: table(columns, rows, empty="No versions yet."))
 
 

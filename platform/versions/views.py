@@ -61,6 +61,7 @@ def version_view(version: Version) -> dict[str, Any]:
     return {
         "number": version.number,
         "state": version.state,
+        "why": _why(version),
         "live": live,
         "activatable": not live and version.state == VersionState.READY and is_checked(version),
         "items": version.items,
@@ -140,6 +141,18 @@ def node_view(node: Node) -> dict[str, Any]:
         "memory_available_bytes": node.memory_available_bytes,
         "seen_at": node.seen_at,
     }
+
+
+def _why(version: Version) -> str:
+    """What has become of a version that cannot serve (any more), and because of what; else empty."""
+    if version.state == VersionState.RETIRING:
+        return "It left the routes; it is unloaded when no call can be under way."
+    if version.state != VersionState.FAILED:
+        return ""
+    build = version.build
+    if build.version_number != version.number:
+        return f"Build {build.number} was retried and went on with version {build.version_number}."
+    return build.error_message or f"Build {build.number} did not finish it."
 
 
 def _current_step(build: Build, steps: list[BuildStep]) -> str:

@@ -8,8 +8,9 @@ import pytest
 
 from recallpb.internal.v1 import documents_pb2
 from tests.cli.conftest import Recall
-from tests.support.history import activated, made_version
+from tests.support.history import activated, made_version, unfinished_version
 from tests.support.valkey import running_valkey
+from versions import actions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,12 @@ def test_a_rollback_says_that_it_holds_the_service_and_that_all_gateways_serve(
     again = local("rollback", "movies", "--from-version", "2", "--reason", "a second click")
     assert "Nothing changed" in again.err
     assert "release" not in again.err
+
+
+def test_a_list_of_versions_gives_the_reason_of_one_that_failed(local: Recall, films_service: Service) -> None:
+    claim, _ = unfinished_version(films_service)
+    actions.build_fail(claim, reason="replica.load_failed", owner="platform", message="No node had memory for it.")
+    assert "No node had memory for it." in local("versions", "movies").out
 
 
 def test_a_switch_names_the_gateways_that_lag_behind(local: Recall, films_service: Service, valkey: Valkey) -> None:

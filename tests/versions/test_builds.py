@@ -24,7 +24,7 @@ from tests.support.history import (
 from versions import actions, selectors
 from versions.actions.builds import BUILDS_UNFINISHED_MAX
 from versions.models import Build, Replica
-from versions.selectors import build_view
+from versions.selectors import build_view, version_view
 from versions.views import NEXT_STEP_OF_CHANGED_SPEC, NEXT_STEP_OF_USER
 
 pytestmark = pytest.mark.django_db
@@ -251,6 +251,18 @@ def test_a_failed_build_leaves_what_is_live_alone_and_says_so(films_service):
     assert error["effect"] == "Version 1 is still serving."
     assert "Correct the drop" in error["next_step"]
     assert (version.state, refreshed(films_service).live_version) == ("FAILED", live.number)
+    assert [version_view(each)["why"] for each in selectors.versions_of(films_service)] == ["12, not 4.", ""]
+
+
+def test_a_version_that_a_retry_left_behind_says_so(films_service):
+    build = asked(films_service)
+    claim = claimed(build)
+    completed(claim)
+    actions.build_fail(claim, reason="replica.load_failed", owner="platform", message="No memory.")
+    claim = claimed(actions.build_retry(actor=TESTER, build=build))
+    completed(claim)
+    said = [version_view(version)["why"] for version in selectors.versions_of(films_service)]
+    assert said == ["", "Build 1 was retried and went on with version 2."]
 
 
 def test_after_a_change_of_the_spec_a_failed_build_asks_for_a_new_one(films_service):

@@ -64,6 +64,7 @@ class VersionBadOut(serializers.Serializer[Any]):
 class VersionOut(serializers.Serializer[Any]):
     number = serializers.IntegerField()
     state = serializers.CharField(help_text="BUILDING, READY, RETIRING, RETIRED or FAILED.")
+    why = serializers.CharField(help_text="Why it is FAILED or RETIRING; else empty.")
     live = serializers.BooleanField()
     activatable = serializers.BooleanField(help_text="Whether a person may make it live.")
     items = serializers.IntegerField()
