@@ -133,7 +133,8 @@ async def test_live_gateways_are_counted_from_their_leases(films: Harness) -> No
     gateway = films.gateway
     assert gateway
     with films.valkey.client() as client:
-        for number in range(3):
-            client.set(f"{GATEWAY_REPORT_PREFIX}other-{number}", b"", px=900)
-    await films.until(lambda: gateway.limits.gateways == 4)
-    await films.until(lambda: gateway.limits.gateways == 1)
+        others = [f"{GATEWAY_REPORT_PREFIX}other-{number}" for number in range(3)]
+        client.mset(dict.fromkeys(others, b""))
+        await films.until(lambda: gateway.limits.gateways == 4)
+        client.delete(*others)
+        await films.until(lambda: gateway.limits.gateways == 1)

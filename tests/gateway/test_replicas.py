@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from typing import Any
 
 import grpc
 import pytest
@@ -118,26 +119,31 @@ async def test_two_calls_are_under_way_and_the_rest_travels_in_the_next(films: H
     assert max(replica.batches) <= batching.BATCH_QUERIES_MAX
 
 
-async def test_a_batch_survives_the_cancel_of_one_of_its_callers(films: Harness, replica: ExactReplica) -> None:
-    replica.delay_seconds = 0.3
+async def take_both_places(films: Harness, replica: ExactReplica) -> list[asyncio.Task[Any]]:
+    """Two slow calls, so that what comes next waits and travels together."""
+    replica.delay_seconds = 0.8
     alice = films.caller()
-    calls = [asyncio.create_task(alice.recall()) for _ in range(10)]
-    await films.until(lambda: sum(replica.batches) == 10)
-    assert replica.batches[-1] > 1
-    calls[-1].cancel()
+    calls = []
+    for number in range(1, batching.CALLS_IN_FLIGHT_MAX + 1):
+        calls.append(asyncio.create_task(alice.recall()))
+        await films.until(lambda number=number: sum(replica.batches) == number)
+    return calls
+
+
+async def test_a_batch_survives_the_cancel_of_one_of_its_callers(films: Harness, replica: ExactReplica) -> None:
+    first = await take_both_places(films, replica)
+    alice = films.caller()
+    calls = [asyncio.create_task(alice.recall()) for _ in range(8)]
+    await films.until(lambda: replica.batches == [1, 1, 8])
+    calls[0].cancel()
     answers = await asyncio.gather(*calls, return_exceptions=True)
-    assert isinstance(answers[-1], asyncio.CancelledError)
-    assert [answer.version for answer in answers[:-1]] == [1] * 9
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert [answer.version for answer in (*answers[1:], *await asyncio.gather(*first))] == [1] * 9
 
 
 async def test_what_nobody_waits_for_any_more_is_never_sent(films: Harness, replica: ExactReplica) -> None:
-    replica.delay_seconds = 0.4
+    sent = await take_both_places(films, replica)
     alice = films.caller()
-    sent = []
-    for number in (1, 2):
-        sent.append(asyncio.create_task(alice.recall()))
-        await films.until(lambda number=number: sum(replica.batches) == number)
-    # Both calls are under way: these wait in the queue until their callers are gone.
     late = [refusal(alice.recall(seconds=0.1)) for _ in range(20)]
     assert {refused.code for refused in await asyncio.gather(*late)} == {grpc.StatusCode.DEADLINE_EXCEEDED}
     await asyncio.gather(*sent)
