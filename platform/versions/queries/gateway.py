@@ -21,6 +21,7 @@ from catalog.models import Service
 from common.errors import InvalidArgument
 from recallpb.v1 import recall_pb2, recall_pb2_grpc
 from tenants.permissions import Caller
+from versions.queries import fields
 from versions.queries.statuses import error_of
 from versions.queries.tokens import internal_token
 
@@ -67,13 +68,13 @@ def _parsed(message: MessageT, service: Service, request: Mapping[str, Any]) -> 
     name = resource_name(service)
     if request.get("service", name) != name:
         raise InvalidArgument("The service is named by the URL; leave it out here.", field="service")
-    kind = message.DESCRIPTOR.name
+    fields.check_fields(request, message.DESCRIPTOR)
     try:
         json_format.ParseDict(dict(request), message)
     except json_format.ParseError as error:
-        raise InvalidArgument(f"This is no {kind}: {error}", reason="MALFORMED_QUERY") from error
+        raise fields.refusal(error) from error
     except RecursionError as error:
-        raise InvalidArgument(f"This is no {kind}: it is nested too deeply.", reason="MALFORMED_QUERY") from error
+        raise InvalidArgument("The query is nested too deeply.", reason=fields.REASON) from error
     message.service = name  # type: ignore[attr-defined]
     return message
 
