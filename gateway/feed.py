@@ -123,3 +123,5 @@ class RouteFeed:
                     collection, _, field = message["data"].decode().partition(" ")
                     if collection == ROUTES.name:
                         await self._fetch(reader, [field])
+                        # After a poll that found Redis empty this is the first route of all, and it counts.
+                        self._routes.loaded = self._routes.loaded or self.fresh_at > 0
