@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import ParseError
 
 from common.errors import InvalidArgument
@@ -20,7 +20,7 @@ _ENUM = re.compile(r" for enum type [\w.]+")
 _PLACE = re.compile(r" at \w+\.([\w.\[\]]+?)\.*$")
 
 
-def check_fields(request: Mapping[str, Any], message: Descriptor, above: str = "") -> None:
+def check_fields(request: Mapping[str, Any], message: Any, above: str = "") -> None:
     """Raises InvalidArgument at the first field that `message` lacks, or that is no object or list where it must be."""
     known = {name: field for field in message.fields for name in (field.name, field.json_name)}
     for name, value in request.items():
@@ -54,7 +54,7 @@ def _values(field: FieldDescriptor, value: Any, path: str) -> list[tuple[Any, st
     return [(each, f"{path}[{number}]") for number, each in enumerate(value)]
 
 
-def _unknown(name: str, path: str, message: Descriptor) -> str:
+def _unknown(name: str, path: str, message: Any) -> str:
     # `service` is not among them: the URL names it.
     names = {field.name.replace("_", ""): field.name for field in message.fields if field.name != "service"}
     near = get_close_matches(name.replace("_", "").lower(), list(names), n=1)
