@@ -34,7 +34,7 @@ class ServiceForm(forms.Form):
     uri = forms.CharField(
         label="Model path",
         max_length=500,
-        help_text="Where your training job drops item embeddings, a folder each, such as file:movies/ in your team's folder.",
+        help_text="Where your training job drops item embeddings, a folder each, such as file:movies/ of your team.",
     )
     dimension = forms.IntegerField(min_value=1, max_value=4096, help_text="Numbers in one vector.")
     metric = forms.ChoiceField(
