@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every test: first those that may run side by side, then the end-to-end tests, which need the machine for themselves.
+# Every test: first those that may run side by side, then those of the database's rows once more on a real PostgreSQL,
+# then the end-to-end tests, which need the machine for themselves.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,11 +9,19 @@ pytest() { .venv/bin/python -m pytest -q "$@"; }
 
 pytest -n "$parallel_workers" --dist loadfile -m "not e2e" "$@"
 first=$?
+postgres=5
+if [ "$#" -eq 0 ]; then
+    RECALL_TEST_POSTGRES=1 pytest -n "$parallel_workers" --dist loadfile -m "not servers and not e2e" \
+        tests/tenants tests/versions tests/control tests/console
+    postgres=$?
+fi
 pytest -p no:xdist -m e2e "$@"
 second=$?
 
 # 5: no test was selected, which is right when a path was given that holds tests of one kind only.
 [ "$first" -eq 5 ] && [ "$second" -eq 5 ] && exit 5
 [ "$first" -eq 5 ] && first=0
+[ "$postgres" -eq 5 ] && postgres=0
 [ "$second" -eq 5 ] && second=0
-exit $((first > second ? first : second))
+worst=$((first > second ? first : second))
+exit $((worst > postgres ? worst : postgres))
