@@ -8,7 +8,7 @@ import typer
 
 from cli.api import Api, open_api
 from cli.api import Json as Body
-from cli.builds import is_duplicate, require_success, watch_build
+from cli.builds import WAITING_STATES, is_duplicate, require_success, watch_build
 from cli.errors import ERROR_PREFIX, CliError
 from cli.options import ReasonNeeded, ServiceName, Tenant
 from cli.output import Json, pairs, remark, show, table
@@ -90,8 +90,10 @@ def _act(service: str, number: int, verb: str, body: Body, tenant: str, as_json:
 
 def _same(api: Api, path: str, ended: Body) -> Body:
     """The build that has done, or is doing, what `ended` was asked to do; waits for its end."""
-    remark(f"nothing to do: {_lowered(ended['error']['message'])} --force builds it again.")
-    return watch_build(api, path, ended["report"]["same_as"]["build"])
+    error, number = ended["error"], ended["report"]["same_as"]["build"]
+    remark(f"nothing to do: {_lowered(error['message'])} {error['effect']} --force builds it again.")
+    same = api.get(f"{path}/builds/{number}")
+    return watch_build(api, path, number) if same["state"] in WAITING_STATES else same
 
 
 def _exit_unless_good(build: Body) -> None:

@@ -65,7 +65,8 @@ def test_a_build_that_repeats_a_good_one_is_a_success_with_nothing_to_do(
     worked(repeating)
     ran = local("build", "movies", "--wait")
     assert ran.code == 0
-    assert "nothing to do: drop 20260101 under this spec is version 1 (build 1). --force builds it again." in ran.err
+    assert "nothing to do: drop 20260101 under this spec is version 1 (build 1). Nothing is serving yet." in ran.err
+    assert "--force builds it again." in ran.err
     again = local("build", "movies", "--wait", "--json")
     assert (again.code, again.data["number"], again.data["error"]["reason"]) == (0, 3, "build.duplicate")
     assert again.data["report"]["same_as"]["build"] == 1
