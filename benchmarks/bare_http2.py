@@ -25,6 +25,7 @@ HEADER_TABLE_SIZE, ENABLE_PUSH, INITIAL_WINDOW_SIZE = 1, 2, 4
 # HPACK: entries of the static table, and the first of the dynamic one.
 METHOD_POST, SCHEME_HTTP, FIRST_DYNAMIC = 3, 6, 62
 INDEXED, LITERAL_INDEXED = 0x80, 0x40
+LAST_ANSWERS_SECONDS_MAX = 30.0
 GRPC_HEAD = struct.Struct(">BI")
 
 
@@ -70,7 +71,7 @@ class BareClient(asyncio.Protocol):
         self._more = False
         self._idle = asyncio.get_running_loop().create_future()
         self._note_idle()
-        await self._idle
+        await asyncio.wait_for(self._idle, LAST_ANSWERS_SECONDS_MAX)
         self._transport.close()
 
     def data_received(self, data: bytes) -> None:

@@ -22,9 +22,9 @@ from gateway.replica_client import AnswerBatch, Outcome, ReplicaClient
 CALLS_IN_FLIGHT_MAX = 2
 BATCH_QUERIES_MAX = 64
 # So many do not wait for more.
-BATCH_QUERIES_ENOUGH = 48
+BATCH_QUERIES_ENOUGH = 32
 # Between the starts of two calls passes what a call takes of late, and at most so long.
-PACE_SECONDS_MAX = 0.010
+PACE_SECONDS_MAX = 0.005
 # How much the newest call counts in the mean of what a call takes.
 CALL_SECONDS_WEIGHT = 0.2
 QUEUE_QUERIES_MAX = 4_000
