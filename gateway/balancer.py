@@ -25,7 +25,7 @@ EJECTION_SECONDS_MIN = 0.25
 EJECTION_SECONDS_MAX = 10.0
 # A wait for a lost connection leaves this share of the deadline to the answer, and is no longer than the limit.
 RECONNECT_PATIENCE_SHARE = 0.8
-RECONNECT_PATIENCE_SECONDS_MAX = 2.0
+RECONNECT_PATIENCE_SECONDS_MAX = 5.0
 LINGER_SECONDS_EXTRA = 1.0
 
 

@@ -50,9 +50,9 @@ async def test_a_replica_that_stays_away_is_unavailable_before_the_deadline(harn
     harness.publish(route(route_version(1, harness.socket("never"))))
     await harness.start()
     started = time.monotonic()
-    refused = await refusal(harness.caller().recall(seconds=1.0))
+    refused = await refusal(harness.caller().recall(seconds=5.0))
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "REPLICA_UNAVAILABLE")
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 5.0
     assert refused.retry_seconds > 0
 
 
