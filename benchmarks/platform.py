@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -98,7 +99,7 @@ def _manifest(items: int, schema: dict[str, Any], index: Index) -> dict[str, Any
 @contextlib.contextmanager
 def running(folder: Path, artifact: Published, dimension: int, items: int) -> Iterator[DataPlane]:
     """Valkey, one replica host, one gateway; all stopped afterwards."""
-    with ValkeyServer() as valkey, contextlib.ExitStack() as stack:
+    with ValkeyServer(port=_free_port()) as valkey, contextlib.ExitStack() as stack:
         url = f"redis://127.0.0.1:{valkey.port}/0"
         socket = f"unix:{folder}/r1.sock"
         stack.enter_context(_replica(folder, artifact, socket))
@@ -144,6 +145,13 @@ def _process(command: list[str], environment: dict[str, str], is_ready: Callable
     finally:
         process.terminate()
         process.wait(STOP_SECONDS_MAX)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _publish_route(writer: DocumentWriter, socket: str, dimension: int, items: int) -> None:

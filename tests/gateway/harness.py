@@ -8,7 +8,6 @@ import hmac
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -216,12 +215,6 @@ class Harness:
         await self.until(lambda: self._running_file().exists())
         self.port = int(json.loads(self._running_file().read_text())["address"].rpartition(":")[2])
         return process
-
-    def free_port(self) -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            return port
 
     def caller(self, credential: str = ALICES_KEY) -> Caller:
         caller = Caller(self.port, credential)

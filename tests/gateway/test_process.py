@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.gateway.harness import BOOKS, FILMS, Harness, Refused, query, refusal, route
 from tests.gateway.load import steady_load
 from tests.support.exact_replica import ExactReplica
+from tests.support.valkey import free_port
 
 pytestmark = pytest.mark.servers
 
@@ -141,7 +142,7 @@ async def test_sigterm_says_not_serving_then_lets_calls_end(harness: Harness, re
 async def test_a_killed_gateway_starts_again_without_redis_and_takes_its_lease_up_again(
     harness: Harness, replica: ExactReplica
 ) -> None:
-    port = harness.free_port()
+    port = free_port()
     process = await harness.start_process(gateway_port=port)
     await harness.until(lambda: (harness.home / "gateway" / "routes.snapshot").exists())
     await harness.until(harness.lease)
@@ -161,7 +162,7 @@ async def test_a_killed_gateway_starts_again_without_redis_and_takes_its_lease_u
 async def test_several_workers_share_the_port_and_a_killed_one_comes_back(
     harness: Harness, replica: ExactReplica
 ) -> None:
-    parent = await harness.start_process(gateway_port=harness.free_port(), gateway_workers=2)
+    parent = await harness.start_process(gateway_port=free_port(), gateway_workers=2)
     workers = psutil.Process(parent.pid).children()
     await harness.until(lambda: len(_run_files(harness)) == 2)
     async with steady_load(harness) as load:
@@ -179,7 +180,7 @@ def _run_files(harness: Harness) -> list[str]:
 
 
 async def test_workers_die_with_their_parent(harness: Harness, replica: ExactReplica) -> None:
-    parent = await harness.start_process(gateway_port=harness.free_port(), gateway_workers=2)
+    parent = await harness.start_process(gateway_port=free_port(), gateway_workers=2)
     workers = psutil.Process(parent.pid).children()
     parent.kill()
     parent.wait()

