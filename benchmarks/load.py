@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--queries", required=True, help="float32 [q, d] in a .npy file")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--concurrency", type=int, default=64)
-    parser.add_argument("--connections", type=int, default=2)
+    parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--batch", type=int, default=1, help="queries in one call; above 1 it calls BatchRecall")
     print(json.dumps(uvloop.run(_measure(parser.parse_args()))))
 
