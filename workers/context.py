@@ -103,8 +103,12 @@ class BuildContext:
         return folder
 
     def run_child(self, module: str, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Runs a child with the platform's priority and memory cap; its progress becomes the step's."""
-        limits = {"nice": settings.BUILD_NICE, "memory_bytes_max": settings.BUILD_MEMORY_BYTES_MAX}
+        """Runs a child with the platform's priority, cores and memory cap; its progress becomes the step's."""
+        limits = {
+            "nice": settings.BUILD_NICE,
+            "cpus": settings.BUILD_CPUS,
+            "memory_bytes_max": settings.BUILD_MEMORY_BYTES_MAX,
+        }
         full = {**limits, "parent_pid": os.getpid(), **order}
         return run_child(module, full, self.folder("run"), check=self.lease.check, progress=RowProgress(self))
 
