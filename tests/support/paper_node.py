@@ -20,8 +20,16 @@ Report = documents_pb2.ReplicaReport
 class PaperNode:
     """`load_error` fails every load, `p99_ms` is what each WARM measures in its turn, `check_error` fails CHECK."""
 
-    def __init__(self, valkey: Valkey, name: str = "local", *, p99_ms: tuple[float, ...] = (1.0,)) -> None:
+    def __init__(
+        self,
+        valkey: Valkey,
+        name: str = "local",
+        *,
+        p99_ms: tuple[float, ...] = (1.0,),
+        memory_available_bytes: int = 2**33,
+    ) -> None:
         self.name, self.load_error, self.check_error = name, "", ""
+        self.memory_available_bytes = memory_available_bytes
         # Once this order was carried out the replica respawns, until this is empty again.
         self.respawn_after = ""
         self._p99_ms = list(p99_ms)
@@ -55,7 +63,7 @@ class PaperNode:
             node=self.name,
             cpu_count=2,
             memory_total_bytes=2**34,
-            memory_available_bytes=2**33,
+            memory_available_bytes=self.memory_available_bytes,
             replicas=[self._replica(placement) for placement in placements.placements],
             placements_stamp=Stamp.of(placements.stamp).to_message(),
         )
