@@ -1,4 +1,5 @@
-"""The build child: `python -m engines.build SPEC.json` builds one index in a process of its own.
+"""The build child: `python -m engines.build SPEC.json` builds one index in a process of its own, on a leash: it gives
+way to others (`nice`), keeps to some cores (`cpus`, `spec.threads`) and to a cap of memory, and dies with its parent.
 
 Prints JSON lines on standard output: {"rows_done": n, "rows": N} about once a second and at the end, then
 {"done": true, "seconds": s, "peak_rss_bytes": b}, or {"error": {"reason", "owner", "message"}} and an exit code that is

@@ -97,8 +97,12 @@ class BuildContext:
         return Path(folder)
 
     def folder(self, name: str) -> Path:
-        """A fresh folder of this claim inside the working folder; what an earlier worker left is not touched."""
-        folder = self.work_dir / f"{name}-f{self.claim.fence}"
+        """A fresh folder of this claim inside the working folder; what an earlier worker left is not touched.
+
+        A build that is published needs its working folder for nothing else, so that it may be gone by then.
+        """
+        work_dir = self.work_dir if self.work_dir.is_absolute() and self.work_dir.is_dir() else self.new_work_dir()
+        folder = work_dir / f"{name}-f{self.claim.fence}"
         folder.mkdir(exist_ok=True)
         return folder
 

@@ -19,7 +19,7 @@ from versions.selectors import versions_of
 from versions.states import ReplicaState
 
 FLOAT32_BYTES = 4
-# Of a process that has imported its libraries and has no items yet (measured: 52 MB and REPLICA).
+# Of a process that has imported its libraries and has no items yet (measured: 52 MB, and less than 128).
 BUILD_BASE_BYTES = 64 * 10**6
 REPLICA_BASE_BYTES = 128 * 10**6
 # Known queries and their answers, and the manifest.

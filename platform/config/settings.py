@@ -154,8 +154,8 @@ CELERY_TIMEZONE = "UTC"
 
 # Builds.
 # One core less than there are, so that builds leave one to what serves.
-BUILD_CPUS = max(1, env_int("RECALL_BUILD_CPUS", len(os.sched_getaffinity(0)) - 1))
-BUILD_THREADS = env_int("RECALL_BUILD_THREADS", BUILD_CPUS)
+BUILD_THREADS = max(1, env_int("RECALL_BUILD_THREADS", len(os.sched_getaffinity(0)) - 1))
+BUILD_CPUS = max(1, env_int("RECALL_BUILD_CPUS", BUILD_THREADS))
 BUILD_NICE = env_int("RECALL_BUILD_NICE", 19)
 _MEMORY_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 BUILD_MEMORY_BYTES_MAX = env_int("RECALL_BUILD_MEMORY_BYTES_MAX", _MEMORY_BYTES * 8 // 10)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from audit.models import AuditEvent
+from bundles import layout
 from catalog.models import Service
 from tests.factories import TESTER, make_service
 from tests.support.history import activated, asked, made_version
 from tests.support.source import write_drop
-from tests.workers.conftest import finish
+from tests.workers.conftest import finish, published
 from versions import actions
-from versions.models import Build
+from versions.models import Build, Version
 from versions.views import build_view
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -84,6 +86,25 @@ def test_vectors_of_another_length_are_held_told_overridden_and_audited(films, f
     build = delivered(service, name="2", items=60, scale=3.0)
     assert "200 % away from live" in build.error_message
     assert_held_and_then_passed(build, "check_items", "max_norm_drift_percent", 200.0, 50)
+
+
+def test_when_another_version_went_live_meanwhile_items_are_compared_with_that_one(films_service, folders, node):
+    """Version 3 has the items of version 1, and version 2, which has others, goes live before it."""
+    finish(published(films_service))
+    finish(published(films_service))
+    build = published(films_service)
+    for number, first_id in ((1, 1), (2, 1_001), (3, 1)):
+        folder = folders / f"v{number}"
+        folder.mkdir()
+        np.save(folder / layout.ID_KEYS, np.arange(first_id, first_id + 60))
+        Version.objects.filter(number=number).update(artifact=str(folder))
+    for number in (1, 2):
+        actions.version_activate(actor=TESTER, service=films_service, number=number)
+    build = finish(build)
+    assert (build.state, build.error_reason) == ("HELD", "guard.min_id_overlap_percent"), build.error_message
+    assert build_view(build)["step"] == "activate"
+    actions.build_override(actor=TESTER, build=build, reason="The first catalogue was right.")
+    assert finish(build).state == "SUCCEEDED"
 
 
 def test_growth_is_no_matter_of_overlap(films, folders, steps_until, node):

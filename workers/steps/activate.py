@@ -19,6 +19,7 @@ from versions.selectors import activations_of, platform_epoch
 from workers.context import POLL_SECONDS, BuildContext
 from workers.outcomes import CancelRequested, Done, Hold, Outcome, StepFailed, Wait
 from workers.steps.check_counts import check, count_facts
+from workers.steps.check_items import check_again
 
 ACKNOWLEDGE_SECONDS_MAX = 2.0
 WAIT_SECONDS = 1.0
@@ -52,7 +53,12 @@ def step(ctx: BuildContext) -> Outcome:
 
 def _held(ctx: BuildContext, version: Version, service: Service) -> Hold | None:
     """The first reason to hold that no operator has let pass: who overrode one has not seen the others."""
-    holds = (_by_service(service), _by_newer(version, service), _by_guards(ctx, service))
+    holds = (
+        _by_service(service),
+        _by_newer(version, service),
+        _by_guards(ctx, service),
+        _by_items(ctx, version, service),
+    )
     return next((hold for hold in holds if hold is not None and hold.reason not in ctx.overrides), None)
 
 
@@ -76,6 +82,12 @@ def _by_guards(ctx: BuildContext, service: Service) -> Hold | None:
     if known["live_generation"] == service.live_generation:
         return None
     return check(ctx, count_facts(ctx, known["items"]))
+
+
+def _by_items(ctx: BuildContext, version: Version, service: Service) -> Hold | None:
+    """The same for ids and vectors."""
+    is_known = ctx.values["counts"]["live_generation"] == service.live_generation
+    return None if is_known else check_again(ctx, version)
 
 
 def _activate(ctx: BuildContext, version: Version, service: Service) -> None:

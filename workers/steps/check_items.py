@@ -14,7 +14,7 @@ from versions.models import Version
 from versions.selectors import live_version
 from workers import guards
 from workers.context import BuildContext
-from workers.outcomes import Done, Evidence, Outcome, StepFailed
+from workers.outcomes import Done, Evidence, Hold, Outcome, StepFailed
 
 
 def step(ctx: BuildContext) -> Outcome:
@@ -22,7 +22,7 @@ def step(ctx: BuildContext) -> Outcome:
     live = live_version(ctx.service)
     if live is None:
         return Done(detail="There is no live version to compare with.")
-    found = _compared_before(ctx, live) or _compare(ctx, live)
+    found = _compared_before(ctx, live) or _compare(ctx, live, ctx.values["import"]["dir"])
     _check_types(ctx, found)
     report, context = {"items": found}, {"items": found}
     if not ctx.overridden:
@@ -32,6 +32,15 @@ def step(ctx: BuildContext) -> Outcome:
     return Done(report={**report, **_warnings(ctx, live, found)}, context=context, detail=_detail(live, found))
 
 
+def check_again(ctx: BuildContext, version: Version) -> Hold | None:
+    """A Hold when `version`, which is published, is not about the same items as what is live by now."""
+    live = live_version(ctx.service)
+    if live is None:
+        return None
+    found = _compare(ctx, live, version.artifact)
+    return guards.hold(_breaches(ctx.spec["guards"], found), report={"items": found}, context={})
+
+
 def _compared_before(ctx: BuildContext, live: Version) -> dict[str, Any] | None:
     found: dict[str, Any] | None = ctx.values.get("items")
     if found is None or found["live_version"] != live.number:
@@ -39,8 +48,8 @@ def _compared_before(ctx: BuildContext, live: Version) -> dict[str, Any] | None:
     return found if found["fingerprint"] == ctx.build.drop_fingerprint else None
 
 
-def _compare(ctx: BuildContext, live: Version) -> dict[str, Any]:
-    order = {"new_dir": ctx.values["import"]["dir"], "live_dir": live.artifact}
+def _compare(ctx: BuildContext, live: Version, new_dir: str) -> dict[str, Any]:
+    order = {"new_dir": new_dir, "live_dir": live.artifact}
     done = ctx.run_child("workers.children.comparing", order)
     is_same_ids = live.spec["schema"]["id_type"] == ctx.spec["schema"]["id_type"]
     return {
@@ -58,10 +67,10 @@ def _compare(ctx: BuildContext, live: Version) -> dict[str, Any]:
 
 def _norms(ctx: BuildContext, live: Version) -> dict[str, float] | None:
     """None where they mean nothing to each other: another dimension, or a live version without an import report."""
-    if live.spec["schema"]["dimension"] != ctx.spec["schema"]["dimension"] or "import" not in live.report:
+    imported, lived = ctx.build.report.get("import"), live.report.get("import")
+    if live.spec["schema"]["dimension"] != ctx.spec["schema"]["dimension"] or not imported or not lived:
         return None
-    norm, live_norm = ctx.values["import"]["report"]["mean_norm"], live.report["import"]["mean_norm"]
-    return {"mean_norm": norm, "live_mean_norm": live_norm}
+    return {"mean_norm": imported["mean_norm"], "live_mean_norm": lived["mean_norm"]}
 
 
 def _breaches(limits: Mapping[str, Any], found: Mapping[str, Any]) -> list[Evidence]:
