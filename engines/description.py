@@ -17,6 +17,14 @@ class EngineParams(BaseModel):
 
 
 @dataclass(frozen=True)
+class Effort:
+    """The search parameter that buys recall with time: a bounded whole number of `search_params_model`."""
+
+    name: str
+    below_top_k: bool  # Whether less of it than top_k is less work, too.
+
+
+@dataclass(frozen=True)
 class EngineDescription:
     """An engine's abilities as data; nobody asks for its name to know what it can do."""
 
@@ -28,3 +36,4 @@ class EngineDescription:
     exact: bool  # Every answer is exact, whatever the effort.
     recall_floor: float  # Recall@10 that the conformance data must reach with default parameters.
     loads_without_stalling: bool  # It may be opened inside a process that is serving.
+    effort: Effort | None = None  # None: nothing to tune.

@@ -36,6 +36,7 @@ from workers.steps import (
     publish_artifact,
     resolve_drop,
     retire,
+    tune_search,
     warm_replicas,
 )
 
@@ -55,6 +56,7 @@ STEPS: tuple[Step, ...] = (
     Step("check_counts", check_counts.step),
     Step("import_items", import_items.step),
     Step("build_index", build_index.step),
+    Step("tune_search", tune_search.step),
     Step("check_index", check_index.step),
     Step("publish_artifact", publish_artifact.step),
     Step("place_replicas", place_replicas.step),

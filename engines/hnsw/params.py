@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from engines.description import EngineDescription, EngineParams
+from engines.description import Effort, EngineDescription, EngineParams
 
 EF_MAX = 10_000
 
@@ -50,4 +50,5 @@ DESCRIPTION = EngineDescription(
     recall_floor=0.98,
     # hnswlib.load_index holds the interpreter for seconds.
     loads_without_stalling=False,
+    effort=Effort("ef", below_top_k=False),
 )
