@@ -54,12 +54,17 @@ def work(order: Order) -> dict[str, Any]:
     efforts: Efforts = order["efforts"]
     say = _Progress(len(queries) * (1 + len(efforts)) + len(rows))
     bench = _Bench(searcher, vectors, spec, min(order["at"], len(vectors)), say)
-    curve, chosen = _tune(bench, queries, efforts, order["recall_target"], order["seconds_max"])
+    truth = bench.truth(queries)
+    curve, chosen = _tune(bench, queries, truth, efforts, order["recall_target"], order["seconds_max"])
+    selves = bench.selves(rows)
+    if order["recall_target"] is not None:
+        chosen = _until_selves_are_found(bench, selves, efforts, chosen, order["rows_found_min"])
+        curve += [bench.point(queries, truth, SearchEffort(**each)) for each in efforts[len(curve) : chosen + 1]]
     reached = order["recall_target"] is None or curve[chosen].recall >= order["recall_target"]
     effort = SearchEffort(**efforts[chosen])
-    found, selves = bench.find_selves(rows, effort)
+    found = bench.find(selves, effort)
     out_dir = Path(order["out_dir"])
-    np.save(out_dir / layout.SAMPLED_ROWS, selves, allow_pickle=False)
+    np.save(out_dir / layout.SAMPLED_ROWS, selves[found < KNOWN_TOP_K], allow_pickle=False)
     return {
         "count": searcher.count,
         "curve": [{**efforts[place], **point._asdict()} for place, point in enumerate(curve)],
@@ -69,20 +74,19 @@ def work(order: Order) -> dict[str, Any]:
         "reached": reached,
         "complete": len(curve) == len(efforts) or reached,
         "queries": len(queries),
-        "rows_found": found[0],
-        "rows_sampled": found[1],
+        "rows_found": int((found < bench.top_k).sum()),
+        "rows_sampled": len(selves),
         "known": _write_known(bench, queries[:KNOWN_QUERIES], effort, out_dir),
     }
 
 
 def _tune(
-    bench: _Bench, queries: Float32, efforts: Efforts, target: float | None, seconds_max: float
+    bench: _Bench, queries: Float32, truth: Int64, efforts: Efforts, target: float | None, seconds_max: float
 ) -> tuple[list[Point], int]:
     """The curve as far as it was measured, and the place on it of the smallest effort that reaches `target`.
 
     When none does, or time is up before, the place of the best recall. At least one point is measured.
     """
-    truth = bench.truth(queries)
     give_up_at = time.monotonic() + seconds_max
     curve: list[Point] = []
     reached: int | None = None
@@ -95,6 +99,20 @@ def _tune(
             break
     best = max(range(len(curve)), key=lambda place: (curve[place].recall, -place))
     return curve, best if reached is None else reached
+
+
+def _until_selves_are_found(
+    bench: _Bench, selves: NDArray[np.int64], efforts: Efforts, chosen: int, share_min: float
+) -> int:
+    """The first place from `chosen` on where the guard's share of sampled rows is found; where it never is, `chosen`.
+
+    An index may reach its recall with an effort that loses single rows.
+    """
+    for place in range(chosen, len(efforts)):
+        found = bench.find(selves, SearchEffort(**efforts[place])) < bench.top_k
+        if found.sum() >= share_min * len(selves):
+            return place
+    return chosen
 
 
 class _Progress:
@@ -114,7 +132,7 @@ class _Bench:
 
     def __init__(self, searcher: IndexSearcher, vectors: Float32, spec: IndexSpec, top_k: int, say: _Progress) -> None:
         self.searcher, self._say = searcher, say
-        self._vectors, self._metric, self._top_k = vectors, spec.metric, top_k
+        self._vectors, self._metric, self.top_k = vectors, spec.metric, top_k
         self._exact = ExactScan(vectors, spec.metric)
 
     def truth(self, queries: Float32) -> Int64:
@@ -122,7 +140,7 @@ class _Bench:
         found = []
         for start in range(0, len(queries), CHUNK_QUERIES):
             some = queries[start : start + CHUNK_QUERIES]
-            found.append(self._exact.search(some, self._top_k)[0])
+            found.append(self._exact.search(some, self.top_k)[0])
             self._say(len(some))
         return np.concatenate(found)
 
@@ -131,23 +149,25 @@ class _Bench:
         hits, seconds = 0, 0.0
         for place, query in enumerate(queries):
             began = time.perf_counter()
-            found, _ = self.searcher.search(query[np.newaxis], self._top_k, effort)
+            found, _ = self.searcher.search(query[np.newaxis], self.top_k, effort)
             seconds += time.perf_counter() - began
             hits += self._hits(query, truth[place], found[0])
             self._say(1)
-        return Point(hits / (len(queries) * self._top_k), 1000 * seconds / len(queries))
+        return Point(hits / (len(queries) * self.top_k), 1000 * seconds / len(queries))
 
-    def find_selves(self, rows: NDArray[np.int64], effort: SearchEffort) -> tuple[tuple[int, int], Int64]:
-        """Of the `rows` that are among their own nearest, how many the index finds so, and how many there are.
+    def selves(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of `rows` that are truly among their own nearest."""
+        near = self.truth(np.array(self._vectors[rows])) == rows[:, np.newaxis]
+        return rows[near.any(axis=1)]
 
-        And those of them that it finds among its first KNOWN_TOP_K.
-        """
-        queries, own = np.array(self._vectors[rows]), rows[:, np.newaxis]
-        near = (self.truth(queries) == own).any(axis=1)
-        found, _ = self.searcher.search(queries, self._top_k, effort)
-        hit = (found == own).any(axis=1)
-        first = (found[:, :KNOWN_TOP_K] == own).any(axis=1)
-        return (int((near & hit).sum()), int(near.sum())), rows[near & first]
+    def find(self, selves: NDArray[np.int64], effort: SearchEffort) -> NDArray[np.int64]:
+        """The place of each row in the answer to itself; top_k where it is not in it."""
+        if not len(selves):
+            return selves
+        found, _ = self.searcher.search(np.array(self._vectors[selves]), self.top_k, effort)
+        hit = found == selves[:, np.newaxis]
+        places: NDArray[np.int64] = np.where(hit.any(axis=1), hit.argmax(axis=1), self.top_k)
+        return places
 
     def _hits(self, query: Float32, exact: NDArray[np.int64], found: NDArray[np.int64]) -> int:
         """Of the items found, those as near as the farthest true neighbour: of equal ones any will do."""

@@ -42,6 +42,7 @@ def step(ctx: BuildContext) -> Outcome:
         "at": ctx.spec["search"]["at"],
         "efforts": efforts,
         "recall_target": ctx.spec["search"]["recall_target"] if tunes else None,
+        "rows_found_min": ctx.spec["guards"]["min_recall"],
         "seconds_max": CURVE_SECONDS_MAX,
         "out_dir": str(out_dir),
     }
