@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -67,9 +67,10 @@ def alert_resolve(*, service: Service, reason: str, subject: str = "") -> None:
 
 
 @transaction.atomic
-def alerts_resolve(*, service: Service, subject: str) -> None:
-    """Resolves every alert about `subject`, whatever its reason."""
-    for alert in Alert.objects.of(service.tenant).filter(service=service, subject=subject, state__in=ALERT_UNRESOLVED):
+def alerts_resolve(*, service: Service, subjects: Sequence[str] | None = None) -> None:
+    """Resolves every alert about `subjects`, whatever its reason; all of the service's when these are not given."""
+    alerts = Alert.objects.filter(service=service, state__in=ALERT_UNRESOLVED).order_by("pk")
+    for alert in alerts if subjects is None else alerts.filter(subject__in=subjects):
         _resolve(alert)
 
 

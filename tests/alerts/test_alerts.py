@@ -80,7 +80,7 @@ def test_a_subject_is_resolved_whatever_its_reasons(films_service, books_service
     alert_raise(service=films_service, reason="engine.crashed", subject="build 1", message="It died.")
     other = raise_late(films_service, subject="build 2")
     foreign = raise_late(books_service, subject="build 1")
-    alerts_resolve(service=films_service, subject="build 1")
+    alerts_resolve(service=films_service, subjects=["build 1"])
     assert set(Alert.objects.exclude(state="RESOLVED")) == {other, foreign}
 
 
