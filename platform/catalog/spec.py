@@ -31,8 +31,6 @@ NOT_YET: Mapping[str, tuple[Any, ...]] = {
     "versions.standby": ("hot",),
     "versions.rollout": ("together",),
     "replicas.zones": ([], ()),
-    "notify.webhook": (None,),
-    "notify.email": ([], ()),
 }
 
 

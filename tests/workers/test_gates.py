@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from alerts.models import Alert
 from audit.models import AuditEvent
 from catalog.actions import service_hold, service_release
 from tests.factories import TESTER, make_service
@@ -68,6 +69,8 @@ def test_a_bad_candidate_is_held_with_its_evidence_and_passes_by_an_audited_over
     assert (check["name"], check["value"], check["limit"]) == (gate, value, limit)
     assert f"(guards.{gate})" in build.error_message
     assert refreshed(service).live_version == 1
+    alert = Alert.objects.get(subject="build 2")
+    assert (alert.reason, alert.state, alert.evidence["checks"]) == (f"guard.{gate}", "OPEN", [found])
     told = version_view(selectors.version_get(service, 2))["report"]["evidence"]
     assert told == build.report["evidence"]
 
@@ -78,6 +81,8 @@ def test_a_bad_candidate_is_held_with_its_evidence_and_passes_by_an_audited_over
     assert (event.target, event.reason) == ("build 2", "The new model is meant to differ.")
     assert event.before["reason"] == f"guard.{gate}"
     assert build.report["overridden"][0]["evidence"] == [found]
+    alert.refresh_from_db()
+    assert alert.state == "RESOLVED"
 
 
 def test_the_report_of_a_good_version_has_every_figure_beside_its_limit(films_service, node):

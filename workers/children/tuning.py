@@ -157,8 +157,9 @@ class _Bench:
 
     def selves(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of `rows` that are truly among their own nearest."""
-        near = self.truth(np.array(self._vectors[rows])) == rows[:, np.newaxis]
-        return rows[near.any(axis=1)]
+        near: NDArray[np.bool_] = self.truth(np.array(self._vectors[rows])) == rows[:, np.newaxis]
+        found: NDArray[np.int64] = rows[near.any(axis=1)]
+        return found
 
     def find(self, selves: NDArray[np.int64], effort: SearchEffort) -> NDArray[np.int64]:
         """The place of each row in the answer to itself; top_k where it is not in it."""
@@ -166,8 +167,8 @@ class _Bench:
             return selves
         found, _ = self.searcher.search(np.array(self._vectors[selves]), self.top_k, effort)
         hit = found == selves[:, np.newaxis]
-        places: NDArray[np.int64] = np.where(hit.any(axis=1), hit.argmax(axis=1), self.top_k)
-        return places
+        found_at: NDArray[np.int64] = np.where(hit.any(axis=1), hit.argmax(axis=1), self.top_k)
+        return found_at
 
     def _hits(self, query: Float32, exact: NDArray[np.int64], found: NDArray[np.int64]) -> int:
         """Of the items found, those as near as the farthest true neighbour: of equal ones any will do."""
