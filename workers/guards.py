@@ -15,6 +15,8 @@ LIMITS = {
     "max_growth_items": "at most {} more may be",
     "max_growth_percent": "at most {} % more may be",
     "max_bad_row_percent": "at most {} % may be",
+    "min_id_overlap_percent": "at least {} % must be",
+    "max_norm_drift_percent": "at most {} % may be",
     "min_recall": "at least {} is asked for",
     "recall_target": "{} is the target",
     "known_answers": "at least {} is right",
@@ -53,6 +55,25 @@ def bad_row_breaches(
     counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
     found = _above(guards, "max_bad_row_percent", bad_row_percent, f"{{}} % of the rows are bad ({counts})")
     return [found] if found else []
+
+
+def overlap_breaches(guards: Mapping[str, Any], *, shared: int, items: int, live_items: int) -> list[Evidence]:
+    """Of the smaller of both sets of ids, how much is in the other: how many there are is for the guards of counts."""
+    smaller = min(items, live_items)
+    if not smaller:
+        return []
+    found = f"{{}} % of the ids are shared with live ({shared:,} of {smaller:,})"
+    evidence = _below(guards, "min_id_overlap_percent", _percent(shared, smaller), found)
+    return [evidence] if evidence else []
+
+
+def norm_breaches(guards: Mapping[str, Any], *, norm: float, live_norm: float) -> list[Evidence]:
+    """The mean Euclidean length of the vectors as delivered, against the live version's, in both directions."""
+    if not live_norm:
+        return []
+    found = f"The mean length of the vectors is {norm:.4g}, {{}} % away from live ({live_norm:.4g})"
+    evidence = _above(guards, "max_norm_drift_percent", _percent(abs(norm - live_norm), live_norm), found)
+    return [evidence] if evidence else []
 
 
 def p99_limit_ms(guards: Mapping[str, Any], *, live_p99_ms: float | None) -> float | None:

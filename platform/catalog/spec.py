@@ -26,8 +26,6 @@ NOT_YET: Mapping[str, tuple[Any, ...]] = {
     "source.notice": ("marker", "manual"),
     "source.expect_every": (None,),
     "engine.partitions": (1,),
-    "guards.min_id_overlap_percent": (50,),
-    "guards.max_norm_drift_percent": (50,),
     "versions.standby": ("hot",),
     "versions.rollout": ("together",),
     "replicas.zones": ([], ()),

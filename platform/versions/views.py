@@ -15,6 +15,9 @@ NEXT_STEPS = {
 }
 # Parts of a build's report that are found after its version is complete.
 MEASURED_ON_REPLICAS = ("evidence", "warm", "compare", "replicas", "overridden", "warnings")
+# A machine or a quota that is too small is not passed by, however good the reason.
+NO_ROOM = ("admit.", "quota.")
+NEXT_STEP_WITHOUT_ROOM = "Make room as it says, then override it, which looks again; or deliver a smaller drop."
 # A retry keeps the spec of its build, so that it mends nothing of the user's.
 NEXT_STEP_OF_USER = "Correct the drop or change the spec (recall service apply -f FILE), then ask for a new build."
 NEXT_STEP_OF_CHANGED_SPEC = "The service's spec has changed since: ask for a new build."
@@ -194,6 +197,8 @@ def _next_step(build: Build) -> str:
         return f"Release the service (recall service release {name}) and it goes on, or override it with a reason."
     if build.state == BuildState.HELD and build.error_reason == APPROVAL_REQUIRED:
         return NEXT_STEP_OF_APPROVAL.format(service=build.service.name, version=build.version_number)
+    if build.state == BuildState.HELD and build.error_reason.startswith(NO_ROOM):
+        return NEXT_STEP_WITHOUT_ROOM
     if build.error_reason == DUPLICATE:
         return NEXT_STEP_OF_DUPLICATE
     if build.state in NEXT_STEPS:

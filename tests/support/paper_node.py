@@ -26,12 +26,20 @@ class PaperNode:
     COMPARE finds for each of the two what its last WARM measured, and `likeness`; `compare_error` fails it.
     """
 
-    def __init__(self, valkey: Valkey, name: str = "local", *, p99_ms: tuple[float, ...] = (1.0,)) -> None:
+    def __init__(
+        self,
+        valkey: Valkey,
+        name: str = "local",
+        *,
+        p99_ms: tuple[float, ...] = (1.0,),
+        memory_available_bytes: int = 2**33,
+    ) -> None:
         self.name, self.load_error, self.check_error, self.compare_error = name, "", "", ""
         # What artifacts without a manifest hold, how many sampled rows are found, and how alike two versions answer.
         self.items, self.rows_found = 60, 100
         self.likeness = {"overlap": 0.9, "mean_score": 1.0, "beside_mean_score": 1.0}
         self._warmed_ms: dict[str, float] = {}
+        self.memory_available_bytes = memory_available_bytes
         # Once this order was carried out the replica respawns, until this is empty again.
         self.respawn_after = ""
         self._p99_ms = list(p99_ms)
@@ -65,7 +73,7 @@ class PaperNode:
             node=self.name,
             cpu_count=2,
             memory_total_bytes=2**34,
-            memory_available_bytes=2**33,
+            memory_available_bytes=self.memory_available_bytes,
             replicas=[self._replica(placement) for placement in placements.placements],
             placements_stamp=Stamp.of(placements.stamp).to_message(),
         )

@@ -14,6 +14,8 @@ GUARDS = {
     "max_growth_percent": 300,
     "max_growth_items": None,
     "max_bad_row_percent": 1,
+    "min_id_overlap_percent": 50,
+    "max_norm_drift_percent": 50,
     "min_recall": 0.95,
     "max_p99_ratio": 1.3,
     "p99_floor_ms": 5,
@@ -52,6 +54,22 @@ def test_bad_rows_are_guarded_by_their_share():
     assert found.sentence == (
         "10 % of the rows are bad (2,000 nan, 1 zero_norm); at most 1 % may be (guards.max_bad_row_percent)."
     )
+
+
+@pytest.mark.parametrize(
+    ("shared", "items", "live_items", "passes"),
+    [(50, 100, 400, True), (49, 100, 400, False), (100, 400, 100, True), (0, 100, 0, True)],
+)
+def test_ids_overlap_by_their_share_of_the_smaller_set(shared, items, live_items, passes):
+    found = guards.overlap_breaches(GUARDS, shared=shared, items=items, live_items=live_items)
+    assert [each.name for each in found] == ([] if passes else ["min_id_overlap_percent"])
+
+
+@pytest.mark.parametrize(("norm", "passes"), [(1.0, True), (0.5, True), (0.49, False), (1.5, True), (1.51, False)])
+def test_norms_drift_in_both_directions(norm, passes):
+    found = guards.norm_breaches(GUARDS, norm=norm, live_norm=1.0)
+    assert [each.name for each in found] == ([] if passes else ["max_norm_drift_percent"])
+    assert guards.norm_breaches(GUARDS, norm=norm, live_norm=0.0) == []
 
 
 def test_a_figure_just_beyond_its_limit_is_seen_to_be():

@@ -35,6 +35,8 @@ def test_drops_become_live_on_a_real_node_and_old_versions_leave_it(films, build
         assert checks["sampled rows found on each replica"]["value"] == 1.0
         # Other drops of the same size are other vectors under the same ids.
         assert 0 < checks["overlap with live at 10"]["value"] < 1
+        held = Replica.objects.get(version__number=3).rss_bytes
+        assert 0.5 < held / builds[2].report["admit"]["predicted"]["replica"] <= 1.0, "what was admitted was enough"
         actions.version_rollback(actor=TESTER, service=service, from_version=3)
         assert refreshed(service).live_version == 2
         assert selectors.version_get(service, 1).state == "RETIRING"

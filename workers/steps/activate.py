@@ -21,6 +21,7 @@ from workers import comparison, evidence
 from workers.context import POLL_SECONDS, BuildContext
 from workers.outcomes import CancelRequested, Done, Hold, Outcome, StepFailed, Wait
 from workers.steps.check_counts import check, count_facts
+from workers.steps.check_items import check_again
 
 ACKNOWLEDGE_SECONDS_MAX = 2.0
 WAIT_SECONDS = 1.0
@@ -59,6 +60,7 @@ def _held(ctx: BuildContext, version: Version, service: Service) -> Hold | Wait 
         lambda: _by_service(service),
         lambda: _by_newer(version, service),
         lambda: _by_guards(ctx, service),
+        lambda: _by_items(ctx, version, service),
         lambda: _by_gate(ctx, version, service),
         lambda: _by_approval(version, service),
     )
@@ -90,6 +92,12 @@ def _by_guards(ctx: BuildContext, service: Service) -> Hold | None:
     if known["live_generation"] == service.live_generation:
         return None
     return check(ctx, count_facts(ctx, known["items"]))
+
+
+def _by_items(ctx: BuildContext, version: Version, service: Service) -> Hold | None:
+    """The same for ids and vectors."""
+    is_known = ctx.values["counts"]["live_generation"] == service.live_generation
+    return None if is_known else check_again(ctx, version)
 
 
 def _by_gate(ctx: BuildContext, version: Version, service: Service) -> Hold | Wait | None:
