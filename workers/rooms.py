@@ -105,8 +105,7 @@ def _quota_memory(ctx: BuildContext, sizes: Sizes, before: list[Admission], repl
         f"The new version needs {size_text(need)} of memory in {ctx.spec['replicas']['count']} replicas beside the "
         f"{size_text(held)} that {tenant.name} has loaded; the tenant's quota is {size_text(limit)} (memory_bytes_max)."
     )
-    free = max(0, limit - held)
-    later = free + leaving
+    free, later = max(0, limit - held), max(0, limit - held + leaving)
     return Room(QUOTA_MEMORY, "memory_bytes_max", "memory of the tenant", need, free, later, sentence, ASK_FOR_QUOTA)
 
 
