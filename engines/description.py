@@ -18,6 +18,14 @@ class EngineParams(BaseModel):
 
 
 @dataclass(frozen=True)
+class Effort:
+    """The search parameter that buys recall with time: a bounded whole number of `search_params_model`."""
+
+    name: str
+    below_top_k: bool  # Whether less of it than top_k is less work, too.
+
+
+@dataclass(frozen=True)
 class ItemBytes:
     """What one item of an index takes. Its row of the artifact's data files (vector, id, attributes) comes on top."""
 
@@ -43,3 +51,4 @@ class EngineDescription:
     recall_floor: float  # Recall@10 that the conformance data must reach with default parameters.
     loads_without_stalling: bool  # It may be opened inside a process that is serving.
     item_bytes: ItemBytesOf  # A build is admitted by it, before anything is built.
+    effort: Effort | None = None  # None: nothing to tune.

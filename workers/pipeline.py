@@ -39,6 +39,7 @@ from workers.steps import (
     publish_artifact,
     resolve_drop,
     retire,
+    tune_search,
     warm_replicas,
 )
 
@@ -60,6 +61,7 @@ STEPS: tuple[Step, ...] = (
     Step("check_items", check_items.step),
     Step("admit", admit.step),
     Step("build_index", build_index.step),
+    Step("tune_search", tune_search.step),
     Step("check_index", check_index.step),
     Step("publish_artifact", publish_artifact.step),
     Step("place_replicas", place_replicas.step),

@@ -46,8 +46,8 @@ def _has_index(context: Mapping[str, Any]) -> bool:
     return Path(context["index"]["dir"]).is_dir()
 
 
-def _has_check(context: Mapping[str, Any]) -> bool:
-    return (Path(context["check"]["dir"]) / layout.KNOWN_ROWS).is_file()
+def _has_tuning(context: Mapping[str, Any]) -> bool:
+    return (Path(context["tune"]["dir"]) / layout.SAMPLED_ROWS).is_file()
 
 
-_FILES = {"import_items": _has_import, "build_index": _has_index, "check_index": _has_check}
+_FILES = {"import_items": _has_import, "build_index": _has_index, "tune_search": _has_tuning}

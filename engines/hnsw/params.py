@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from engines.description import EngineDescription, EngineParams, ItemBytes, Metric
+from engines.description import Effort, EngineDescription, EngineParams, ItemBytes, Metric
 
 EF_MAX = 10_000
 
@@ -70,4 +70,5 @@ DESCRIPTION = EngineDescription(
     # hnswlib.load_index holds the interpreter for seconds.
     loads_without_stalling=False,
     item_bytes=item_bytes,
+    effort=Effort("ef", below_top_k=False),
 )

@@ -26,14 +26,9 @@ NOT_YET: Mapping[str, tuple[Any, ...]] = {
     "source.notice": ("marker", "manual"),
     "source.expect_every": (None,),
     "engine.partitions": (1,),
-    "guards.min_overlap_at_k": (None,),
-    "guards.max_score_drift_percent": (None,),
     "versions.standby": ("hot",),
-    "versions.activate": ("auto",),
     "versions.rollout": ("together",),
     "replicas.zones": ([], ()),
-    "notify.webhook": (None,),
-    "notify.email": ([], ()),
 }
 
 

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from console.views import builds, home, keys, query, services, versions
+from console.views import alerts, builds, home, keys, query, services, versions
 
 app_name = "console"
 
@@ -16,6 +16,8 @@ urlpatterns = [
     ),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("", home.home, name="home"),
+    path("alerts/", alerts.index, name="alerts"),
+    path("t/<str:tenant>/alerts/<int:number>/acknowledge/", alerts.acknowledge, name="alert-acknowledge"),
     path("t/<str:tenant>/services/new/", services.create, name="service-create"),
     path("t/<str:tenant>/keys/", keys.index, name="keys"),
     path("t/<str:tenant>/keys/create/", keys.create, name="key-create"),
@@ -26,6 +28,7 @@ urlpatterns = [
     path(_SERVICE + "build/", builds.request_build, name="build-request"),
     path(_SERVICE + "hold/", services.hold, name="service-hold"),
     path(_SERVICE + "release/", services.release, name="service-release"),
+    path(_SERVICE + "versions/<int:number>/", versions.show, name="version"),
     path(_SERVICE + "versions/<int:number>/activate/", versions.activate, name="version-activate"),
     path(_SERVICE + "rollback/", versions.rollback, name="rollback"),
     path(_BUILD, builds.show, name="build"),

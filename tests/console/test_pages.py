@@ -7,10 +7,13 @@ import re
 from django.contrib.auth.models import User
 from django.test import Client
 
+from alerts.actions import alert_raise
+from alerts.models import Delivery
 from catalog.models import Service
 from tenants.models import ApiKey, Tenant
 from tenants.selectors import key_verify
 from tests.factories import PASSWORD
+from tests.support.history import made_version
 from versions.models import Build
 
 
@@ -161,3 +164,62 @@ def test_the_query_box_arrives_with_the_first_live_version(alice: User, films_se
     assert b"hx-swap-oob" not in before
     assert b'id="ask" hx-swap-oob="true"' in after
     assert b"hx-swap-oob" not in client.get("/t/films/s/movies/status/?live=1").content
+
+
+def test_a_build_and_its_version_show_each_figure_beside_its_limit_and_the_curve(
+    alice: User, films_service: Service
+) -> None:
+    checks = [
+        {"name": "min_recall", "what": "recall", "value": 0.97, "bound": "at least", "limit": 0.95, "unit": "",
+         "verdict": "pass", "note": ""},
+        {"name": "max_p99_ratio", "what": "p99", "value": 9.5, "bound": "at most", "limit": 6.25, "unit": "ms",
+         "verdict": "hold", "note": "local; live version 1: 4.25 ms, asked in turns"},
+    ]  # fmt: skip
+    curve = [{"ef": 1250, "recall": 0.93, "ms": 0.2}, {"ef": 1600, "recall": 0.97, "ms": 0.31}]
+    tune = {"at": 10, "queries": 200, "queries_source": "items", "tuned": True, "reached": False, "recall_target": 0.98,
+            "effort": "ef", "search_params": {"ef": 1600}, "curve": curve}  # fmt: skip
+    version = made_version(films_service, report={"tune": tune})
+    Build.objects.update(report={"tune": tune, "evidence": checks})
+    client = signed_in(alice)
+    for page in (f"/t/films/s/movies/builds/{version.build.number}/", f"/t/films/s/movies/versions/{version.number}/"):
+        text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", client.get(page).content.decode()))
+        assert "recall min_recall 0.97 at least 0.95 pass" in text
+        assert "p99 max_p99_ratio 9.5 ms at most 6.25 ms hold local; live version 1: 4.25 ms, asked in turns" in text
+        assert "1,250 0.9300 0.200 1,600 0.9700 0.310 chosen" in text
+        assert "The target of 0.98 was not reached." in text
+
+
+def test_alerts_stand_on_a_page_of_their_own_and_their_number_on_every_page(
+    alice: User, films_service: Service, books_service: Service
+) -> None:
+    alert_raise(service=films_service, reason="drop.late", message="Nothing <b>came</b>.", evidence={"hours": 26})
+    alert_raise(service=books_service, reason="replica.wrong", message="Not Alice's.")
+    client = signed_in(alice)
+    assert "1 open" in client.get("/").content.decode()
+    content = client.get("/alerts/").content.decode()
+    assert "drop.late" in content
+    assert "Nothing &lt;b&gt;came" in content
+    assert "replica.wrong" not in content
+    response = client.post("/t/films/alerts/1/acknowledge/", follow=True)
+    content = response.content.decode()
+    assert response.redirect_chain == [("/alerts/", 302)]
+    assert "alice looks after it" in content
+    assert "1 open" not in content
+
+
+def test_a_viewer_sees_alerts_and_no_button(victor: User, films_service: Service) -> None:
+    alert_raise(service=films_service, reason="drop.late", message="Nothing came.")
+    client = signed_in(victor)
+    assert b"Acknowledge" not in client.get("/alerts/").content
+    assert client.post("/t/films/alerts/1/acknowledge/").status_code == 403
+
+
+def test_who_is_told_and_what_went_wrong_stands_beside_the_alert(alice: User, films_service: Service) -> None:
+    alert = alert_raise(service=films_service, reason="drop.late", message="Nothing came.")
+    Delivery.objects.create(
+        alert=alert, event="opened", channel="webhook", target="https://secret", error="It is away."
+    )
+    content = signed_in(alice).get("/alerts/").content.decode()
+    assert "opened by webhook: pending" in content
+    assert "It is away." in content
+    assert "https://secret" not in content

@@ -194,14 +194,9 @@ def test_it_says_what_was_probably_meant(spec, field, hint):
         ("source.notice", "0 3 * * *"),
         ("source.expect_every", "26h"),
         ("engine.partitions", 4),
-        ("guards.min_overlap_at_k", 0.5),
-        ("guards.max_score_drift_percent", 5),
         ("versions.standby", "cold"),
-        ("versions.activate", "on_approval"),
         ("versions.rollout", "zone_by_zone"),
         ("replicas.zones", ["a", "b"]),
-        ("notify.webhook", "https://example.org/"),
-        ("notify.email", ["alice@example.org"]),
     ],
 )
 def test_it_says_what_this_release_does_not_serve_yet(path, value):
