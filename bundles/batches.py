@@ -43,7 +43,8 @@ class RawBatch:
     `ids`: integers or texts, null where there is none that can be read.
     `vectors`: float32 [n, dimension]; a row counts only where `lengths` [n] equals the dimension (-1: null).
     `attributes`: a column of the schema's type for each attribute; `bad_cells` [n]: one of them, or
-    `searchable`, cannot be read. `shown_ids`: the ids as they are in the file, for the report.
+    `searchable`, cannot be read. `bad_lines` [n]: no row could be made of a line at all; None where files have no
+    lines. `shown_ids`: the ids as they are in the file, for the report.
     """
 
     file: str
@@ -55,6 +56,7 @@ class RawBatch:
     attributes: Mapping[str, pa.Array]
     searchable: Flags
     bad_cells: Flags
+    bad_lines: Flags | None = None
 
 
 @dataclass(frozen=True)

@@ -309,12 +309,17 @@ def _matches(folder: Path, pattern: str) -> list[str]:
 def _glob(folder: Path, parts: Sequence[str]) -> Iterator[str]:
     for entry in _entries(folder):
         # A name may hold what means something in a pattern: `part[1].parquet`.
-        if entry.name != parts[0] and not fnmatchcase(entry.name, parts[0]):
+        if entry.name != parts[0] and (_is_hidden(entry.name, parts[0]) or not fnmatchcase(entry.name, parts[0])):
             continue
         if len(parts) > 1 and entry.is_dir(follow_symlinks=False):
             yield from (f"{entry.name}/{name}" for name in _glob(folder / entry.name, parts[1:]))
         elif len(parts) == 1 and not entry.is_dir(follow_symlinks=False):
             yield entry.name
+
+
+def _is_hidden(name: str, pattern: str) -> bool:
+    """Spark's and Hadoop's own files and folders (`_temporary`, `.part-0.crc`) match only a pattern that says so."""
+    return name.startswith((".", "_")) and not pattern.startswith(name[0])
 
 
 def _queries(folder: Path, manifest: DropManifest | None) -> DropFile | None:
