@@ -191,8 +191,6 @@ def test_it_says_what_was_probably_meant(spec, field, hint):
     ("path", "value"),
     [
         ("schema.query_model", {"vectors": 4, "inputs": []}),
-        ("source.notice", "0 3 * * *"),
-        ("source.expect_every", "26h"),
         ("engine.partitions", 4),
         ("guards.min_id_overlap_percent", 10),
         ("guards.max_norm_drift_percent", None),
