@@ -60,7 +60,7 @@ def describe(item: ItemFile, rows: int) -> FileDescription:
 
 def read(item: ItemFile, schema: ImportSchema, limits: BatchLimits) -> Iterator[RawBatch]:
     """All rows in order. Raises DropError, before any row, for what is wrong with every one of the first lines."""
-    with reading(item, "jsonl"), item.data.open() as file:
+    with reading(item, "jsonl") as place, item.data.open() as file:
         first_row = 1
         for batch in lines.batches(lines.read_lines(file), limits, schema.dimension * FLOAT32_BYTES):
             rows = [_row(line) for line in batch]
@@ -68,6 +68,7 @@ def read(item: ItemFile, schema: ImportSchema, limits: BatchLimits) -> Iterator[
                 _check_first(item.name, [row for row in rows if row is not None], schema)
             yield _raw_batch(item.name, first_row, rows, schema)
             first_row += len(rows)
+            place.rows = first_row - 1
 
 
 def _row(line: bytes) -> Row | None:

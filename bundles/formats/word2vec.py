@@ -72,7 +72,7 @@ def read(item: ItemFile, schema: ImportSchema, limits: BatchLimits) -> Iterator[
     if schema.attributes:
         what = " (word2vec text carries no attributes)"
         raise missing_column(item.name, schema.attributes[0][0], ["id", "vector"], what)
-    with reading(item, "word2vec text"), item.data.open() as file:
+    with reading(item, "word2vec text") as place, item.data.open() as file:
         header, found = _begin(file)
         if header and header.dimension != schema.dimension:
             raise dimension_mismatch(item.name, header.dimension, schema.dimension)
@@ -80,6 +80,7 @@ def read(item: ItemFile, schema: ImportSchema, limits: BatchLimits) -> Iterator[
         for batch in lines.batches(found, limits, schema.dimension * FLOAT32_BYTES):
             yield _raw_batch(item.name, first_row, batch, schema)
             first_row += len(batch)
+            place.rows = first_row - 1
         if header and header.rows != first_row - 1:
             message = f"{item.name} holds {first_row - 1} rows; its first line says {header.rows}."
             details = {"file": item.name, "expected": header.rows, "found": first_row - 1}
