@@ -7,14 +7,15 @@ from django.db.models import QuerySet
 from alerts.models import Alert
 from alerts.states import ALERT_UNRESOLVED, AlertState
 from catalog.models import Service
-from tenants.models import Tenant
+from tenants.models import Tenant, is_valid_name
 
 
 def alerts_of(tenant: Tenant, *, service: str = "", state: str = "") -> QuerySet[Alert]:
     """Newest first; of one service, or in one state, when these are given."""
     alerts = Alert.objects.of(tenant).select_related("service", "tenant").order_by("-number")
     if service:
-        alerts = alerts.filter(service__name=service)
+        # What can be no name is not looked for: PostgreSQL refuses some texts.
+        alerts = alerts.filter(service__name=service) if is_valid_name(service) else alerts.none()
     return alerts.filter(state=state) if state else alerts
 
 
@@ -29,6 +30,12 @@ def unresolved(service: Service, reason: str, subject: str = "") -> QuerySet[Ale
     return alerts.filter(reason=reason, subject=subject)
 
 
-def open_count(tenant: Tenant) -> int:
-    """Alerts that nobody has acknowledged."""
-    return Alert.objects.of(tenant).filter(state=AlertState.OPEN).count()
+def unresolved_subjects(service: Service) -> set[str]:
+    """What something is wrong with."""
+    alerts = Alert.objects.filter(service=service, state__in=ALERT_UNRESOLVED)
+    return set(alerts.values_list("subject", flat=True))
+
+
+def open_count(tenants: QuerySet[Tenant]) -> int:
+    """Alerts of these tenants that nobody looks after; whose they may be is the caller's to say."""
+    return Alert.objects.filter(tenant__in=tenants, state=AlertState.OPEN).count()
