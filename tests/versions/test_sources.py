@@ -318,6 +318,22 @@ def test_who_waits_longest_is_first_and_a_clock_that_was_set_back_stops_nobody(f
     assert list(selectors.due_watches(START)) == [movies, novels]
 
 
+def test_a_service_tells_what_was_seen_of_its_source(films):
+    service = make_service(films, **source(notice="0 3 * * *", expect_every="1h"))
+    watch_of(service)
+    assert selectors.service_view(service)["watch"] is None
+    look(service, drop("1"))
+    look(service, Seen(problem="There is no folder `movies`."), START + 2 * HOUR)
+    assert selectors.service_view(service)["watch"] == {
+        "drop": "1",
+        "seen_at": START,
+        "looked_at": START + 2 * HOUR,
+        "problem": "There is no folder `movies`.",
+        "due_at": START + 15 * HOUR,
+        "late_since": START + 2 * HOUR,
+    }
+
+
 def test_a_deleted_service_is_not_looked_at(films_service):
     watch = watch_of(films_service)
     service_delete(actor=TESTER, service=films_service)
