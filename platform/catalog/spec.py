@@ -24,12 +24,7 @@ BlockT = TypeVar("BlockT", bound=Block)
 NOT_YET: Mapping[str, tuple[Any, ...]] = {
     "schema.query_model": (None,),
     "engine.partitions": (1,),
-    "guards.min_id_overlap_percent": (50,),
-    "guards.max_norm_drift_percent": (50,),
-    "guards.min_overlap_at_k": (None,),
-    "guards.max_score_drift_percent": (None,),
     "versions.standby": ("hot",),
-    "versions.activate": ("auto",),
     "versions.rollout": ("together",),
     "replicas.zones": ([], ()),
 }

@@ -192,12 +192,7 @@ def test_it_says_what_was_probably_meant(spec, field, hint):
     [
         ("schema.query_model", {"vectors": 4, "inputs": []}),
         ("engine.partitions", 4),
-        ("guards.min_id_overlap_percent", 10),
-        ("guards.max_norm_drift_percent", None),
-        ("guards.min_overlap_at_k", 0.5),
-        ("guards.max_score_drift_percent", 5),
         ("versions.standby", "cold"),
-        ("versions.activate", "on_approval"),
         ("versions.rollout", "zone_by_zone"),
         ("replicas.zones", ["a", "b"]),
     ],
