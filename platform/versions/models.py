@@ -170,6 +170,20 @@ class Replica(TenantScoped):
     rss_bytes = models.PositiveBigIntegerField(default=0)
     respawns = models.PositiveIntegerField(default=0)
     changed_at = models.DateTimeField(auto_now=True)
+    # What the last audit showed; `served_version` is what the process says it serves.
+    verdict = models.CharField(max_length=10, choices=states.Verdict.choices, blank=True)
+    agreement = models.FloatField(null=True, blank=True)
+    p99_ms = models.FloatField(null=True, blank=True)
+    served_version = models.PositiveIntegerField(null=True, blank=True)
+    audited_at = models.DateTimeField(null=True, blank=True)
+    # The verdict that made it sick; empty when it is well. A withheld replica is in no route.
+    sick_reason = models.CharField(max_length=10, choices=states.Verdict.choices, blank=True)
+    sick_since = models.DateTimeField(null=True, blank=True)
+    withheld = models.BooleanField(default=False)
+    # How often it was restarted, warmed up and checked because it was sick: ever, and one soon after the other.
+    cures = models.PositiveIntegerField(default=0)
+    cures_in_a_row = models.PositiveSmallIntegerField(default=0)
+    cured_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["version", "node"], name="replica_once_per_node")]

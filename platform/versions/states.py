@@ -51,6 +51,17 @@ class ReplicaState(models.TextChoices):
     GONE = "GONE"
 
 
+class Verdict(models.TextChoices):
+    """What an audit says of a replica; all but OK make it sick."""
+
+    OK = "OK"
+    WRONG = "WRONG"
+    SLOW = "SLOW"
+    STALE = "STALE"
+    FROZEN = "FROZEN"
+    FAILED = "FAILED"
+
+
 class ActivationState(models.TextChoices):
     PENDING = "PENDING"
     COMPLETE = "COMPLETE"
