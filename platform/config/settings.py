@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "audit",
     "tenants",
     "catalog",
+    "alerts",
     "versions",
     "api",
     "console",

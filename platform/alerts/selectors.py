@@ -1,0 +1,34 @@
+"""Reading alerts."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+
+from alerts.models import Alert
+from alerts.states import ALERT_UNRESOLVED, AlertState
+from catalog.models import Service
+from tenants.models import Tenant
+
+
+def alerts_of(tenant: Tenant, *, service: str = "", state: str = "") -> QuerySet[Alert]:
+    """Newest first; of one service, or in one state, when these are given."""
+    alerts = Alert.objects.of(tenant).select_related("service", "tenant").order_by("-number")
+    if service:
+        alerts = alerts.filter(service__name=service)
+    return alerts.filter(state=state) if state else alerts
+
+
+def alert_get(tenant: Tenant, number: int) -> Alert:
+    """Raises NotFound (ALERT_NOT_FOUND) with the same words for an unknown alert and for another tenant's."""
+    return Alert.objects.select_related("service", "tenant").of_or_404(tenant, number=number)
+
+
+def unresolved(service: Service, reason: str, subject: str = "") -> QuerySet[Alert]:
+    """The one alert of this kind that is not over yet, or none."""
+    alerts = Alert.objects.filter(service=service, state__in=ALERT_UNRESOLVED)
+    return alerts.filter(reason=reason, subject=subject)
+
+
+def open_count(tenant: Tenant) -> int:
+    """Alerts that nobody has acknowledged."""
+    return Alert.objects.of(tenant).filter(state=AlertState.OPEN).count()
