@@ -15,7 +15,7 @@ from replicas.answer import answer
 from replicas.checks import QueryLimits
 from replicas.loaded import LoadedVersion
 from replicas.orders import CHECK_AGREEMENT_MIN, CHECK_TOP_K, MS_PER_SECOND
-from replicas.queries import Answer, MergePolicy, Query, QueryKind, Rows
+from replicas.queries import Answer, Floats, MergePolicy, Query, QueryKind, Rows
 
 AUDIT_QUERIES_MAX = 10
 # No further query is asked after so long; one always is.
@@ -39,13 +39,14 @@ class Auditor:
 
     def __init__(self, loaded: LoadedVersion, limits: QueryLimits) -> None:
         self._loaded, self._limits = loaded, limits
-        self._known = loaded.artifact.known()
+        nothing: tuple[Floats, Rows] = np.empty((0, 0), "<f4"), np.empty((0, 0), np.int64)
+        self._queries, self._rows = loaded.artifact.known() or nothing
         self._turn = count()
 
     def audit(self) -> AuditResult:
         """Ask at most AUDIT_QUERIES_MAX queries within AUDIT_SECONDS_MAX. Raises what a query is refused with."""
         loaded = self._loaded
-        if self._known is None or not len(self._known[0]):
+        if not len(self._queries):
             return AuditResult(False, "the artifact holds no known queries", 0.0, 0.0, 0.0, 0)
         took_ms: list[float] = []
         found = expected = 0
@@ -66,13 +67,12 @@ class Auditor:
 
     def _ask(self, started: float) -> tuple[Rows, Rows]:
         """The rows that the next known query is answered with now, and those that are known."""
-        assert self._known is not None
-        queries, known = self._known
-        turn = next(self._turn) % len(queries)
-        vector = np.asarray(queries[turn], dtype="<f4").tobytes()
+        turn = next(self._turn) % len(self._queries)
+        vector = np.asarray(self._queries[turn], dtype="<f4").tobytes()
         query = Query(QueryKind.VECTORS, [vector], [], CHECK_TOP_K, MergePolicy.MAX, arrived=started)
         outcome = answer(self._loaded, [query], self._limits)[0]
         if not isinstance(outcome, Answer):
             raise outcome
         # A list with fewer than CHECK_TOP_K items is filled up with -1.
-        return np.asarray(outcome.rows), known[turn][known[turn] >= 0]
+        known = self._rows[turn]
+        return np.asarray(outcome.rows), known[known >= 0]

@@ -47,9 +47,7 @@ class Health:
         outcome, lives = await asyncio.gather(_audited(client, seconds_max), _lives(client, seconds_max))
         self.note(outcome, lives=lives, seconds_max=seconds_max)
 
-    def note(
-        self, outcome: documents_pb2.OrderResult | grpc.StatusCode, *, lives: bool, seconds_max: float
-    ) -> None:
+    def note(self, outcome: documents_pb2.OrderResult | grpc.StatusCode, *, lives: bool, seconds_max: float) -> None:
         """Take in what came of one audit. Raises Unsupported."""
         if isinstance(outcome, documents_pb2.OrderResult):
             self._answered(outcome)

@@ -33,6 +33,7 @@ log = structlog.get_logger()
 SERVICE = replica_pb2.DESCRIPTOR.services_by_name["ReplicaService"]
 # Of the message limit, what errors and framing may take.
 MESSAGE_SPARE_BYTES = MIB // 2
+WARM, CHECK, AUDIT = documents_pb2.Order.WARM, documents_pb2.Order.CHECK, documents_pb2.Order.AUDIT
 STATUS_TRAILER = "grpc-status-details-bin"
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -110,12 +111,11 @@ class ReplicaServicer:
 
     async def execute(self, request: documents_pb2.Order, context: Context) -> documents_pb2.OrderResult:
         """Do one order; that it could not be done well is a result too."""
-        Order = documents_pb2.Order
-        perform = {Order.WARM: self._warm, Order.CHECK: self._check, Order.AUDIT: self._audit}.get(request.kind)
+        perform = {WARM: self._warm, CHECK: self._check, AUDIT: self._audit}.get(request.kind)
         if perform is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"order kind {request.kind} is not known here")
         # An audit waits in the line that callers' queries wait in, and not behind a warm-up.
-        pool = self._answering if request.kind == Order.AUDIT else self._ordered
+        pool = self._answering if request.kind == AUDIT else self._ordered
         return await self._run(pool, lambda: perform(request.order_id))
 
     def close(self) -> None:

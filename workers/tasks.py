@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task
 
 from versions import routes
-from workers import files, pipeline, sweep
+from workers import audit, files, pipeline, sweep
 
 
 @shared_task(name="build.run")
@@ -46,6 +46,11 @@ def sweep_versions(**_unknown: Any) -> None:
     sweep.tend_held_builds()
     sweep.close_deleted_services()
     sweep.retire_versions()
+
+
+@shared_task(name="audit.replicas")
+def audit_replicas(**_unknown: Any) -> None:
+    audit.replicas()
 
 
 @shared_task(name="sweep.files")

@@ -9,17 +9,19 @@ from django.db.models.functions import Now
 
 from catalog.models import Service
 from versions.models import Activation, Build, Node, PlatformState, Replica, Version
-from versions.states import BUILD_UNFINISHED, ReplicaState, VersionState
+from versions.states import BUILD_UNFINISHED, ReplicaState, Verdict, VersionState
 from versions.views import activation_view, build_view, node_view, replica_view, service_view, version_view
 
 __all__ = [
     "NODE_FRESH_SECONDS",
     "activation_view",
     "activations_of",
+    "audited_replicas",
     "build_get",
     "build_view",
     "builds_of",
     "fresh_nodes",
+    "healthy_replicas",
     "is_loaded",
     "live_version",
     "node_view",
@@ -32,6 +34,7 @@ __all__ = [
     "routable_versions",
     "service_view",
     "short_of_replicas",
+    "sick_replicas",
     "version_get",
     "version_of",
     "version_view",
@@ -125,14 +128,16 @@ def is_loaded(version: Version) -> bool:
 def short_of_replicas() -> list[tuple[Version, int]]:
     """Live versions of which fewer replicas are left than their build placed, and how many are missing.
 
-    FAILED ones do not count, though their agents go on trying, nor those on nodes silent for NODE_LOST_SECONDS.
+    FAILED ones do not count, though their agents go on trying, nor those on nodes silent for NODE_LOST_SECONDS, nor
+    those that were not cured within that time.
     """
     left = Q(
         replicas__state__in=[ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY],
         replicas__node__seen_at__gte=Now() - timedelta(seconds=NODE_LOST_SECONDS),
     )
+    cured = Q(replicas__withheld=False) | Q(replicas__sick_since__gte=Now() - timedelta(seconds=NODE_LOST_SECONDS))
     live = Version.objects.filter(service__live_version=F("number"), service__deleted_at__isnull=True)
-    counted = live.filter(state=VersionState.READY).annotate(left=Count("replicas", filter=left))
+    counted = live.filter(state=VersionState.READY).annotate(left=Count("replicas", filter=left & cured))
     missing = [(version, version.spec["replicas"]["count"] - version.left) for version in counted.order_by("pk")]
     return [(version, count) for version, count in missing if count > 0]
 
@@ -140,7 +145,26 @@ def short_of_replicas() -> list[tuple[Version, int]]:
 def replicas_of(service: Service) -> QuerySet[Replica]:
     """Newest version first; those that are gone are left out."""
     present = Replica.objects.of(service.tenant).filter(version__service=service).exclude(state=ReplicaState.GONE)
-    return present.select_related("version", "node").order_by("-version__number", "node__name")
+    return present.select_related("version__service", "node").order_by("-version__number", "node__name")
+
+
+def audited_replicas() -> QuerySet[Replica]:
+    """Those that a route names, or would name if they were well."""
+    routable = {"version__state": VersionState.READY, "version__activated_at__isnull": False}
+    placed = [ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY, ReplicaState.FAILED]
+    found = Replica.objects.filter(state__in=placed, version__service__deleted_at__isnull=True, **routable)
+    return found.select_related("version__service__tenant", "node").order_by("pk")
+
+
+def sick_replicas() -> QuerySet[Replica]:
+    """Those that an audit found sick, wherever they are by now."""
+    return Replica.objects.exclude(sick_reason="").select_related("version__service__tenant", "node").order_by("pk")
+
+
+def healthy_replicas(version: Version) -> QuerySet[Replica]:
+    """Replicas of `version` that could answer in another's place: audited, found well, on a node that is heard."""
+    well = Replica.objects.filter(version=version, state=ReplicaState.READY, sick_reason="", verdict=Verdict.OK)
+    return well.filter(node__in=fresh_nodes().order_by())
 
 
 def activations_of(service: Service) -> QuerySet[Activation]:
@@ -164,6 +188,6 @@ def platform_epoch() -> int:
 
 
 def _is_loaded() -> Exists:
-    ready = Replica.objects.filter(version=OuterRef("pk"), state=ReplicaState.READY)
+    ready = Replica.objects.filter(version=OuterRef("pk"), state=ReplicaState.READY, withheld=False)
     heard = fresh_nodes().order_by()
     return Exists(ready.filter(node__in=heard) if heard.exists() else ready)

@@ -7,7 +7,7 @@ from typing import Any
 from catalog.models import Service
 from versions.checked import HELD_BY_SERVICE, is_checked
 from versions.models import Activation, Build, BuildStep, Node, Replica, Version
-from versions.states import BUILD_UNFINISHED, DUPLICATE, BuildState, StepState, VersionState
+from versions.states import BUILD_UNFINISHED, DUPLICATE, BuildState, ReplicaState, StepState, VersionState
 
 NEXT_STEPS = {
     BuildState.HELD: "Override it with a reason, or deliver a newer drop, which cancels it.",
@@ -102,6 +102,7 @@ def service_view(service: Service) -> dict[str, Any]:
 
 
 def replica_view(replica: Replica) -> dict[str, Any]:
+    """A replica, and what audits found; `skewed`: its process says that it serves another version than was placed."""
     return {
         "id": f"r{replica.pk}",
         "version": replica.version.number,
@@ -112,8 +113,26 @@ def replica_view(replica: Replica) -> dict[str, Any]:
         "rss_bytes": replica.rss_bytes,
         "respawns": replica.respawns,
         "error": replica.error,
+        "verdict": replica.verdict,
+        "agreement": replica.agreement,
+        "p99_ms": replica.p99_ms,
+        "served_version": replica.served_version,
+        "skewed": replica.served_version not in (None, replica.version.number),
+        "routed": is_routed(replica),
+        "sick": {"reason": replica.sick_reason, "since": replica.sick_since} if replica.sick_reason else None,
+        "cures": replica.cures,
+        "audited_at": replica.audited_at,
         "changed_at": replica.changed_at,
     }
+
+
+def is_routed(replica: Replica) -> bool:
+    """Whether gateways may ask it: it is loaded or comes back, it is not withheld, and its version is in the route."""
+    version = replica.version
+    there = replica.state in (ReplicaState.READY, ReplicaState.LOADING) and replica.address != ""
+    live = version.service.live_version == version.number
+    named = version.state == VersionState.READY and version.activated_at is not None
+    return there and not replica.withheld and named and (live or version.bad_at is None)
 
 
 def activation_view(activation: Activation) -> dict[str, Any]:

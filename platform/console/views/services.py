@@ -86,7 +86,7 @@ def _context(caller: Caller, tenant: Tenant, service: Service) -> dict[str, obje
         "versions": [
             selectors.version_view(version) for version in selectors.versions_of(service)[:VERSIONS_SHOWN_MAX]
         ],
-        "replicas": selectors.replicas_of(service),
+        "replicas": [selectors.replica_view(replica) for replica in selectors.replicas_of(service)],
         "activations": selectors.activations_of(service)[:BUILDS_SHOWN_MAX],
         "rollback_target": target.number if target else None,
         "busy": any(build.state in ("PENDING", "RUNNING") for build in builds),

@@ -4,6 +4,7 @@ builds        asking for builds, cancel, retry, override
 claims, runs  what a worker writes while it holds a build's fence
 results       what a build finds and makes: its drop, its version
 replicas      what nodes shall hold and what they report
+health        what becomes of replicas that an audit found sick
 activations   the switch of the live pointer, and the way back
 retirement    how versions go
 """
@@ -19,6 +20,13 @@ from versions.actions.builds import (
 )
 from versions.actions.claims import LEASE_SECONDS, CancelAsked, Claim, FenceLost, build_claim, lease_renew
 from versions.actions.epochs import epoch_raise
+from versions.actions.health import (
+    replica_audited,
+    replica_forget_sickness,
+    replica_recover,
+    replica_sicken,
+    replica_treat,
+)
 from versions.actions.replicas import (
     node_report,
     orders_give,
@@ -86,8 +94,13 @@ __all__ = [
     "node_report",
     "orders_give",
     "orders_withdraw",
+    "replica_audited",
     "replica_drop",
+    "replica_forget_sickness",
+    "replica_recover",
     "replica_report",
+    "replica_sicken",
+    "replica_treat",
     "replicas_place",
     "replicas_replenish",
     "step_done",

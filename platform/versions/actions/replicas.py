@@ -108,14 +108,16 @@ def replica_report(replica: Replica, seen: ReplicaSeen) -> None:
         return
     with transaction.atomic():
         if address != replica.address or _is_routable(seen.state) != _is_routable(replica.state):
-            _tell_gateways(replica)
+            tell_gateways(replica)
         if seen.state != replica.state:
             _try_move(replica, seen.state, changed_at=Now(), **values)
         else:
             Replica.objects.filter(pk=replica.pk, state=replica.state).update(changed_at=Now(), **values)
 
 
-_BLANK: dict[str, Any] = {"address": "", "orders": [], "results": {}, "error": "", "items": 0, "rss_bytes": 0}
+_UNAUDITED = {"verdict": "", "agreement": None, "p99_ms": None, "served_version": None, "audited_at": None}
+_UNLOADED = {"address": "", "orders": [], "results": {}, "error": "", "items": 0, "rss_bytes": 0}
+_BLANK: dict[str, Any] = {**_UNLOADED, **_UNAUDITED, "cures_in_a_row": 0, "cured_at": None}
 
 
 def _set_orders(version: Version, orders: list[dict[str, str]]) -> None:
@@ -166,7 +168,7 @@ def _is_routable(state: str) -> bool:
     return state in (ReplicaState.READY, ReplicaState.LOADING)
 
 
-def _tell_gateways(replica: Replica) -> None:
+def tell_gateways(replica: Replica) -> None:
     """A version that is not READY is in no route, and a deleted service's tombstone stays as it is."""
     if replica.version.state != VersionState.READY:
         return
