@@ -39,8 +39,9 @@ class Auditor:
 
     def __init__(self, loaded: LoadedVersion, limits: QueryLimits) -> None:
         self._loaded, self._limits = loaded, limits
-        nothing: tuple[Floats, Rows] = np.empty((0, 0), "<f4"), np.empty((0, 0), np.int64)
-        self._queries, self._rows = loaded.artifact.known() or nothing
+        nothing = np.empty((0, 0), np.float32), np.empty((0, 0), np.int64)
+        known: tuple[Floats, Rows] = loaded.artifact.known() or nothing
+        self._queries, self._rows = known
         self._turn = count()
 
     def audit(self) -> AuditResult:
