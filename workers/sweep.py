@@ -77,7 +77,7 @@ def collect_reports() -> None:
     waiting = list(unsettled.order_by("-pk")[:ROWS_MAX])
     if not waiting:
         return
-    late = set(unsettled.filter(at__lte=_ago(LAGGING_AFTER_SECONDS)).values_list("pk", flat=True))
+    late = set(unsettled.filter(at__lte=ago(LAGGING_AFTER_SECONDS)).values_list("pk", flat=True))
     served, epoch = routes.served_stamps(), platform_epoch()
     for activation in waiting:
         laggards = routes.laggards_of(activation.service, Stamp(epoch, activation.route_generation), served)
@@ -96,15 +96,15 @@ def reconcile_documents() -> None:
 def retire_versions() -> None:
     """Moves versions on their way out: unrouted, drained, unloaded, and at last RETIRED."""
     retiring = Version.objects.filter(state=VersionState.RETIRING).select_related("service__tenant").order_by("pk")
-    drained = retiring.filter(unrouted_at__lte=_ago(settings.RETIRE_DRAIN_SECONDS))
+    drained = retiring.filter(unrouted_at__lte=ago(settings.RETIRE_DRAIN_SECONDS))
     for version in drained.filter(replicas__state__in=actions.PLACED).distinct()[:ROWS_MAX]:
         actions.version_unload(version=version)
-    old = retiring.filter(retiring_at__lte=_ago(settings.RETIRE_FILES_SECONDS), unrouted_at__isnull=False)
+    old = retiring.filter(retiring_at__lte=ago(settings.RETIRE_FILES_SECONDS), unrouted_at__isnull=False)
     for version in old.exclude(replicas__state__in=actions.PLACED)[:ROWS_MAX]:
         _unless_moved(partial(actions.version_retired, version=version))
-    given_up = set(retiring.filter(retiring_at__lte=_ago(LAGGARD_SECONDS_MAX)).values_list("pk", flat=True))
+    given_up = set(retiring.filter(retiring_at__lte=ago(LAGGARD_SECONDS_MAX)).values_list("pk", flat=True))
     for version in retiring.filter(unrouted_at__isnull=True)[:ROWS_MAX]:
-        if version.pk in given_up or _is_unrouted(version.service):
+        if version.pk in given_up or is_unrouted(version.service):
             actions.version_unrouted(version=version)
 
 
@@ -157,26 +157,26 @@ def _pending_in_turn() -> QuerySet[Build]:
     running = Build.objects.filter(service__tenant=OuterRef("service__tenant"), state=BuildState.RUNNING)
     running_count = running.order_by().values("service__tenant").annotate(count=Count("pk")).values("count")
     turn = Window(RowNumber(), partition_by=F("service__tenant"), order_by=F("pk").asc())
-    pending = Build.objects.filter(state=BuildState.PENDING, requested_at__lte=_ago(RING_AFTER_SECONDS))
+    pending = Build.objects.filter(state=BuildState.PENDING, requested_at__lte=ago(RING_AFTER_SECONDS))
     with_room = pending.alias(running=Coalesce(Subquery(running_count), 0)).filter(
         running__lt=F("service__tenant__quota__builds_at_once_max")
     )
     return with_room.annotate(turn=turn).filter(turn__lte=PENDING_OF_TENANT_MAX).order_by("turn", "pk")
 
 
-def _ago(seconds: float) -> Any:
+def ago(seconds: float) -> Any:
     """A moment of the database's clock."""
     return Now() - timedelta(seconds=seconds)
 
 
-def _is_unrouted(service: Service) -> bool:
+def is_unrouted(service: Service) -> bool:
     """Whether every leased gateway serves the route as it is now, which does not name a retiring version."""
     stamp = Stamp(platform_epoch(), service.route_generation + service.tenant.route_generation)
     return routes.acknowledged(service, stamp)[0]
 
 
 def _held_since(held: Any, seconds: float) -> Any:
-    return held.filter(steps__state=StepState.HELD, steps__ended_at__lte=_ago(seconds))
+    return held.filter(steps__state=StepState.HELD, steps__ended_at__lte=ago(seconds))
 
 
 def _unless_moved(action: Callable[[], object]) -> None:

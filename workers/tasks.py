@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task
 
 from versions import routes
-from workers import audit, files, pipeline, sweep
+from workers import audit, files, pipeline, standby, sweep
 
 
 @shared_task(name="build.run")
@@ -33,6 +33,7 @@ def sweep_builds(**_unknown: Any) -> None:
 @shared_task(name="sweep.reports")
 def sweep_reports(**_unknown: Any) -> None:
     sweep.collect_reports()
+    standby.carry_on_reloads()
 
 
 @shared_task(name="sweep.documents")
@@ -46,6 +47,7 @@ def sweep_versions(**_unknown: Any) -> None:
     sweep.tend_held_builds()
     sweep.close_deleted_services()
     sweep.retire_versions()
+    standby.cool_versions()
 
 
 @shared_task(name="audit.replicas")

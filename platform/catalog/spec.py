@@ -30,7 +30,6 @@ NOT_YET: Mapping[str, tuple[Any, ...]] = {
     "guards.max_norm_drift_percent": (50,),
     "guards.min_overlap_at_k": (None,),
     "guards.max_score_drift_percent": (None,),
-    "versions.standby": ("hot",),
     "versions.activate": ("auto",),
     "versions.rollout": ("together",),
     "replicas.zones": ([], ()),

@@ -158,6 +158,8 @@ BUILD_THREADS = env_int("RECALL_BUILD_THREADS", max(1, (os.cpu_count() or 1) - 1
 BUILD_NICE = env_int("RECALL_BUILD_NICE", 19)
 _MEMORY_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 BUILD_MEMORY_BYTES_MAX = env_int("RECALL_BUILD_MEMORY_BYTES_MAX", _MEMORY_BYTES * 8 // 10)
+# How long after a switch the version before stays loaded, where a service keeps it cold.
+COLD_AFTER_SECONDS = env_int("RECALL_COLD_AFTER_SECONDS", 600)
 # How long a withdrawn version stays loaded, and how long its files stay, after it left the routes.
 RETIRE_DRAIN_SECONDS = env_int("RECALL_RETIRE_DRAIN_SECONDS", 10)
 RETIRE_FILES_SECONDS = env_int("RECALL_RETIRE_FILES_SECONDS", 3600)

@@ -8,8 +8,9 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from catalog.models import Service
-from versions.models import Activation, Build, Node, PlatformState, Replica, Version
-from versions.states import BUILD_UNFINISHED, ReplicaState, Verdict, VersionState
+from versions.checked import HELD_BY_SERVICE
+from versions.models import Activation, Build, Node, PlatformState, Reload, Replica, Version
+from versions.states import BUILD_UNFINISHED, BuildState, ReplicaState, Verdict, VersionState
 from versions.views import activation_view, build_view, node_view, replica_view, service_view, version_view
 
 __all__ = [
@@ -17,16 +18,22 @@ __all__ = [
     "activation_view",
     "activations_of",
     "audited_replicas",
+    "bad_twin",
     "build_get",
     "build_view",
     "builds_of",
+    "coolable_versions",
     "fresh_nodes",
     "healthy_replicas",
     "is_loaded",
     "live_version",
+    "load_seconds",
     "node_view",
     "nodes",
+    "open_reload",
+    "open_reloads",
     "platform_epoch",
+    "release_outlook",
     "replica_view",
     "replicas_of",
     "retirable",
@@ -35,6 +42,7 @@ __all__ = [
     "service_view",
     "short_of_replicas",
     "sick_replicas",
+    "thawable_versions",
     "version_get",
     "version_of",
     "version_view",
@@ -43,6 +51,8 @@ __all__ = [
 
 # A node whose agent was heard within this time may be given new replicas, and is believed to serve those it has.
 NODE_FRESH_SECONDS = 15
+# The steps of a build that a cold version passes again before it serves.
+LOAD_STEPS = ("place_replicas", "warm_replicas", "check_replicas")
 # What was live on a node that is silent for so long is loaded elsewhere; an agent that restarts is back long before.
 NODE_LOST_SECONDS = 120
 
@@ -82,16 +92,20 @@ def live_version(service: Service) -> Version | None:
 
 
 def rollback_target(service: Service) -> Version | None:
-    """Where a rollback goes: the newest loaded version older than live that was live once and is not marked bad."""
+    """Where a rollback goes: the newest version older than live that was live once and is not marked bad.
+
+    Loaded, or kept unloaded (cold); that one is loaded first.
+    """
     if service.live_version is None:
         return None
     older = versions_of(service).filter(state=VersionState.READY, number__lt=service.live_version)
-    return older.filter(_is_loaded(), activated_at__isnull=False, bad_at__isnull=True).first()
+    usable = Q(_is_loaded()) | Q(cold_at__isnull=False)
+    return older.filter(usable, activated_at__isnull=False, bad_at__isnull=True).first()
 
 
 def routable_versions(service: Service) -> list[Version]:
-    """What a route names: the live version first, then those that were live, are still loaded and not marked bad."""
-    once_live = versions_of(service).filter(state=VersionState.READY, activated_at__isnull=False)
+    """What a route names: the live version first, then those that were live, are hot and not marked bad."""
+    once_live = versions_of(service).filter(state=VersionState.READY, activated_at__isnull=False, cold_at__isnull=True)
     found = [version for version in once_live if version.bad_at is None or version.number == service.live_version]
     return sorted(found, key=lambda version: version.number != service.live_version)
 
@@ -112,6 +126,8 @@ def retirable(service: Service, *, keep: int) -> list[Version]:
     kept = {service.live_version, *targets[max(0, len(targets) - (keep - 1)) :]}
     target = rollback_target(service)
     kept.update([target.number] if target else [])
+    reload = open_reload(service)
+    kept.update([reload.version.number] if reload else [])
     kept.update(number for number in unfinished.values_list("version_number", flat=True) if number)
     return [version for version in ready if version.number not in kept]
 
@@ -150,10 +166,14 @@ def replicas_of(service: Service) -> QuerySet[Replica]:
 
 def audited_replicas() -> QuerySet[Replica]:
     """Those that a route names, or would name if they were well."""
-    routable = {"version__state": VersionState.READY, "version__activated_at__isnull": False}
+    hot = {"version__activated_at__isnull": False, "version__cold_at__isnull": True}
     placed = [ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY, ReplicaState.FAILED]
-    found = Replica.objects.filter(state__in=placed, version__service__deleted_at__isnull=True, **routable)
-    return found.select_related("version__service__tenant", "node").order_by("pk")
+    found = Replica.objects.filter(state__in=placed, version__state=VersionState.READY, **hot)
+    return (
+        found.filter(version__service__deleted_at__isnull=True)
+        .select_related("version__service__tenant", "node")
+        .order_by("pk")
+    )
 
 
 def sick_replicas() -> QuerySet[Replica]:
@@ -165,6 +185,61 @@ def healthy_replicas(version: Version) -> QuerySet[Replica]:
     """Replicas of `version` that could answer in another's place: audited, found well, on a node that is heard."""
     well = Replica.objects.filter(version=version, state=ReplicaState.READY, sick_reason="", verdict=Verdict.OK)
     return well.filter(node__in=fresh_nodes().order_by())
+
+
+def coolable_versions() -> QuerySet[Version]:
+    """READY versions that were live, are not now, and are loaded though their service says standby: cold."""
+    cold = Version.objects.filter(service__spec__versions__standby="cold", service__deleted_at__isnull=True)
+    was_live = cold.filter(state=VersionState.READY, activated_at__isnull=False, service__live_version__isnull=False)
+    placed = [ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY, ReplicaState.FAILED]
+    loaded = was_live.exclude(service__live_version=F("number")).filter(replicas__state__in=placed).distinct()
+    return loaded.select_related("service__tenant").order_by("pk")
+
+
+def thawable_versions() -> QuerySet[Version]:
+    """Cold versions that a rollback could go to, of services that say standby: hot (again)."""
+    hot = Version.objects.filter(service__spec__versions__standby="hot", service__deleted_at__isnull=True)
+    cold = hot.filter(state=VersionState.READY, cold_at__isnull=False, bad_at__isnull=True)
+    idle = cold.exclude(service__in=open_reloads().values("service"))
+    return idle.filter(number__lt=F("service__live_version")).select_related("service__tenant").order_by("pk")
+
+
+def open_reloads() -> QuerySet[Reload]:
+    return Reload.objects.filter(ended_at__isnull=True).select_related("service__tenant", "version").order_by("pk")
+
+
+def open_reload(service: Service) -> Reload | None:
+    """The version of `service` that is being loaded again, if one is."""
+    return open_reloads().filter(service=service).first()
+
+
+def load_seconds(version: Version) -> float | None:
+    """How long the build of `version` took to load it, warm it up and check it; None when that is not known."""
+    steps = version.build.steps.filter(name__in=LOAD_STEPS, started_at__isnull=False, ended_at__isnull=False)
+    took = [step.ended_at - step.started_at for step in steps if step.ended_at and step.started_at]
+    return sum(each.total_seconds() for each in took) if took else None
+
+
+def bad_twin(build: Build) -> Version | None:
+    """A version that was made of the same drop under the same spec as `build`, and that somebody rolled back from."""
+    same = {"build__drop_fingerprint": build.drop_fingerprint, "build__spec_generation": build.spec_generation}
+    return versions_of(build.service).filter(bad_at__isnull=False, **same).first() if build.drop_fingerprint else None
+
+
+def release_outlook(service: Service) -> str:
+    """What happens when the hold of `service` ends, in words."""
+    waiting = (
+        builds_of(service).select_related("service__tenant").filter(state=BuildState.HELD, error_reason=HELD_BY_SERVICE)
+    )
+    told = []
+    for build in waiting:
+        bad = bad_twin(build)
+        what = f"Build {build.number} (drop {build.drop_name or 'unknown'}), which waits only for this,"
+        if bad is None:
+            told.append(f"{what} goes live by itself.")
+        else:
+            told.append(f"{what} stays held: its drop made version {bad.number}, which was rolled back.")
+    return " ".join(told or ["No build waits for it. The next build that meets its guards goes live by itself."])
 
 
 def activations_of(service: Service) -> QuerySet[Activation]:

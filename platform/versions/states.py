@@ -63,6 +63,9 @@ class Verdict(models.TextChoices):
 
 
 class ActivationState(models.TextChoices):
+    """LOADING is never in a row: the answer for a version that is loaded first."""
+
+    LOADING = "LOADING"
     PENDING = "PENDING"
     COMPLETE = "COMPLETE"
     LAGGING = "LAGGING"
@@ -109,6 +112,7 @@ REPLICA = {
 }
 
 ACTIVATION = {
+    "LOADING": frozenset(),
     "PENDING": frozenset({"COMPLETE", "LAGGING"}),
     "LAGGING": frozenset({"COMPLETE"}),
     "COMPLETE": frozenset(),

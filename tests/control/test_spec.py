@@ -198,7 +198,6 @@ def test_it_says_what_was_probably_meant(spec, field, hint):
         ("guards.max_norm_drift_percent", None),
         ("guards.min_overlap_at_k", 0.5),
         ("guards.max_score_drift_percent", 5),
-        ("versions.standby", "cold"),
         ("versions.activate", "on_approval"),
         ("versions.rollout", "zone_by_zone"),
         ("replicas.zones", ["a", "b"]),
@@ -314,7 +313,7 @@ def test_it_asks_for_the_three_fields_that_have_no_default():
 
 
 def test_it_does_not_change_what_it_is_given():
-    data = changed("versions.standby", "cold")
+    data = changed("versions.rollout", "zone_by_zone")
     before = copy.deepcopy(data)
     faults(data)
     assert data == before

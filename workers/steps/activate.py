@@ -15,7 +15,7 @@ from documents.store import Stamp
 from versions import actions, routes
 from versions.checked import HELD_BY_SERVICE
 from versions.models import Activation, Version
-from versions.selectors import activations_of, platform_epoch
+from versions.selectors import activations_of, bad_twin, platform_epoch
 from workers.context import POLL_SECONDS, BuildContext
 from workers.outcomes import CancelRequested, Done, Hold, Outcome, StepFailed, Wait
 from workers.steps.check_counts import check, count_facts
@@ -52,7 +52,7 @@ def step(ctx: BuildContext) -> Outcome:
 
 def _held(ctx: BuildContext, version: Version, service: Service) -> Hold | None:
     """The first reason to hold that no operator has let pass: who overrode one has not seen the others."""
-    holds = (_by_service(service), _by_newer(version, service), _by_guards(ctx, service))
+    holds = (_by_service(service), _by_bad_drop(ctx), _by_newer(version, service), _by_guards(ctx, service))
     return next((hold for hold in holds if hold is not None and hold.reason not in ctx.overrides), None)
 
 
@@ -60,6 +60,18 @@ def _by_service(service: Service) -> Hold | None:
     if service.held_at is None:
         return None
     return Hold(HELD_BY_SERVICE, f"The service is on hold: {sentence(service.held_reason)} Release it, or override.")
+
+
+def _by_bad_drop(ctx: BuildContext) -> Hold | None:
+    """A retry, a build by force and the next drop that is the same one must not bring back what somebody left."""
+    bad = bad_twin(ctx.build)
+    if bad is None:
+        return None
+    message = (
+        f"This very drop, under this spec, made version {bad.number}, which was rolled back: "
+        f"{sentence(bad.bad_reason)} Deliver a corrected drop, or override."
+    )
+    return Hold("activate.bad_drop", message)
 
 
 def _by_newer(version: Version, service: Service) -> Hold | None:

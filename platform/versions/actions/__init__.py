@@ -6,10 +6,17 @@ results       what a build finds and makes: its drop, its version
 replicas      what nodes shall hold and what they report
 health        what becomes of replicas that an audit found sick
 activations   the switch of the live pointer, and the way back
+standby       what is kept unloaded, and loaded again before it serves
 retirement    how versions go
 """
 
-from versions.actions.activations import activation_await, activation_settle, version_activate, version_rollback
+from versions.actions.activations import (
+    activation_await,
+    activation_settle,
+    reload_switch,
+    version_activate,
+    version_rollback,
+)
 from versions.actions.builds import (
     build_cancel,
     build_expire,
@@ -66,6 +73,16 @@ from versions.actions.runs import (
     steps_prepare,
     steps_redo,
 )
+from versions.actions.standby import (
+    reload_end,
+    reload_keep,
+    reload_order,
+    reload_orders,
+    reload_place,
+    reload_request,
+    version_cool,
+    version_unload_cold,
+)
 
 __all__ = [
     "LEASE_SECONDS",
@@ -94,6 +111,13 @@ __all__ = [
     "node_report",
     "orders_give",
     "orders_withdraw",
+    "reload_end",
+    "reload_keep",
+    "reload_order",
+    "reload_orders",
+    "reload_place",
+    "reload_request",
+    "reload_switch",
     "replica_audited",
     "replica_drop",
     "replica_forget_sickness",
@@ -110,6 +134,7 @@ __all__ = [
     "steps_redo",
     "version_activate",
     "version_complete",
+    "version_cool",
     "version_files_deleted",
     "version_measured",
     "version_reserve",
@@ -117,6 +142,7 @@ __all__ = [
     "version_retired",
     "version_rollback",
     "version_unload",
+    "version_unload_cold",
     "version_unload_held",
     "version_unrouted",
     "work_dir_deleted",

@@ -69,14 +69,14 @@ def replica_drop(claim: Claim, *, replica: Replica) -> None:
 def orders_give(claim: Claim, *, version: Version, kind: str, order_id: str) -> None:
     """Gives every READY replica of `version` this one order (WARM or CHECK), instead of those it had."""
     fenced(claim)
-    _set_orders(version, [{"order_id": order_id, "kind": kind}])
+    orders_set(version, [{"order_id": order_id, "kind": kind}])
 
 
 @transaction.atomic
 def orders_withdraw(claim: Claim, *, version: Version) -> None:
     """Takes back all orders of `version`; else an agent that starts anew would carry them out again."""
     fenced(claim)
-    _set_orders(version, [])
+    orders_set(version, [])
 
 
 def node_report(seen: NodeSeen) -> None:
@@ -120,7 +120,8 @@ _UNLOADED = {"address": "", "orders": [], "results": {}, "error": "", "items": 0
 _BLANK: dict[str, Any] = {**_UNLOADED, **_UNAUDITED, "cures_in_a_row": 0, "cured_at": None}
 
 
-def _set_orders(version: Version, orders: list[dict[str, str]]) -> None:
+def orders_set(version: Version, orders: list[dict[str, str]]) -> None:
+    """Every READY replica of `version` gets these orders instead of those it had. In a transaction."""
     changed = []
     for replica in Replica.objects.filter(version=version, state=ReplicaState.READY):
         if replica.orders != orders:
