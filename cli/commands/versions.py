@@ -92,6 +92,10 @@ def rollback(
 def _tell(done: dict[str, Any]) -> None:
     if not done["changed"]:
         remark("Nothing changed: another switch got there first, or it was so already.")
+    if done["loading"]:
+        remark(done["loading"])
+        pairs([("live", done["from_version"]), ("next", done["to_version"])])
+        return
     pairs([("was", done["from_version"]), ("live", done["to_version"]), ("gateways", _gateways(done))])
 
 

@@ -8,9 +8,8 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from catalog.models import Service
-from versions.checked import HELD_BY_SERVICE
 from versions.models import Activation, Build, Node, PlatformState, Reload, Replica, Version
-from versions.states import BUILD_UNFINISHED, BuildState, ReplicaState, Verdict, VersionState
+from versions.states import BUILD_UNFINISHED, ReplicaState, Verdict, VersionState
 from versions.views import activation_view, build_view, node_view, replica_view, service_view, version_view
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "activation_view",
     "activations_of",
     "audited_replicas",
-    "bad_twin",
     "build_get",
     "build_view",
     "builds_of",
@@ -33,7 +31,6 @@ __all__ = [
     "open_reload",
     "open_reloads",
     "platform_epoch",
-    "release_outlook",
     "replica_view",
     "replicas_of",
     "retirable",
@@ -218,28 +215,6 @@ def load_seconds(version: Version) -> float | None:
     steps = version.build.steps.filter(name__in=LOAD_STEPS, started_at__isnull=False, ended_at__isnull=False)
     took = [step.ended_at - step.started_at for step in steps if step.ended_at and step.started_at]
     return sum(each.total_seconds() for each in took) if took else None
-
-
-def bad_twin(build: Build) -> Version | None:
-    """A version that was made of the same drop under the same spec as `build`, and that somebody rolled back from."""
-    same = {"build__drop_fingerprint": build.drop_fingerprint, "build__spec_generation": build.spec_generation}
-    return versions_of(build.service).filter(bad_at__isnull=False, **same).first() if build.drop_fingerprint else None
-
-
-def release_outlook(service: Service) -> str:
-    """What happens when the hold of `service` ends, in words."""
-    waiting = (
-        builds_of(service).select_related("service__tenant").filter(state=BuildState.HELD, error_reason=HELD_BY_SERVICE)
-    )
-    told = []
-    for build in waiting:
-        bad = bad_twin(build)
-        what = f"Build {build.number} (drop {build.drop_name or 'unknown'}), which waits only for this,"
-        if bad is None:
-            told.append(f"{what} goes live by itself.")
-        else:
-            told.append(f"{what} stays held: its drop made version {bad.number}, which was rolled back.")
-    return " ".join(told or ["No build waits for it. The next build that meets its guards goes live by itself."])
 
 
 def activations_of(service: Service) -> QuerySet[Activation]:

@@ -7,6 +7,7 @@ from typing import Any
 from catalog.models import Service
 from versions.checked import HELD_BY_SERVICE, is_checked
 from versions.models import Activation, Build, BuildStep, Node, Replica, Version
+from versions.outlook import release_outlook
 from versions.states import BUILD_UNFINISHED, DUPLICATE, BuildState, ReplicaState, StepState, VersionState
 
 NEXT_STEPS = {
@@ -63,6 +64,7 @@ def version_view(version: Version) -> dict[str, Any]:
         "state": version.state,
         "why": _why(version),
         "live": live,
+        "cold": version.cold_at is not None,
         "activatable": not live and version.state == VersionState.READY and is_checked(version),
         "items": version.items,
         "searchable_items": version.searchable_items,
@@ -94,7 +96,7 @@ def service_view(service: Service) -> dict[str, Any]:
         "live_version": service.live_version,
         "live_generation": service.live_generation,
         "live": _live(service),
-        "held": {"at": service.held_at, "reason": service.held_reason} if service.held_at else None,
+        "held": _held(service),
         "last_build": {"number": last_build.number, "state": last_build.state} if last_build else None,
         "created_at": service.created_at,
         "created_by": service.created_by,
@@ -136,7 +138,10 @@ def is_routed(replica: Replica) -> bool:
 
 
 def activation_view(activation: Activation) -> dict[str, Any]:
-    """A switch; `changed` is false on the answer of a call that found nothing to change."""
+    """A switch; `changed` is false on the answer of a call that found nothing to change.
+
+    `loading` says what happens first when the version is not loaded; its state is LOADING then.
+    """
     return {
         "kind": activation.kind,
         "from_version": activation.from_version,
@@ -149,6 +154,7 @@ def activation_view(activation: Activation) -> dict[str, Any]:
         "at": activation.at,
         "completed_at": activation.completed_at,
         "changed": activation.changed,
+        "loading": activation.loading,
     }
 
 
@@ -163,7 +169,9 @@ def node_view(node: Node) -> dict[str, Any]:
 
 
 def _why(version: Version) -> str:
-    """What has become of a version that cannot serve (any more), and because of what; else empty."""
+    """What has become of a version that cannot serve at once (any more), and because of what; else empty."""
+    if version.cold_at is not None and version.state == VersionState.READY:
+        return "It is kept unloaded (versions.standby: cold); it is loaded and checked before it answers."
     if version.state == VersionState.RETIRING:
         return "It left the routes; it is unloaded when no call can be under way."
     if version.state != VersionState.FAILED:
@@ -213,6 +221,12 @@ def _effect(service: Service) -> str:
     if service.live_version is None:
         return "Nothing is serving yet."
     return f"Version {service.live_version} is still serving."
+
+
+def _held(service: Service) -> dict[str, Any] | None:
+    if service.held_at is None:
+        return None
+    return {"at": service.held_at, "reason": service.held_reason, "on_release": release_outlook(service)}
 
 
 def _live(service: Service) -> dict[str, Any] | None:

@@ -15,7 +15,8 @@ from documents.store import Stamp
 from versions import actions, routes
 from versions.checked import HELD_BY_SERVICE
 from versions.models import Activation, Version
-from versions.selectors import activations_of, bad_twin, platform_epoch
+from versions.outlook import bad_twin
+from versions.selectors import activations_of, platform_epoch
 from workers.context import POLL_SECONDS, BuildContext
 from workers.outcomes import CancelRequested, Done, Hold, Outcome, StepFailed, Wait
 from workers.steps.check_counts import check, count_facts

@@ -66,6 +66,7 @@ class VersionOut(serializers.Serializer[Any]):
     state = serializers.CharField(help_text="BUILDING, READY, RETIRING, RETIRED or FAILED.")
     why = serializers.CharField(help_text="Why it is FAILED or RETIRING; else empty.")
     live = serializers.BooleanField()
+    cold = serializers.BooleanField(help_text="Kept unloaded (versions.standby: cold) until it is to serve.")
     activatable = serializers.BooleanField(help_text="Whether a person may make it live.")
     items = serializers.IntegerField()
     searchable_items = serializers.IntegerField()

@@ -17,6 +17,7 @@ from tenants.models import Tenant
 from tenants.permissions import Caller, Permission, is_allowed
 from versions import selectors
 from versions.actions import build_request
+from versions.outlook import release_outlook
 
 BUILDS_SHOWN_MAX = 10
 VERSIONS_SHOWN_MAX = 20
@@ -70,8 +71,9 @@ def hold(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
 @page
 def release(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     caller, owner, found = service_for(request, tenant, service, Permission.OPERATE)
+    outlook = release_outlook(found)
     service_release(actor=caller.actor, service=found)
-    messages.success(request, "Released: good builds are activated by themselves again.")
+    messages.success(request, f"Released. {outlook}")
     return redirect("console:service", owner.name, found.name)
 
 
