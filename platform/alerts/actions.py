@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils import timezone
 
+from alerts.deliveries import deliveries_queue
 from alerts.models import Alert, TenantAlerts
 from alerts.selectors import unresolved
-from alerts.states import ALERT, ALERT_UNRESOLVED, AlertState, Severity
+from alerts.states import ALERT, ALERT_UNRESOLVED, AlertEvent, AlertState, Severity
 from audit.actions import record
 from catalog.models import Service
 from common.actor import Actor
 from common.errors import Conflict, StateConflict
 from common.transitions import move
+from tenants.models import Tenant
 
 log = logging.getLogger(__name__)
 
 MESSAGE_CHARACTERS_MAX = 4_000
 # Between finding no unresolved alert and making one, another raiser makes it, or it is resolved; thrice is bad luck.
 RAISE_TRIES_MAX = 5
+# How long receivers have to learn a new secret.
+SECRET_OVERLAP_HOURS = 24
 
 
 @transaction.atomic
@@ -67,9 +73,10 @@ def alert_resolve(*, service: Service, reason: str, subject: str = "") -> None:
 
 
 @transaction.atomic
-def alerts_resolve(*, service: Service, subject: str) -> None:
-    """Resolves every alert about `subject`, whatever its reason."""
-    for alert in Alert.objects.of(service.tenant).filter(service=service, subject=subject, state__in=ALERT_UNRESOLVED):
+def alerts_resolve(*, service: Service, subjects: Sequence[str] | None = None) -> None:
+    """Resolves every alert about `subjects`, whatever its reason; all of the service's when these are not given."""
+    alerts = Alert.objects.filter(service=service, state__in=ALERT_UNRESOLVED).order_by("pk")
+    for alert in alerts if subjects is None else alerts.filter(subject__in=subjects):
         _resolve(alert)
 
 
@@ -97,12 +104,32 @@ def alert_acknowledge(*, actor: Actor, alert: Alert) -> Alert:
     return alert
 
 
+@transaction.atomic
+def webhook_secret_rotate(*, actor: Actor, tenant: Tenant) -> TenantAlerts:
+    """From now on webhooks are signed with a new secret, and for SECRET_OVERLAP_HOURS with the present one too."""
+    TenantAlerts.objects.get_or_create(tenant=tenant)
+    book = TenantAlerts.objects.of(tenant)
+    until = timezone.now() + timedelta(hours=SECRET_OVERLAP_HOURS)
+    book.update(secret_generation=F("secret_generation") + 1, secret_before_until=until)
+    changed = book.get()
+    record(
+        actor=actor,
+        verb="webhook_secret.rotate",
+        tenant=tenant.name,
+        target=tenant.name,
+        after={"generation": changed.secret_generation},
+    )
+    return changed
+
+
 def _open(service: Service, reason: str, subject: str, said: Mapping[str, Any]) -> Alert:
     """Raises IntegrityError when somebody else opened it first."""
     number = _next_number(service)
-    return Alert.objects.create(
+    alert = Alert.objects.create(
         tenant_id=service.tenant_id, service=service, number=number, reason=reason, subject=subject, **said
     )
+    deliveries_queue(alert, AlertEvent.OPENED)
+    return alert
 
 
 def _next_number(service: Service) -> int:
@@ -117,3 +144,5 @@ def _resolve(alert: Alert) -> None:
         move(alert, ALERT, AlertState.RESOLVED, resolved_at=Now())
     except StateConflict:
         log.info("%s is resolved already.", alert)
+        return
+    deliveries_queue(alert, AlertEvent.RESOLVED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from alerts import states
 from catalog.models import Service
@@ -12,6 +13,7 @@ from tenants.scoping import TenantScoped
 
 REASON_CHARACTERS_MAX = 100
 SUBJECT_CHARACTERS_MAX = 200
+ERROR_CHARACTERS_MAX = 500
 
 
 class Alert(TenantScoped):
@@ -54,11 +56,46 @@ class Alert(TenantScoped):
         return f"{self.service} alert {self.number}: {self.reason}"
 
 
+class Delivery(TenantScoped):
+    """One message to one channel about one alert: the row is the queue.
+
+    Whoever sends it raises `attempts` and moves `due_at` on, so that nobody else does and a sender that died is
+    followed by the next; what came of it is written under the same `attempts`.
+    """
+
+    tenant_path = "alert__tenant"
+
+    alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="deliveries")
+    event = models.CharField(max_length=10, choices=states.AlertEvent.choices)
+    channel = models.CharField(max_length=10, choices=states.Channel.choices)
+    # A URL, or addresses with commas, as the spec named them when it happened.
+    target = models.TextField()
+    state = models.CharField(max_length=8, choices=states.DeliveryState.choices, default=states.DeliveryState.PENDING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    due_at = models.DateTimeField(db_default=Now())
+    # What the last attempt met.
+    error = models.CharField(max_length=ERROR_CHARACTERS_MAX, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["alert", "event", "channel"], name="delivery_once_per_channel")]
+        indexes = [models.Index(fields=["state", "due_at"], name="delivery_due")]
+
+    def __str__(self) -> str:
+        return f"{self.event} of {self.alert} by {self.channel}"
+
+
 class TenantAlerts(TenantScoped):
-    """One row for each tenant that ever had an alert: numbers are given out here."""
+    """One row for each tenant that ever had an alert or asked for its webhook secret.
+
+    Numbers are given out here. The secret itself stands nowhere: it is derived from the platform's own and from
+    `secret_generation`; the one before it signs too until `secret_before_until`.
+    """
 
     tenant = models.OneToOneField(Tenant, on_delete=models.PROTECT, related_name="alert_book")
     alerts_count = models.PositiveIntegerField(default=0)
+    secret_generation = models.PositiveIntegerField(default=1)
+    secret_before_until = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
         return f"alerts of {self.tenant}"

@@ -29,6 +29,12 @@ def unresolved(service: Service, reason: str, subject: str = "") -> QuerySet[Ale
     return alerts.filter(reason=reason, subject=subject)
 
 
-def open_count(tenant: Tenant) -> int:
-    """Alerts that nobody has acknowledged."""
-    return Alert.objects.of(tenant).filter(state=AlertState.OPEN).count()
+def unresolved_subjects(service: Service) -> set[str]:
+    """What something is wrong with."""
+    alerts = Alert.objects.filter(service=service, state__in=ALERT_UNRESOLVED)
+    return set(alerts.values_list("subject", flat=True))
+
+
+def open_count(tenants: QuerySet[Tenant]) -> int:
+    """Alerts of these tenants that nobody looks after; whose they may be is the caller's to say."""
+    return Alert.objects.filter(tenant__in=tenants, state=AlertState.OPEN).count()

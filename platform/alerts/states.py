@@ -23,6 +23,16 @@ class Severity(models.TextChoices):
     CRITICAL = "critical"
 
 
+class AlertEvent(models.TextChoices):
+    OPENED = "opened"
+    RESOLVED = "resolved"
+
+
+class Channel(models.TextChoices):
+    WEBHOOK = "webhook"
+    EMAIL = "email"
+
+
 class DeliveryState(models.TextChoices):
     PENDING = "PENDING"
     SENT = "SENT"

@@ -10,6 +10,7 @@ from alerts.models import Alert
 from audit.selectors import events_of
 from common.actor import Actor
 from common.errors import Conflict, NotFound, StateConflict
+from tenants.models import Tenant
 
 pytestmark = pytest.mark.django_db
 
@@ -18,6 +19,10 @@ BOB = Actor(kind="user", name="bob")
 
 def raise_late(service, **more):
     return alert_raise(service=service, reason="drop.late", message="Nothing came for 26 h.", **more)
+
+
+def open_of(tenant):
+    return selectors.open_count(Tenant.objects.filter(pk=tenant.pk))
 
 
 def test_it_is_open_and_numbered_for_its_tenant(films, films_service, books_service):
@@ -80,16 +85,20 @@ def test_a_subject_is_resolved_whatever_its_reasons(films_service, books_service
     alert_raise(service=films_service, reason="engine.crashed", subject="build 1", message="It died.")
     other = raise_late(films_service, subject="build 2")
     foreign = raise_late(books_service, subject="build 1")
-    alerts_resolve(service=films_service, subject="build 1")
+    alerts_resolve(service=films_service, subjects=["build 1"])
     assert set(Alert.objects.exclude(state="RESOLVED")) == {other, foreign}
 
 
 def test_acknowledging_says_who_and_is_audited_once(films, films_service):
     alert = raise_late(films_service)
-    assert selectors.open_count(films) == 1
+    assert open_of(films) == 1
     done = alert_acknowledge(actor=BOB, alert=alert)
     again = alert_acknowledge(actor=Actor(kind="user", name="alice"), alert=alert)
-    assert (done.state, again.acknowledged_by, selectors.open_count(films)) == ("ACKNOWLEDGED", "bob", 0)
+    assert (done.state, again.acknowledged_by, open_of(films)) == (
+        "ACKNOWLEDGED",
+        "bob",
+        0,
+    )
     assert again.acknowledged_at is not None
     events = [(e.actor, e.target, e.service) for e in events_of("films") if e.verb == "alert.acknowledge"]
     assert events == [("bob", "alert 1", "movies")]
