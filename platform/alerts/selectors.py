@@ -7,14 +7,15 @@ from django.db.models import QuerySet
 from alerts.models import Alert
 from alerts.states import ALERT_UNRESOLVED, AlertState
 from catalog.models import Service
-from tenants.models import Tenant
+from tenants.models import Tenant, is_valid_name
 
 
 def alerts_of(tenant: Tenant, *, service: str = "", state: str = "") -> QuerySet[Alert]:
     """Newest first; of one service, or in one state, when these are given."""
     alerts = Alert.objects.of(tenant).select_related("service", "tenant").order_by("-number")
     if service:
-        alerts = alerts.filter(service__name=service)
+        # What can be no name is not looked for: PostgreSQL refuses some texts.
+        alerts = alerts.filter(service__name=service) if is_valid_name(service) else alerts.none()
     return alerts.filter(state=state) if state else alerts
 
 

@@ -35,7 +35,7 @@ def digest_of(event: Any, *, position: int, previous: str) -> str:
 
 def canonical(value: Any) -> bytes:
     """JSON that is the same before a value goes into a database and after it comes out."""
-    plain = _plain(json.loads(json.dumps(value, allow_nan=False)))
+    plain = _plain(json.loads(json.dumps(value)))
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 

@@ -24,7 +24,7 @@ from tests.support import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 RACE_SECONDS_MAX = 240
-RACERS, TURNS = 4, 35
+RACERS, TURNS = 4, 25
 REWRITES = [
     "UPDATE audit_auditevent SET actor = 'charlie'",
     "DELETE FROM audit_auditevent",
