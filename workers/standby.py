@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from django.conf import settings
 
 from common.actor import SYSTEM
-from common.errors import Conflict, FailedPrecondition, StateConflict
 from versions import actions
 from versions.models import Activation, Reload, Replica
 from versions.selectors import coolable_versions, fresh_nodes, open_reload, open_reloads, thawable_versions
 from versions.states import ReplicaState, VersionState
-from workers.sweep import ROWS_MAX, ago, is_unrouted, unless_redis_is_away
-
-log = logging.getLogger(__name__)
+from workers.sweep import LAGGARD_SECONDS_MAX, ROWS_MAX, ago, is_unrouted, unless_moved, unless_redis_is_away
 
 # A load, a warm-up and a check that take longer never end.
 RELOAD_SECONDS_MAX = 1_800
-# A gateway that holds its lease and serves an old route for so long does not keep a version loaded any more.
-LAGGARD_SECONDS_MAX = 600
+# Where a load failed, the next one that nobody asked for comes after so long.
+RELOAD_AGAIN_SECONDS = 600
 
 
 @unless_redis_is_away
@@ -30,24 +25,24 @@ def cool_versions() -> None:
     """Out of the routes, drained, unloaded. Where standby is hot again, what is cold is loaded again."""
     for version in coolable_versions().filter(cold_at__isnull=True)[:ROWS_MAX]:
         if open_reload(version.service) is None and _switched_long_ago(version.service.pk):
-            _unless_moved(partial(actions.version_cool, version=version))
+            unless_moved(partial(actions.version_cool, version=version))
     leaving = coolable_versions().filter(cold_at__isnull=False)
     for version in leaving.filter(unrouted_at__lte=ago(settings.RETIRE_DRAIN_SECONDS))[:ROWS_MAX]:
-        _unless_moved(partial(actions.version_unload_cold, version=version))
+        unless_moved(partial(actions.version_unload_cold, version=version))
     given_up = set(leaving.filter(cold_at__lte=ago(LAGGARD_SECONDS_MAX)).values_list("pk", flat=True))
     for version in leaving.filter(unrouted_at__isnull=True)[:ROWS_MAX]:
         if version.pk in given_up or is_unrouted(version.service):
             actions.version_unrouted(version=version)
     for version in thawable_versions()[:ROWS_MAX]:
         if not _failed_lately(version.pk):
-            _unless_moved(partial(actions.reload_request, actor=SYSTEM, service=version.service, version=version))
+            unless_moved(partial(actions.reload_request, actor=SYSTEM, service=version.service, version=version))
 
 
 @unless_redis_is_away
 def carry_on_reloads() -> None:
     """Each reload goes one step further: placed, warmed up and checked, switched to."""
     for reload in open_reloads()[:ROWS_MAX]:
-        _unless_moved(partial(_carry_on, reload))
+        unless_moved(partial(_carry_on, reload))
 
 
 def _carry_on(reload: Reload) -> None:
@@ -107,13 +102,5 @@ def _switched_long_ago(service_id: int) -> bool:
 
 
 def _failed_lately(version_id: int) -> bool:
-    ended: dict[str, Any] = {"ended_at__gt": ago(LAGGARD_SECONDS_MAX)}
+    ended: dict[str, Any] = {"ended_at__gt": ago(RELOAD_AGAIN_SECONDS)}
     return Reload.objects.filter(version=version_id, **ended).exclude(failure="").exists()
-
-
-def _unless_moved(action: Callable[[], object]) -> None:
-    """What somebody else has moved meanwhile is looked at again by the next tick."""
-    try:
-        action()
-    except (StateConflict, FailedPrecondition, Conflict) as error:
-        log.info("%s", error.message)

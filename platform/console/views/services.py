@@ -91,6 +91,7 @@ def _context(caller: Caller, tenant: Tenant, service: Service) -> dict[str, obje
         "replicas": [selectors.replica_view(replica) for replica in selectors.replicas_of(service)],
         "activations": selectors.activations_of(service)[:BUILDS_SHOWN_MAX],
         "rollback_target": target.number if target else None,
+        "rollback_loads": target is not None and target.cold_at is not None,
         "busy": any(build.state in ("PENDING", "RUNNING") for build in builds),
         "may_operate": is_allowed(caller, Permission.OPERATE, tenant, service.name),
         "may_build": is_allowed(caller, Permission.BUILD, tenant, service.name),
