@@ -43,12 +43,13 @@ def replica(number: int) -> Replica:
     return Replica.objects.get(version__number=number)
 
 
-def until(true) -> None:
-    """Ticks of the sweeper until `true` holds."""
+def until(true, *, cool: bool = True) -> None:
+    """Ticks of the sweeper until `true` holds; those that `cool` come less often."""
     for _ in range(ROUNDS_MAX):
         reports.collect()
         standby.carry_on_reloads()
-        standby.cool_versions()
+        if cool:
+            standby.cool_versions()
         if true():
             return
     raise AssertionError(list(Replica.objects.values()) + list(Reload.objects.values()))
@@ -89,8 +90,12 @@ def test_a_rollback_loads_and_checks_it_first_and_says_how_long_that_takes(two, 
 def test_a_replica_that_answers_wrongly_stops_the_rollback_and_what_is_live_stays(two, cold, node):
     node.check_error = "0.500 of the known neighbours were found"
     actions.version_rollback(actor=TESTER, service=cold)
-    until(lambda: Reload.objects.get().ended_at is not None)
+    until(lambda: Reload.objects.get().ended_at is not None, cool=False)
     assert refreshed(cold).live_version == 2
+    assert replica(1).state == "READY"
+    again = actions.version_rollback(actor=TESTER, service=cold)
+    assert (again.state, again.changed, refreshed(cold).live_version) == ("LOADING", True, 2)
+    until(lambda: Reload.objects.filter(ended_at__isnull=True).count() == 0)
     alert = Alert.objects.get(reason="version.reload_failed")
     assert (alert.severity, alert.subject, "0.500 of the known" in alert.message) == ("critical", "version 1", True)
     until(lambda: replica(1).state == "GONE")
@@ -124,6 +129,12 @@ def test_a_person_may_activate_a_cold_version_which_is_loaded_first(two, cold, n
         actions.version_rollback(actor=TESTER, service=cold)
     until(lambda: refreshed(cold).live_version == 1)
     assert selectors.version_get(cold, 2).bad_at is None
+
+
+def test_an_activation_of_a_cold_version_compares_the_generation_too(two, cold):
+    with pytest.raises(Conflict, match="moved meanwhile"):
+        actions.version_activate(actor=TESTER, service=cold, number=1, expected_live_generation=1)
+    assert Reload.objects.count() == 0
 
 
 def test_before_it_is_unloaded_a_rollback_takes_no_time(cold, node, settings):

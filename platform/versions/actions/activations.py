@@ -70,12 +70,14 @@ def version_activate(
     if claim is not None and service.held_at is not None and not overridden:
         raise FailedPrecondition(f"The service is on hold: {sentence(service.held_reason)}", reason="SERVICE_HELD")
     version = version_get(service, number)
+    expected = service.live_generation if expected_live_generation is None else expected_live_generation
     if claim is None and _is_cold(version):
+        if expected != service.live_generation:
+            raise _live_moved(service)
         return _load_first(actor, "activate", service, version, reason)
     version = _servable(version)
     if claim is None:
         _refuse_unchecked(version)
-    expected = service.live_generation if expected_live_generation is None else expected_live_generation
     unless = {"held_at__isnull": True} if claim is not None and not overridden else {}
     where = {"live_generation": expected, **unless}
     activation = _switch(actor, "activate", service, version, reason, where, claim=claim)
@@ -197,9 +199,7 @@ def _switch(
     reason = reason.strip()[:REASON_CHARACTERS_MAX]
     found = Service.objects.filter(pk=service.pk, deleted_at__isnull=True, **expected)
     if found.update(**_pointer_to(version, _hold(left, reason))) != 1:
-        raise Conflict(
-            f"The live version of {service.name} moved meanwhile. Look again, then decide.", reason="LIVE_MOVED"
-        )
+        raise _live_moved(service)
     _mark(version, left, reason)
     now = _fresh(service)
     activation = Activation.objects.create(
@@ -215,6 +215,12 @@ def _switch(
     _audit(actor, activation, now)
     routes.publish_after_commit(service.pk)
     return activation
+
+
+def _live_moved(service: Service) -> Conflict:
+    return Conflict(
+        f"The live version of {service.name} moved meanwhile. Look again, then decide.", reason="LIVE_MOVED"
+    )
 
 
 def _pointer_to(version: Version, hold: dict[str, Any]) -> dict[str, Any]:
@@ -257,8 +263,13 @@ def _servable(version: Version) -> Version:
 
 
 def _is_cold(version: Version) -> bool:
-    """Whether it has to be loaded before it can serve; one that is cold and not unloaded yet can serve at once."""
-    return version.state == VersionState.READY and version.cold_at is not None and not is_loaded(version)
+    """Whether it has to be loaded and checked before it can serve.
+
+    While gateways still leave it, it is as it was and can serve at once; after that its replicas, if there are any, may
+    be new ones that nobody has checked.
+    """
+    left = version.unrouted_at is not None or not is_loaded(version)
+    return version.state == VersionState.READY and version.cold_at is not None and left
 
 
 def _load_first(
