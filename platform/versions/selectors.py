@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
 from catalog.models import Service
+from tenants.models import Tenant
 from versions.models import Activation, Build, Node, PlatformState, Reload, Replica, Version
+from versions.queue import Admission, admissions, in_turn_for, pending_in_turn
 from versions.states import BUILD_UNFINISHED, ReplicaState, Verdict, VersionState
 from versions.views import activation_view, build_view, node_view, replica_view, service_view, version_view
 
 __all__ = [
     "NODE_FRESH_SECONDS",
+    "Admission",
     "activation_view",
     "activations_of",
+    "admissions",
     "audited_replicas",
     "build_get",
     "build_view",
@@ -23,13 +27,17 @@ __all__ = [
     "coolable_versions",
     "fresh_nodes",
     "healthy_replicas",
+    "in_turn_for",
     "is_loaded",
+    "live_items",
     "live_version",
     "load_seconds",
+    "loaded_replicas",
     "node_view",
     "nodes",
     "open_reload",
     "open_reloads",
+    "pending_in_turn",
     "platform_epoch",
     "replica_view",
     "replicas_of",
@@ -40,6 +48,7 @@ __all__ = [
     "short_of_replicas",
     "sick_replicas",
     "thawable_versions",
+    "undeleted_bytes",
     "version_get",
     "version_of",
     "version_view",
@@ -215,6 +224,26 @@ def load_seconds(version: Version) -> float | None:
     steps = version.build.steps.filter(name__in=LOAD_STEPS, started_at__isnull=False, ended_at__isnull=False)
     took = [step.ended_at - step.started_at for step in steps if step.ended_at and step.started_at]
     return sum(each.total_seconds() for each in took) if took else None
+
+
+def loaded_replicas() -> list[Replica]:
+    """All that are on their nodes, or shall be, or are about to leave."""
+    present = Replica.objects.exclude(state=ReplicaState.GONE).filter(version__completed_at__isnull=False)
+    return list(present.select_related("version__service", "node"))
+
+
+def live_items(tenant: Tenant) -> dict[int, int]:
+    """The items of each live version of the tenant, by the service's key."""
+    live = Version.objects.of(tenant).filter(service__live_version=F("number"), service__deleted_at__isnull=True)
+    return dict(live.values_list("service_id", "items"))
+
+
+def undeleted_bytes() -> int:
+    """The files of versions that are on their way out, which the sweeper is going to delete."""
+    leaving = Version.objects.filter(
+        state__in=[VersionState.RETIRING, VersionState.RETIRED, VersionState.FAILED], files_deleted_at__isnull=True
+    )
+    return leaving.aggregate(bytes=Sum("bytes"))["bytes"] or 0
 
 
 def activations_of(service: Service) -> QuerySet[Activation]:

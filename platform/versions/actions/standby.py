@@ -85,7 +85,7 @@ def reload_place(*, reload: Reload, nodes: Iterable[Node]) -> None:
 @transaction.atomic
 def reload_order(*, reload: Reload) -> None:
     """Has every replica that is loaded warm up, and prove that it answers rightly."""
-    orders_set(reload.version, reload_orders(reload))
+    orders_set(reload.version, lambda _: list(reload_orders(reload)))
 
 
 @transaction.atomic
@@ -93,7 +93,7 @@ def reload_end(*, reload: Reload, failure: str = "", actor: Actor) -> bool:
     """Ends a reload, with an alert when it failed; False when somebody else has ended it."""
     if Reload.objects.filter(pk=reload.pk, ended_at__isnull=True).update(ended_at=Now(), failure=failure) != 1:
         return False
-    orders_set(reload.version, [])
+    orders_set(reload.version, lambda _: [])
     subject = f"version {reload.version.number}"
     if not failure:
         alert_resolve(service=reload.service, reason=RELOAD_FAILED, subject=subject)
@@ -115,7 +115,7 @@ def reload_keep(*, reload: Reload, actor: Actor) -> None:
         routes.publish_after_commit(reload.service_id)
 
 
-def reload_orders(reload: Reload) -> list[dict[str, str]]:
+def reload_orders(reload: Reload) -> list[dict[str, Any]]:
     return [{"order_id": f"reload-{reload.pk}-{kind.lower()}", "kind": kind} for kind in ("WARM", "CHECK")]
 
 
