@@ -151,7 +151,7 @@ class Agent:
             await _wait(self._changed, REPORT_SECONDS)
 
     async def _send_report(self, reader: DocumentReader) -> None:
-        replicas = [keeper.report for keeper, _ in self._kept.values()]
+        replicas = [keeper.fresh_report() for keeper, _ in self._kept.values()]
         report = node_report(node=self._settings.node, stamp=self._placements.stamp, replicas=replicas)
         await reader.report_node(report)
 

@@ -17,6 +17,7 @@ import structlog
 from recallpb.internal.v1 import documents_pb2, replica_pb2
 from replicas.backoff import Backoff
 from replicas.client import ReplicaClient
+from replicas.health import Health, Unsupported
 from replicas.logs import cap_log
 from replicas.processes import Process, ReplicaPaths, adopt, compare, probe, spawn
 from replicas.settings import AgentSettings
@@ -24,6 +25,7 @@ from replicas.settings import AgentSettings
 log = structlog.get_logger()
 
 State = documents_pb2.ReplicaReport.State
+RESTART = documents_pb2.Order.RESTART
 READY_POLL_SECONDS = 0.05
 ORDER_RETRY_SECONDS = 1.0
 SILENCES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
@@ -67,9 +69,19 @@ class Keeper:
         self._process: Process | None = None
         self._killed_because = ""
         self._ready_since: float | None = None
+        # Of the present life; None while nothing is loaded.
+        self._health: Health | None = None
         self._new_orders = asyncio.Event()
         self._results: dict[str, documents_pb2.OrderResult] = {}
         self._attempts: dict[str, int] = {}
+
+    def fresh_report(self) -> documents_pb2.ReplicaReport:
+        """The report, with the health of the process as it is now."""
+        report = documents_pb2.ReplicaReport()
+        report.CopyFrom(self.report)
+        if self._health is not None:
+            report.health.CopyFrom(self._health.message())
+        return report
 
     def same_artifact(self, placement: documents_pb2.Placement) -> bool:
         """Whether a newer placement wants the process that this keeper keeps."""
@@ -109,7 +121,7 @@ class Keeper:
 
     async def _live_once(self) -> None:
         """One life of the process, and the pause after it."""
-        self._ready_since = None
+        self._ready_since = self._health = None
         self._killed_because = ""
         try:
             self._process = await self._adopt() or await self._start()
@@ -144,6 +156,7 @@ class Keeper:
             self._probed = True
         process = spawn(self._settings, self.placement)
         log.info("spawned", replica=self.placement.replica_id, pid=process.pid)
+        self._note_restart()
         return process
 
     async def _until_ready(self, process: Process, client: ReplicaClient) -> None:
@@ -161,6 +174,7 @@ class Keeper:
             await self._kill(process, "it did not say that it is what was placed")
             return
         self._ready_since = time.monotonic()
+        self._health = Health()
         self.report.items = described.searchable_items
         self._set(State.READY, pid=process.pid, rss_bytes=described.rss_bytes)
         log.info("ready", replica=self.placement.replica_id, pid=process.pid)
@@ -169,7 +183,12 @@ class Keeper:
         """Raises Died when the process ended or had to be killed."""
         tasks = [
             asyncio.create_task(work)
-            for work in (self._hear_the_end(process), self._feel_the_pulse(process, client), self._work_orders(client))
+            for work in (
+                self._hear_the_end(process),
+                self._feel_the_pulse(process, client),
+                self._audit(client),
+                self._work_orders(process, client),
+            )
         ]
         try:
             await asyncio.gather(*tasks)
@@ -197,6 +216,19 @@ class Keeper:
             if failures >= self._settings.describe_failures_max:
                 await self._kill(process, f"it did not answer {failures} times")
 
+    async def _audit(self, client: ReplicaClient) -> None:
+        """Ask the known-answer queries again and again; the report says what came of it."""
+        while self._health is not None:
+            await asyncio.sleep(self._settings.audit_every_seconds)
+            try:
+                await self._health.ask(client, self._settings.audit_seconds_max)
+            except Unsupported:
+                # Of an older release, adopted; nothing is known of its health until it is replaced.
+                self._health = None
+                return
+            if self._health is not None and self._health.worrying:
+                self._changed()
+
     async def _describe(self, process: Process, client: ReplicaClient) -> replica_pb2.DescribeResponse | None:
         """A description within a few attempts; None when there is none."""
         for _ in range(self._settings.describe_failures_max):
@@ -220,14 +252,34 @@ class Keeper:
         await process.ended()
         raise Died(self._killed_because)
 
-    async def _work_orders(self, client: ReplicaClient) -> None:
+    async def _work_orders(self, process: Process, client: ReplicaClient) -> None:
         """Execute each order once, in order; one that broke off with the process is tried again after it."""
         while True:
             self._new_orders.clear()
             for order in list(self.placement.orders):
-                if order.order_id not in self._results:
+                if order.order_id not in self._results and order.kind == RESTART:
+                    await self._restart(process)
+                elif order.order_id not in self._results:
                     await self._execute(order, client)
             await self._new_orders.wait()
+
+    async def _restart(self, process: Process) -> None:
+        """End the process, gently when it listens; its successor notes the order as carried out. Raises Died."""
+        self._killed_because = "restarted by order"
+        listens = self._health is None or not self._health.silent
+        self._health = None
+        self._set(State.RESPAWNING, error=self._killed_because, pid=process.pid)
+        if not listens:
+            process.signal(SIGKILL)
+        await process.stop(self._settings.stop_seconds_max)
+        raise Died(self._killed_because)
+
+    def _note_restart(self) -> None:
+        """A new process is what every order to restart wants, whatever ended the one before it."""
+        for order in self.placement.orders:
+            if order.kind == RESTART and order.order_id not in self._results:
+                self._results[order.order_id] = documents_pb2.OrderResult(order_id=order.order_id, ok=True)
+        self._report_orders()
 
     async def _execute(self, order: documents_pb2.Order, client: ReplicaClient) -> None:
         while order.order_id not in self._results:

@@ -18,6 +18,7 @@ from recallpb.internal.v1 import documents_pb2, replica_pb2
 from recallpb.v1 import recall_pb2
 from replicas import orders
 from replicas.answer import answer
+from replicas.audits import Auditor
 from replicas.checks import QueryLimits
 from replicas.errors import AnswerTooLarge, InternalError, NotServed, ReplicaError
 from replicas.identity import Identity
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 SERVICE = replica_pb2.DESCRIPTOR.services_by_name["ReplicaService"]
 # Of the message limit, what errors and framing may take.
 MESSAGE_SPARE_BYTES = MIB // 2
+WARM, CHECK, AUDIT = documents_pb2.Order.WARM, documents_pb2.Order.CHECK, documents_pb2.Order.AUDIT
 STATUS_TRAILER = "grpc-status-details-bin"
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -53,6 +55,7 @@ class ReplicaServicer:
             vectors_max=settings.replica_vectors_max,
             exclude_ids_max=settings.replica_exclude_ids_max,
         )
+        self._auditor = Auditor(loaded, self._limits)
         self._answering = ThreadPoolExecutor(settings.answer_threads, thread_name_prefix="answer")
         # Orders are long and wait for each other, never in the way of answers.
         self._ordered = ThreadPoolExecutor(1, thread_name_prefix="order")
@@ -108,10 +111,12 @@ class ReplicaServicer:
 
     async def execute(self, request: documents_pb2.Order, context: Context) -> documents_pb2.OrderResult:
         """Do one order; that it could not be done well is a result too."""
-        perform = {documents_pb2.Order.WARM: self._warm, documents_pb2.Order.CHECK: self._check}.get(request.kind)
+        perform = {WARM: self._warm, CHECK: self._check, AUDIT: self._audit}.get(request.kind)
         if perform is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"order kind {request.kind} is not known here")
-        return await self._run(self._ordered, lambda: perform(request.order_id))
+        # An audit waits in the line that callers' queries wait in, and not behind a warm-up.
+        pool = self._answering if request.kind == AUDIT else self._ordered
+        return await self._run(pool, lambda: perform(request.order_id))
 
     def warm_up(self) -> None:
         """Before the first call. What cannot be warmed up serves all the same; CHECK says how it answers."""
@@ -206,6 +211,20 @@ class ReplicaServicer:
             items=result.items,
             rows_sampled=result.rows_sampled,
             rows_found=result.rows_found,
+        )
+
+    def _audit(self, order_id: str) -> documents_pb2.OrderResult:
+        result = self._auditor.audit()
+        return documents_pb2.OrderResult(
+            order_id=order_id,
+            ok=result.ok,
+            error=result.error,
+            p50_ms=result.p50_ms,
+            p99_ms=result.p99_ms,
+            queries=result.queries,
+            agreement=result.agreement,
+            version=self._loaded.schema.version,
+            items=self._loaded.searcher.count,
         )
 
 

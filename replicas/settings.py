@@ -81,6 +81,9 @@ class AgentSettings(NodeSettings):
     describe_seconds_max: float = Field(default=5.0, gt=0)
     # So many Describes in a row without an answer: the process is frozen and is killed.
     describe_failures_max: int = Field(default=3, ge=1)
+    # Each ready replica is asked known-answer queries so often; one that says nothing for so long is silent.
+    audit_every_seconds: float = Field(default=1.0, gt=0)
+    audit_seconds_max: float = Field(default=1.0, gt=0)
     order_seconds_max: float = Field(default=600.0, gt=0)
     order_attempts_max: int = Field(default=3, ge=1)
     stop_seconds_max: float = Field(default=15.0, gt=0)

@@ -2,6 +2,7 @@
 
 celery -A workers.app worker -Q control    sweeps and publishes; short tasks
 celery -A workers.app worker -Q builds     builds; a task may take hours
+celery -A workers.app worker -Q health     audits of replicas, which wait behind nothing else
 celery -A workers.app beat                 rings for the sweeps
 """
 
@@ -18,18 +19,19 @@ from engines.leash import die_with_parent
 
 __all__ = ["app"]
 
-CONTROL = "control"
+CONTROL, HEALTH = "control", "health"
 
 
-def _every(seconds: float, task: str) -> dict[str, Any]:
+def _every(seconds: float, task: str, queue: str = CONTROL) -> dict[str, Any]:
     """A tick that nobody took by the time of the next but one is dropped, so that ticks never pile up."""
-    return {"task": task, "schedule": seconds, "options": {"queue": CONTROL, "expires": 2 * seconds}}
+    return {"task": task, "schedule": seconds, "options": {"queue": queue, "expires": 2 * seconds}}
 
 
 app.conf.include = ["workers.tasks"]
 app.conf.beat_schedule = {
     "builds": _every(1, "sweep.builds"),
     "reports": _every(1, "sweep.reports"),
+    "replicas": _every(1, "audit.replicas", HEALTH),
     "documents": _every(5, "sweep.documents"),
     "versions": _every(5, "sweep.versions"),
     "sources": _every(2, "sweep.sources"),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from versions import actions, routes
+from versions.seen import NodeSeen
 
 
-def collect() -> None:
-    """Writes what changed. Raises redis.RedisError, and then nothing has changed."""
-    for seen in routes.node_reports():
+def collect() -> list[NodeSeen]:
+    """Writes what changed, and returns what was said. Raises redis.RedisError, and then nothing has changed."""
+    heard = routes.node_reports()
+    for seen in heard:
         actions.node_report(seen)
+    return heard

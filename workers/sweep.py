@@ -21,7 +21,7 @@ from alerts.states import ALERT_UNRESOLVED
 from catalog.models import Service
 from common.actor import SYSTEM
 from common.dispatch import ring
-from common.errors import FailedPrecondition, StateConflict
+from common.errors import Conflict, FailedPrecondition, StateConflict
 from documents.store import Stamp
 from versions import actions, routes
 from versions.checked import HELD_BY_SERVICE
@@ -79,7 +79,7 @@ def collect_reports() -> None:
     waiting = list(unsettled.order_by("-pk")[:ROWS_MAX])
     if not waiting:
         return
-    late = set(unsettled.filter(at__lte=_ago(LAGGING_AFTER_SECONDS)).values_list("pk", flat=True))
+    late = set(unsettled.filter(at__lte=ago(LAGGING_AFTER_SECONDS)).values_list("pk", flat=True))
     served, epoch = routes.served_stamps(), platform_epoch()
     for activation in waiting:
         laggards = routes.laggards_of(activation.service, Stamp(epoch, activation.route_generation), served)
@@ -98,15 +98,15 @@ def reconcile_documents() -> None:
 def retire_versions() -> None:
     """Moves versions on their way out: unrouted, drained, unloaded, and at last RETIRED."""
     retiring = Version.objects.filter(state=VersionState.RETIRING).select_related("service__tenant").order_by("pk")
-    drained = retiring.filter(unrouted_at__lte=_ago(settings.RETIRE_DRAIN_SECONDS))
+    drained = retiring.filter(unrouted_at__lte=ago(settings.RETIRE_DRAIN_SECONDS))
     for version in drained.filter(replicas__state__in=actions.PLACED).distinct()[:ROWS_MAX]:
         actions.version_unload(version=version)
-    old = retiring.filter(retiring_at__lte=_ago(settings.RETIRE_FILES_SECONDS), unrouted_at__isnull=False)
+    old = retiring.filter(retiring_at__lte=ago(settings.RETIRE_FILES_SECONDS), unrouted_at__isnull=False)
     for version in old.exclude(replicas__state__in=actions.PLACED)[:ROWS_MAX]:
-        _unless_moved(partial(actions.version_retired, version=version))
-    given_up = set(retiring.filter(retiring_at__lte=_ago(LAGGARD_SECONDS_MAX)).values_list("pk", flat=True))
+        unless_moved(partial(actions.version_retired, version=version))
+    given_up = set(retiring.filter(retiring_at__lte=ago(LAGGARD_SECONDS_MAX)).values_list("pk", flat=True))
     for version in retiring.filter(unrouted_at__isnull=True)[:ROWS_MAX]:
-        if version.pk in given_up or _is_unrouted(version.service):
+        if version.pk in given_up or is_unrouted(version.service):
             actions.version_unrouted(version=version)
 
 
@@ -124,14 +124,14 @@ def replenish_live_versions() -> None:
         chosen = [node for node in nodes if node.pk not in used][:missing]
         if chosen:
             log.warning("%s lacks %s replicas: it is loaded on %s.", version, missing, ", ".join(map(str, chosen)))
-            _unless_moved(partial(actions.replicas_replenish, version=version, nodes=chosen))
+            unless_moved(partial(actions.replicas_replenish, version=version, nodes=chosen))
 
 
 def tend_held_builds() -> None:
     """Resumes those whose service was released, gives memory back, ends the forgotten ones."""
     held = Build.objects.filter(state=BuildState.HELD).order_by("pk")
     for build in held.filter(error_reason=HELD_BY_SERVICE, service__held_at__isnull=True)[:ROWS_MAX]:
-        _unless_moved(partial(actions.build_resume, build=build))
+        unless_moved(partial(actions.build_resume, build=build))
     loaded = Version.objects.filter(activated_at__isnull=True, replicas__state__in=actions.PLACED).distinct()
     for version in loaded.filter(build__in=_held_since(held, HELD_LOADED_SECONDS))[:ROWS_MAX]:
         actions.version_unload_held(version=version)
@@ -144,40 +144,40 @@ def close_deleted_services() -> None:
     """What a deleted service leaves: its unfinished builds and alerts end, its versions go the usual way out."""
     unfinished = Build.objects.filter(service__deleted_at__isnull=False, state__in=BUILD_UNFINISHED)
     for build in unfinished.filter(cancel_requested_at__isnull=True).order_by("pk")[:ROWS_MAX]:
-        _unless_moved(partial(actions.build_cancel, actor=SYSTEM, build=build))
+        unless_moved(partial(actions.build_cancel, actor=SYSTEM, build=build))
     alarmed = Service.objects.filter(deleted_at__isnull=False, alerts__state__in=ALERT_UNRESOLVED).distinct()
     for service in alarmed.order_by("pk")[:ROWS_MAX]:
         alerts_resolve(service=service)
     leaving = Service.objects.filter(deleted_at__isnull=False, versions__state=VersionState.READY).distinct()
     for service in leaving.select_related("tenant").order_by("pk")[:ROWS_MAX]:
         for version in retirable(service, keep=0):
-            _unless_moved(partial(actions.version_retire, version=version))
+            unless_moved(partial(actions.version_retire, version=version))
 
 
 def _pending_in_turn() -> QuerySet[Build]:
     """Builds that nobody has begun, a few of each tenant that has room for one more."""
-    pending = pending_in_turn().filter(requested_at__lte=_ago(RING_AFTER_SECONDS))
+    pending = pending_in_turn().filter(requested_at__lte=ago(RING_AFTER_SECONDS))
     return pending.filter(turn__lte=PENDING_OF_TENANT_MAX)
 
 
-def _ago(seconds: float) -> Any:
+def ago(seconds: float) -> Any:
     """A moment of the database's clock."""
     return Now() - timedelta(seconds=seconds)
 
 
-def _is_unrouted(service: Service) -> bool:
+def is_unrouted(service: Service) -> bool:
     """Whether every leased gateway serves the route as it is now, which does not name a retiring version."""
     stamp = Stamp(platform_epoch(), service.route_generation + service.tenant.route_generation)
     return routes.acknowledged(service, stamp)[0]
 
 
 def _held_since(held: Any, seconds: float) -> Any:
-    return held.filter(steps__state=StepState.HELD, steps__ended_at__lte=_ago(seconds))
+    return held.filter(steps__state=StepState.HELD, steps__ended_at__lte=ago(seconds))
 
 
-def _unless_moved(action: Callable[[], object]) -> None:
+def unless_moved(action: Callable[[], object]) -> None:
     """What somebody else has moved meanwhile is looked at again by the next tick."""
     try:
         action()
-    except (StateConflict, FailedPrecondition) as error:
+    except (Conflict, StateConflict, FailedPrecondition) as error:
         log.info("%s", error.message)

@@ -8,7 +8,7 @@ from celery import shared_task
 
 from alerts import sending
 from versions import routes
-from workers import files, pipeline, sources, sweep
+from workers import audit, files, pipeline, sources, standby, sweep
 
 
 @shared_task(name="build.run")
@@ -34,6 +34,7 @@ def sweep_builds(**_unknown: Any) -> None:
 @shared_task(name="sweep.reports")
 def sweep_reports(**_unknown: Any) -> None:
     sweep.collect_reports()
+    standby.carry_on_reloads()
 
 
 @shared_task(name="sweep.documents")
@@ -47,6 +48,12 @@ def sweep_versions(**_unknown: Any) -> None:
     sweep.tend_held_builds()
     sweep.close_deleted_services()
     sweep.retire_versions()
+    standby.cool_versions()
+
+
+@shared_task(name="audit.replicas")
+def audit_replicas(**_unknown: Any) -> None:
+    audit.replicas()
 
 
 @shared_task(name="sweep.sources", time_limit=sources.TICK_SECONDS_KILLED)

@@ -102,10 +102,14 @@ def hold(service: ServiceName, reason: ReasonNeeded, tenant: Tenant = "", as_jso
 
 @service_app.command()
 def release(service: ServiceName, reason: Reason = "", tenant: Tenant = "", as_json: Json = False) -> None:
-    """End a hold."""
+    """End a hold, and say what happens next."""
     api = open_api()
-    released = api.post(f"{api.service_path(service, tenant)}:release", {"reason": reason})
+    path = api.service_path(service, tenant)
+    held = api.get(path)["held"]
+    released = api.post(f"{path}:release", {"reason": reason})
     show(released, as_json=as_json, human=lambda: _tell(released))
+    if held:
+        remark(held["on_release"])
 
 
 @source_app.command()

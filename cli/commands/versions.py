@@ -1,4 +1,4 @@
-"""recall versions, activate, rollback."""
+"""recall versions, replicas, activate, rollback."""
 
 from __future__ import annotations
 
@@ -35,6 +35,31 @@ def versions(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -
     show(found, as_json=as_json, human=lambda: table(columns, rows, empty="No versions yet."))
 
 
+def replicas(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -> None:
+    """Where the versions of a service are loaded, what each replica serves, and how well it is."""
+    api = open_api()
+    found = list(api.pages(f"{api.service_path(service, tenant)}/replicas", "replicas"))
+    rows = [
+        (
+            one["id"],
+            one["version"],
+            f"serves {one['served_version']}" if one["skewed"] else "",
+            one["node"],
+            one["state"],
+            "" if one["routed"] else "not routed",
+            one["sick"]["reason"] if one["sick"] else one["verdict"],
+            moment(one["sick"]["since"]) if one["sick"] else "",
+            one["agreement"],
+            one["p99_ms"],
+            one["respawns"],
+            one["error"],
+        )
+        for one in found
+    ]
+    columns = ("replica", "version", "", "node", "state", "", "health", "since", "agreement", "p99 ms", "respawns", "")
+    show(found, as_json=as_json, human=lambda: table(columns, rows, empty="No version is loaded."))
+
+
 def activate(
     service: ServiceName,
     number: Annotated[int, typer.Argument(metavar="N", help="The version's number.", min=1)],
@@ -67,6 +92,10 @@ def rollback(
 def _tell(done: dict[str, Any]) -> None:
     if not done["changed"]:
         remark("Nothing changed: another switch got there first, or it was so already.")
+    if done["loading"]:
+        remark(done["loading"])
+        pairs([("live", done["from_version"]), ("next", done["to_version"])])
+        return
     pairs([("was", done["from_version"]), ("live", done["to_version"]), ("gateways", _gateways(done))])
 
 

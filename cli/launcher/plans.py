@@ -39,6 +39,7 @@ def platform_plans(settings: LauncherSettings) -> tuple[Plan, ...]:
             _worker(celery, "builds", settings.builds_at_once),
             _whoever(checks.worker_answers, url, "builds"),
         ),
+        Plan("worker-health", _worker(celery, "health", 1), _whoever(checks.worker_answers, url, "health")),
         Plan(
             "beat",
             (*celery, "beat", "--schedule", str(schedule), "--pidfile=", "--loglevel", "INFO"),

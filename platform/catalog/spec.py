@@ -24,7 +24,6 @@ BlockT = TypeVar("BlockT", bound=Block)
 NOT_YET: Mapping[str, tuple[Any, ...]] = {
     "schema.query_model": (None,),
     "engine.partitions": (1,),
-    "versions.standby": ("hot",),
     "versions.rollout": ("together",),
     "replicas.zones": ([], ()),
 }

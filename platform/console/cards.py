@@ -25,6 +25,7 @@ def card(service: Service) -> dict[str, Any]:
         "last_build": last_build,
         "held": service.held_at is not None,
         "held_reason": service.held_reason,
+        "on_release": view["held"]["on_release"] if view["held"] else "",
     }
 
 

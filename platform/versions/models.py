@@ -125,6 +125,8 @@ class Version(TenantScoped):
     activated_at = models.DateTimeField(null=True, blank=True)
     bad_at = models.DateTimeField(null=True, blank=True)
     bad_reason = models.CharField(max_length=500, blank=True)
+    # Since when it is kept unloaded, to be loaded before it serves again; null: hot.
+    cold_at = models.DateTimeField(null=True, blank=True)
     # When retirement began (it left the routes), when no gateway routed to it any more, when its files were deleted.
     retiring_at = models.DateTimeField(null=True, blank=True)
     unrouted_at = models.DateTimeField(null=True, blank=True)
@@ -200,12 +202,56 @@ class Replica(TenantScoped):
     rss_bytes = models.PositiveBigIntegerField(default=0)
     respawns = models.PositiveIntegerField(default=0)
     changed_at = models.DateTimeField(auto_now=True)
+    # What the last audit showed; `served_version` is what the process says it serves.
+    verdict = models.CharField(max_length=10, choices=states.Verdict.choices, blank=True)
+    agreement = models.FloatField(null=True, blank=True)
+    p99_ms = models.FloatField(null=True, blank=True)
+    served_version = models.PositiveIntegerField(null=True, blank=True)
+    audited_at = models.DateTimeField(null=True, blank=True)
+    # The verdict that made it sick; empty when it is well. A withheld replica is in no route.
+    sick_reason = models.CharField(max_length=10, choices=states.Verdict.choices, blank=True)
+    sick_since = models.DateTimeField(null=True, blank=True)
+    withheld = models.BooleanField(default=False)
+    # How often it was restarted, warmed up and checked because it was sick: ever, and one soon after the other.
+    cures = models.PositiveIntegerField(default=0)
+    cures_in_a_row = models.PositiveSmallIntegerField(default=0)
+    cured_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["version", "node"], name="replica_once_per_node")]
 
     def __str__(self) -> str:
         return f"{self.version} on {self.node}"
+
+
+class Reload(TenantScoped):
+    """One loading of a version that was unloaded as cold standby, and the switch that waits for it (if `kind`)."""
+
+    tenant_path = "service__tenant"
+
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="reloads")
+    version = models.ForeignKey(Version, on_delete=models.CASCADE, related_name="reloads")
+    # Empty: the version is to be hot again, and nothing is switched.
+    kind = models.CharField(max_length=10, blank=True, choices=[("activate", "activate"), ("rollback", "rollback")])
+    # What was live when it was asked for; when that moves, nothing is switched.
+    from_version = models.PositiveIntegerField(null=True, blank=True)
+    live_generation = models.PositiveIntegerField()
+    actor_kind = models.CharField(max_length=10)
+    actor = models.CharField(max_length=150)
+    reason = models.CharField(max_length=500, blank=True)
+    requested_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    failure = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["service"], condition=models.Q(ended_at__isnull=True), name="reload_open_once_per_service"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"reload of {self.version}"
 
 
 class Activation(TenantScoped):
@@ -229,8 +275,10 @@ class Activation(TenantScoped):
     at = models.DateTimeField(auto_now_add=True)
     completed_at = models.DateTimeField(null=True, blank=True)
 
-    # No column: False on the answer of a call that found nothing to change.
+    # No columns: False on the answer of a call that found nothing to change; what happens first, when the version is
+    # not loaded (then this is no row yet).
     changed = True
+    loading = ""
 
     class Meta:
         constraints = [

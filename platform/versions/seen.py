@@ -8,6 +8,22 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class HealthSeen:
+    """What the agent's audits show of the process that is READY now; documents.proto says what each field means."""
+
+    age_seconds: float = 0.0
+    agreement: float = 0.0
+    version: int = 0
+    items: int = 0
+    error: str = ""
+    p99_ms: float = 0.0
+    sustained_p99_ms: float = 0.0
+    right_in_a_row: int = 0
+    wrong_in_a_row: int = 0
+    silent_in_a_row: int = 0
+
+
+@dataclass(frozen=True)
 class ReplicaSeen:
     """One replica as its node's agent reports it. `state` is a ReplicaState: LOADING, READY or FAILED."""
 
@@ -20,6 +36,8 @@ class ReplicaSeen:
     error: str = ""
     # {order_id: the fields of OrderResult but its id}
     results: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    # None while nothing is loaded, and from a process that knows no audits.
+    health: HealthSeen | None = None
 
 
 @dataclass(frozen=True)

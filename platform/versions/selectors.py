@@ -9,9 +9,9 @@ from django.db.models.functions import Now
 
 from catalog.models import Service
 from tenants.models import Tenant
-from versions.models import Activation, Build, Node, PlatformState, Replica, SourceWatch, Version
+from versions.models import Activation, Build, Node, PlatformState, Reload, Replica, SourceWatch, Version
 from versions.queue import Admission, admissions, in_turn_for, pending_in_turn
-from versions.states import BUILD_UNFINISHED, ReplicaState, VersionState
+from versions.states import BUILD_UNFINISHED, ReplicaState, Verdict, VersionState
 from versions.views import activation_view, build_view, node_view, replica_view, service_view, version_view
 
 __all__ = [
@@ -20,18 +20,24 @@ __all__ = [
     "activation_view",
     "activations_of",
     "admissions",
+    "audited_replicas",
     "build_get",
     "build_view",
     "builds_of",
+    "coolable_versions",
     "due_watches",
     "fresh_nodes",
+    "healthy_replicas",
     "in_turn_for",
     "is_loaded",
     "live_items",
     "live_version",
+    "load_seconds",
     "loaded_replicas",
     "node_view",
     "nodes",
+    "open_reload",
+    "open_reloads",
     "pending_in_turn",
     "platform_epoch",
     "replica_view",
@@ -41,6 +47,8 @@ __all__ = [
     "routable_versions",
     "service_view",
     "short_of_replicas",
+    "sick_replicas",
+    "thawable_versions",
     "undeleted_bytes",
     "version_get",
     "version_of",
@@ -50,6 +58,8 @@ __all__ = [
 
 # A node whose agent was heard within this time may be given new replicas, and is believed to serve those it has.
 NODE_FRESH_SECONDS = 15
+# The steps of a build that a cold version passes again before it serves.
+LOAD_STEPS = ("place_replicas", "warm_replicas", "check_replicas")
 # What was live on a node that is silent for so long is loaded elsewhere; an agent that restarts is back long before.
 NODE_LOST_SECONDS = 120
 # No source waits longer for its next look than this, unless there are too many of them.
@@ -91,16 +101,20 @@ def live_version(service: Service) -> Version | None:
 
 
 def rollback_target(service: Service) -> Version | None:
-    """Where a rollback goes: the newest loaded version older than live that was live once and is not marked bad."""
+    """Where a rollback goes: the newest version older than live that was live once and is not marked bad.
+
+    Loaded, or kept unloaded (cold); that one is loaded first.
+    """
     if service.live_version is None:
         return None
     older = versions_of(service).filter(state=VersionState.READY, number__lt=service.live_version)
-    return older.filter(_is_loaded(), activated_at__isnull=False, bad_at__isnull=True).first()
+    usable = Q(_is_loaded()) | Q(cold_at__isnull=False)
+    return older.filter(usable, activated_at__isnull=False, bad_at__isnull=True).first()
 
 
 def routable_versions(service: Service) -> list[Version]:
-    """What a route names: the live version first, then those that were live, are still loaded and not marked bad."""
-    once_live = versions_of(service).filter(state=VersionState.READY, activated_at__isnull=False)
+    """What a route names: the live version first, then those that were live, are hot and not marked bad."""
+    once_live = versions_of(service).filter(state=VersionState.READY, activated_at__isnull=False, cold_at__isnull=True)
     found = [version for version in once_live if version.bad_at is None or version.number == service.live_version]
     return sorted(found, key=lambda version: version.number != service.live_version)
 
@@ -121,6 +135,8 @@ def retirable(service: Service, *, keep: int) -> list[Version]:
     kept = {service.live_version, *targets[max(0, len(targets) - (keep - 1)) :]}
     target = rollback_target(service)
     kept.update([target.number] if target else [])
+    reload = open_reload(service)
+    kept.update([reload.version.number] if reload else [])
     kept.update(number for number in unfinished.values_list("version_number", flat=True) if number)
     return [version for version in ready if version.number not in kept]
 
@@ -137,14 +153,16 @@ def is_loaded(version: Version) -> bool:
 def short_of_replicas() -> list[tuple[Version, int]]:
     """Live versions of which fewer replicas are left than their build placed, and how many are missing.
 
-    FAILED ones do not count, though their agents go on trying, nor those on nodes silent for NODE_LOST_SECONDS.
+    FAILED ones do not count, though their agents go on trying, nor those on nodes silent for NODE_LOST_SECONDS, nor
+    those that were not cured within that time.
     """
     left = Q(
         replicas__state__in=[ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY],
         replicas__node__seen_at__gte=Now() - timedelta(seconds=NODE_LOST_SECONDS),
     )
+    cured = Q(replicas__withheld=False) | Q(replicas__sick_since__gte=Now() - timedelta(seconds=NODE_LOST_SECONDS))
     live = Version.objects.filter(service__live_version=F("number"), service__deleted_at__isnull=True)
-    counted = live.filter(state=VersionState.READY).annotate(left=Count("replicas", filter=left))
+    counted = live.filter(state=VersionState.READY).annotate(left=Count("replicas", filter=left & cured))
     missing = [(version, version.spec["replicas"]["count"] - version.left) for version in counted.order_by("pk")]
     return [(version, count) for version, count in missing if count > 0]
 
@@ -152,7 +170,63 @@ def short_of_replicas() -> list[tuple[Version, int]]:
 def replicas_of(service: Service) -> QuerySet[Replica]:
     """Newest version first; those that are gone are left out."""
     present = Replica.objects.of(service.tenant).filter(version__service=service).exclude(state=ReplicaState.GONE)
-    return present.select_related("version", "node").order_by("-version__number", "node__name")
+    return present.select_related("version__service", "node").order_by("-version__number", "node__name")
+
+
+def audited_replicas() -> QuerySet[Replica]:
+    """Those that a route names, or would name if they were well."""
+    hot = {"version__activated_at__isnull": False, "version__cold_at__isnull": True}
+    placed = [ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY, ReplicaState.FAILED]
+    found = Replica.objects.filter(state__in=placed, version__state=VersionState.READY, **hot)
+    return (
+        found.filter(version__service__deleted_at__isnull=True)
+        .select_related("version__service__tenant", "node")
+        .order_by("pk")
+    )
+
+
+def sick_replicas() -> QuerySet[Replica]:
+    """Those that an audit found sick, wherever they are by now."""
+    return Replica.objects.exclude(sick_reason="").select_related("version__service__tenant", "node").order_by("pk")
+
+
+def healthy_replicas(version: Version) -> QuerySet[Replica]:
+    """Replicas of `version` that could answer in another's place: audited, found well, on a node that is heard."""
+    well = Replica.objects.filter(version=version, state=ReplicaState.READY, sick_reason="", verdict=Verdict.OK)
+    return well.filter(node__in=fresh_nodes().order_by())
+
+
+def coolable_versions() -> QuerySet[Version]:
+    """READY versions that were live, are not now, and are loaded though their service says standby: cold."""
+    cold = Version.objects.filter(service__spec__versions__standby="cold", service__deleted_at__isnull=True)
+    was_live = cold.filter(state=VersionState.READY, activated_at__isnull=False, service__live_version__isnull=False)
+    placed = [ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY, ReplicaState.FAILED]
+    loaded = was_live.exclude(service__live_version=F("number")).filter(replicas__state__in=placed).distinct()
+    return loaded.select_related("service__tenant").order_by("pk")
+
+
+def thawable_versions() -> QuerySet[Version]:
+    """Cold versions that a rollback could go to, of services that say standby: hot (again)."""
+    hot = Version.objects.filter(service__spec__versions__standby="hot", service__deleted_at__isnull=True)
+    cold = hot.filter(state=VersionState.READY, cold_at__isnull=False, bad_at__isnull=True)
+    idle = cold.exclude(service__in=open_reloads().values("service"))
+    return idle.filter(number__lt=F("service__live_version")).select_related("service__tenant").order_by("pk")
+
+
+def open_reloads() -> QuerySet[Reload]:
+    return Reload.objects.filter(ended_at__isnull=True).select_related("service__tenant", "version").order_by("pk")
+
+
+def open_reload(service: Service) -> Reload | None:
+    """The version of `service` that is being loaded again, if one is."""
+    return open_reloads().filter(service=service).first()
+
+
+def load_seconds(version: Version) -> float | None:
+    """How long the build of `version` took to load it, warm it up and check it; None when that is not known."""
+    steps = version.build.steps.filter(name__in=LOAD_STEPS, started_at__isnull=False, ended_at__isnull=False)
+    took = [step.ended_at - step.started_at for step in steps if step.ended_at and step.started_at]
+    return sum(each.total_seconds() for each in took) if took else None
 
 
 def loaded_replicas() -> list[Replica]:
@@ -206,6 +280,6 @@ def platform_epoch() -> int:
 
 
 def _is_loaded() -> Exists:
-    ready = Replica.objects.filter(version=OuterRef("pk"), state=ReplicaState.READY)
+    ready = Replica.objects.filter(version=OuterRef("pk"), state=ReplicaState.READY, withheld=False)
     heard = fresh_nodes().order_by()
     return Exists(ready.filter(node__in=heard) if heard.exists() else ready)

@@ -51,7 +51,21 @@ class ReplicaState(models.TextChoices):
     GONE = "GONE"
 
 
+class Verdict(models.TextChoices):
+    """What an audit says of a replica; all but OK make it sick."""
+
+    OK = "OK"
+    WRONG = "WRONG"
+    SLOW = "SLOW"
+    STALE = "STALE"
+    FROZEN = "FROZEN"
+    FAILED = "FAILED"
+
+
 class ActivationState(models.TextChoices):
+    """LOADING is never in a row: the answer for a version that is loaded first."""
+
+    LOADING = "LOADING"
     PENDING = "PENDING"
     COMPLETE = "COMPLETE"
     LAGGING = "LAGGING"
@@ -98,6 +112,7 @@ REPLICA = {
 }
 
 ACTIVATION = {
+    "LOADING": frozenset(),
     "PENDING": frozenset({"COMPLETE", "LAGGING"}),
     "LAGGING": frozenset({"COMPLETE"}),
     "COMPLETE": frozenset(),

@@ -7,7 +7,8 @@ from typing import Any
 from catalog.models import Service
 from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE, is_checked
 from versions.models import Activation, Build, BuildStep, Node, Replica, SourceWatch, Version
-from versions.states import BUILD_UNFINISHED, DUPLICATE, BuildState, StepState, VersionState
+from versions.outlook import release_outlook
+from versions.states import BUILD_UNFINISHED, DUPLICATE, BuildState, ReplicaState, StepState, VersionState
 
 NEXT_STEPS = {
     BuildState.HELD: "Override it with a reason, or deliver a newer drop, which cancels it.",
@@ -71,6 +72,7 @@ def version_view(version: Version) -> dict[str, Any]:
         "state": version.state,
         "why": _why(version),
         "live": live,
+        "cold": version.cold_at is not None,
         "activatable": not live and version.state == VersionState.READY and is_checked(version),
         "items": version.items,
         "searchable_items": version.searchable_items,
@@ -102,7 +104,7 @@ def service_view(service: Service) -> dict[str, Any]:
         "live_version": service.live_version,
         "live_generation": service.live_generation,
         "live": _live(service),
-        "held": {"at": service.held_at, "reason": service.held_reason} if service.held_at else None,
+        "held": _held(service),
         "last_build": {"number": last_build.number, "state": last_build.state} if last_build else None,
         "watch": _watch(service),
         "created_at": service.created_at,
@@ -126,6 +128,7 @@ def _watch(service: Service) -> dict[str, Any] | None:
 
 
 def replica_view(replica: Replica) -> dict[str, Any]:
+    """A replica, and what audits found; `skewed`: its process says that it serves another version than was placed."""
     return {
         "id": f"r{replica.pk}",
         "version": replica.version.number,
@@ -136,12 +139,33 @@ def replica_view(replica: Replica) -> dict[str, Any]:
         "rss_bytes": replica.rss_bytes,
         "respawns": replica.respawns,
         "error": replica.error,
+        "verdict": replica.verdict,
+        "agreement": replica.agreement,
+        "p99_ms": replica.p99_ms,
+        "served_version": replica.served_version,
+        "skewed": replica.served_version not in (None, replica.version.number),
+        "routed": is_routed(replica),
+        "sick": {"reason": replica.sick_reason, "since": replica.sick_since} if replica.sick_reason else None,
+        "cures": replica.cures,
+        "audited_at": replica.audited_at,
         "changed_at": replica.changed_at,
     }
 
 
+def is_routed(replica: Replica) -> bool:
+    """Whether gateways may ask it: it is loaded or comes back, it is not withheld, and its version is in the route."""
+    version = replica.version
+    there = replica.state in (ReplicaState.READY, ReplicaState.LOADING) and replica.address != ""
+    live = version.service.live_version == version.number
+    named = version.state == VersionState.READY and version.activated_at is not None
+    return there and not replica.withheld and named and (live or version.bad_at is None)
+
+
 def activation_view(activation: Activation) -> dict[str, Any]:
-    """A switch; `changed` is false on the answer of a call that found nothing to change."""
+    """A switch; `changed` is false on the answer of a call that found nothing to change.
+
+    `loading` says what happens first when the version is not loaded; its state is LOADING then.
+    """
     return {
         "kind": activation.kind,
         "from_version": activation.from_version,
@@ -154,6 +178,7 @@ def activation_view(activation: Activation) -> dict[str, Any]:
         "at": activation.at,
         "completed_at": activation.completed_at,
         "changed": activation.changed,
+        "loading": activation.loading,
     }
 
 
@@ -175,7 +200,9 @@ def _report(version: Version) -> dict[str, Any]:
 
 
 def _why(version: Version) -> str:
-    """What has become of a version that cannot serve (any more), and because of what; else empty."""
+    """What has become of a version that cannot serve at once (any more), and because of what; else empty."""
+    if version.cold_at is not None and version.state == VersionState.READY:
+        return "It is kept unloaded (versions.standby: cold); it is loaded and checked before it answers."
     if version.state == VersionState.RETIRING:
         return "It left the routes; it is unloaded when no call can be under way."
     if version.state != VersionState.FAILED:
@@ -229,6 +256,12 @@ def _effect(service: Service) -> str:
     if service.live_version is None:
         return "Nothing is serving yet."
     return f"Version {service.live_version} is still serving."
+
+
+def _held(service: Service) -> dict[str, Any] | None:
+    if service.held_at is None:
+        return None
+    return {"at": service.held_at, "reason": service.held_reason, "on_release": release_outlook(service)}
 
 
 def _live(service: Service) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db.models.functions import Now
 
 from catalog.models import Service
 from tenants.models import Tenant
@@ -198,6 +199,17 @@ def test_replicas_tell_where_versions_are_loaded(machine: Caller, two_versions: 
     ]
     rest = machine.get(f"{MOVIES}/replicas?page_token={listed['next_page_token']}").body["replicas"]
     assert [replica["version"] for replica in rest] == [1]
+
+
+def test_replicas_tell_how_well_they_are_and_what_they_serve(machine: Caller, two_versions: Service) -> None:
+    found = {"verdict": "WRONG", "agreement": 0.3, "p99_ms": 2.5, "served_version": 7, "audited_at": Now()}
+    sick = {"sick_reason": "WRONG", "sick_since": Now(), "withheld": True, "cures": 1}
+    Replica.objects.filter(version__number=2).update(**found, **sick)
+    wrong, well = machine.get(f"{MOVIES}/replicas").body["replicas"]
+    assert (wrong["verdict"], wrong["agreement"], wrong["p99_ms"], wrong["cures"]) == ("WRONG", 0.3, 2.5, 1)
+    assert (wrong["version"], wrong["served_version"], wrong["skewed"], wrong["routed"]) == (2, 7, True, False)
+    assert (wrong["sick"]["reason"], wrong["sick"]["since"] <= wrong["audited_at"]) == ("WRONG", True)
+    assert (well["sick"], well["verdict"], well["served_version"], well["skewed"]) == (None, "", None, False)
 
 
 def test_lists_ask_the_database_as_often_for_many_as_for_few(

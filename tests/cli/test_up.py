@@ -21,7 +21,7 @@ from tests.e2e.platform import Platform, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.servers, pytest.mark.timeout(600)]
 
-PROCESSES = {"valkey", "console", "worker-control", "worker-builds", "beat", "agent", "gateway"}
+PROCESSES = {"valkey", "console", "worker-control", "worker-builds", "worker-health", "beat", "agent", "gateway"}
 DEMO_SECONDS_MAX = 300
 RETURN_SECONDS_MAX = 30
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from django.db.models.functions import Now
 
 from recallpb.internal.v1 import documents_pb2
 from tests.cli.conftest import Recall
 from tests.support.history import activated, made_version, unfinished_version
 from tests.support.valkey import running_valkey
 from versions import actions
+from versions.models import Replica
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +52,24 @@ def test_a_rollback_says_that_it_holds_the_service_and_that_all_gateways_serve(
     again = local("rollback", "movies", "--from-version", "2", "--reason", "a second click")
     assert "Nothing changed" in again.err
     assert "release" not in again.err
+
+
+def test_replicas_say_what_is_sick_and_which_version_each_serves(local: Recall, films_service: Service) -> None:
+    activated(made_version(films_service))
+    said = {"verdict": "WRONG", "sick_reason": "WRONG", "sick_since": Now(), "withheld": True, "served_version": 7}
+    Replica.objects.update(**said)
+
+    ran = local("replicas", "movies")
+
+    assert ran.code == 0
+    assert all(word in ran.out for word in ("serves 7", "not routed", "WRONG", "READY"))
+
+
+def test_a_release_says_what_happens_next(local: Recall, films_service: Service) -> None:
+    local("service", "hold", "movies", "--reason", "launch week")
+
+    assert "The next build that meets its guards goes live by itself." in local("service", "release", "movies").err
+    assert "by itself" not in local("service", "release", "movies").err
 
 
 def test_a_list_of_versions_gives_the_reason_of_one_that_failed(local: Recall, films_service: Service) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from django.contrib.auth.models import User
+from django.db.models.functions import Now
 from django.test import Client
 
 from alerts.actions import alert_raise
@@ -13,8 +14,8 @@ from catalog.models import Service
 from tenants.models import ApiKey, Tenant
 from tenants.selectors import key_verify
 from tests.factories import PASSWORD
-from tests.support.history import made_version
-from versions.models import Build
+from tests.support.history import activated, made_version
+from versions.models import Build, Replica
 
 
 def signed_in(user: User) -> Client:
@@ -105,6 +106,25 @@ def test_a_service_is_held_and_released(alice: User, films_service: Service) -> 
     client.post("/t/films/s/movies/release/")
     films_service.refresh_from_db()
     assert films_service.held_at is None
+
+
+def test_the_service_page_says_which_replica_is_sick_and_what_it_serves(alice: User, films_service: Service) -> None:
+    activated(made_version(films_service))
+    said = {"verdict": "WRONG", "sick_reason": "WRONG", "sick_since": Now(), "withheld": True, "served_version": 7}
+    Replica.objects.update(**said, agreement=0.3125, p99_ms=2.5)
+    page = signed_in(alice).get("/t/films/s/movies/").content.decode()
+    assert '<strong class="badge bad">serves 7</strong>' in page
+    assert '<strong class="badge bad">wrong</strong>' in page
+    assert "not routed" in page
+    assert '<td class="number">0.313</td><td class="number">2.50</td>' in page
+
+
+def test_a_held_service_says_what_its_release_will_do(alice: User, films_service: Service) -> None:
+    client = signed_in(alice)
+    client.post("/t/films/s/movies/hold/", {"reason": "launch week"})
+    outlook = "No build waits for it. The next build that meets its guards goes live by itself."
+    assert f"When you release it: {outlook}" in client.get("/t/films/s/movies/").content.decode()
+    assert f"Released. {outlook}" in client.post("/t/films/s/movies/release/", follow=True).content.decode()
 
 
 def test_a_key_is_shown_once_and_never_again(alice: User, films: Tenant) -> None:

@@ -192,7 +192,6 @@ def test_it_says_what_was_probably_meant(spec, field, hint):
     [
         ("schema.query_model", {"vectors": 4, "inputs": []}),
         ("engine.partitions", 4),
-        ("versions.standby", "cold"),
         ("versions.rollout", "zone_by_zone"),
         ("replicas.zones", ["a", "b"]),
     ],
@@ -305,7 +304,7 @@ def test_it_asks_for_the_three_fields_that_have_no_default():
 
 
 def test_it_does_not_change_what_it_is_given():
-    data = changed("versions.standby", "cold")
+    data = changed("versions.rollout", "zone_by_zone")
     before = copy.deepcopy(data)
     faults(data)
     assert data == before

@@ -140,6 +140,32 @@ def test_a_frozen_replica_is_replaced_and_its_order_is_executed_by_the_next(
     assert first_answer(after.address, made)
 
 
+def test_a_ready_replica_is_audited_and_its_health_is_reported(node: Node, made: MadeArtifact, before: Report) -> None:
+    health = node.wait_for("r1", lambda report: report.health.right_in_a_row >= 5).health
+
+    assert (health.agreement, health.version, health.items, health.error) == (1.0, 4, 300, "")
+    assert 0 < health.sustained_p99_ms <= health.p99_ms
+    assert (health.wrong_in_a_row, health.silent_in_a_row) == (0, 0)
+
+
+def test_a_replica_is_restarted_by_order_once_and_then_carries_out_what_stands_behind_it(
+    node: Node, made: MadeArtifact, before: Report
+) -> None:
+    orders = [
+        documents_pb2.Order(order_id="c1", kind=documents_pb2.Order.RESTART),
+        documents_pb2.Order(order_id="c2", kind=WARM),
+        documents_pb2.Order(order_id="c3", kind=CHECK),
+    ]
+    node.place("r1", made, *orders)
+
+    after = node.wait_for("r1", lambda report: len(report.orders) == 3)
+    assert [(result.order_id, result.ok) for result in after.orders] == [("c1", True), ("c2", True), ("c3", True)]
+    assert (after.state, after.respawns) == (Report.READY, before.respawns + 1)
+    assert start_ticks(before.pid) is None
+    node.place("r1", made, *orders, documents_pb2.Order(order_id="c4", kind=CHECK))
+    assert node.wait_for("r1", lambda report: len(report.orders) == 4).pid == after.pid
+
+
 def test_losing_redis_withdraws_nothing(node: Node, made: MadeArtifact, before: Report) -> None:
     node.valkey.kill()
     time.sleep(1.2)

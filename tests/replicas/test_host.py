@@ -250,6 +250,14 @@ def test_it_is_warm_before_it_takes_its_first_call(host: Host) -> None:
     assert said.index("warmed_up") < said.index("ready")
 
 
+def test_an_audit_asks_a_few_known_queries_as_a_caller_would(host: Host) -> None:
+    audits = [host.stub.Execute(documents_pb2.Order(order_id="a", kind=documents_pb2.Order.AUDIT)) for _ in range(10)]
+
+    assert [(audit.ok, audit.error, audit.agreement) for audit in audits] == [(True, "", 1.0)] * 10
+    assert {(audit.version, audit.items) for audit in audits} == {(3, ITEMS - 5)}
+    assert all(1 <= audit.queries <= 10 and 0 < audit.p50_ms <= audit.p99_ms for audit in audits)
+
+
 def test_an_unknown_order_is_refused(host: Host) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         host.stub.Execute(documents_pb2.Order(order_id="o1"))

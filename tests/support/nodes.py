@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import redis
@@ -26,6 +26,7 @@ POLL_SECONDS = 0.02
 QUICK = {
     "RECALL_DESCRIBE_EVERY_SECONDS": "0.1",
     "RECALL_DESCRIBE_SECONDS_MAX": "0.5",
+    "RECALL_AUDIT_EVERY_SECONDS": "0.2",
     "RECALL_STOP_SECONDS_MAX": "5",
     "RECALL_RESPAWN_SECONDS_MAX": "2",
     "RECALL_RESPAWN_DEATHS_MAX": "3",
@@ -39,8 +40,11 @@ Report = documents_pb2.ReplicaReport
 class Node:
     """One node. `place` and `withdraw` publish a new Placements document each."""
 
-    def __init__(self, home: Path, run_dir: Path, valkey: Valkey, name: str = "local") -> None:
+    def __init__(
+        self, home: Path, run_dir: Path, valkey: Valkey, name: str = "local", more: Mapping[str, str] | None = None
+    ) -> None:
         self.home, self.run_dir, self.valkey, self.name = home, run_dir, valkey, name
+        self._more = dict(more or {})
         self.placements: dict[str, documents_pb2.Placement] = {}
         self.generation = 0
         self.agent: subprocess.Popen[bytes] | None = None
@@ -53,7 +57,7 @@ class Node:
             "RECALL_NODE": self.name,
             "RECALL_REDIS_URL": self.valkey.url,
         }
-        return {**os.environ, **QUICK, **ours}
+        return {**os.environ, **QUICK, **ours, **self._more}
 
     @property
     def settings(self) -> AgentSettings:
@@ -135,10 +139,10 @@ class Node:
 
 
 @contextlib.contextmanager
-def running_node(home: Path, valkey: Valkey, name: str = "local") -> Iterator[Node]:
+def running_node(home: Path, valkey: Valkey, name: str = "local", **environment: str) -> Iterator[Node]:
     """A node with a running agent; agent and replicas are stopped at the end."""
     with tempfile.TemporaryDirectory(prefix="recall-run-") as run_dir:
-        node = Node(home, Path(run_dir), valkey, name)
+        node = Node(home, Path(run_dir), valkey, name, environment)
         node.start_agent()
         try:
             yield node

@@ -15,7 +15,8 @@ from tests.support.paper_node import PaperNode
 from tests.workers.conftest import finish, published
 from versions import actions, selectors
 from versions.models import Activation, Build, Replica
-from versions.views import build_view
+from versions.outlook import release_outlook
+from versions.views import build_view, service_view
 from workers import context, lease, pipeline, sweep
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -87,7 +88,7 @@ def test_a_held_build_gives_its_memory_back_and_is_loaded_again_by_an_override(f
         build = finish(published(films_service))
         sweep.tend_held_builds()
         assert Replica.objects.get(version__number=2).state == "READY"
-        build.steps.filter(state="HELD").update(ended_at=sweep._ago(sweep.HELD_LOADED_SECONDS))
+        build.steps.filter(state="HELD").update(ended_at=sweep.ago(sweep.HELD_LOADED_SECONDS))
         sweep.tend_held_builds()
         assert Replica.objects.get(version__number=2).state == "WITHDRAWN"
         actions.build_override(actor=TESTER, build=build, reason="The machine was busy.")
@@ -239,6 +240,55 @@ def test_a_retry_tries_the_nodes_again_that_could_not_load_what_it_made_before(f
         alpha.load_error = ""
         build = finish(retried_from_publication(build))
     assert (build.state, build.report["placed"]) == ("SUCCEEDED", ["alpha"])
+
+
+def rolled_back(service):
+    """Two drops went live, and the second one was left; returns its build."""
+    finish(published(service))
+    left = finish(published(service))
+    actions.version_rollback(actor=TESTER, service=service, reason="half the ids are gone")
+    return left
+
+
+def same_drop_again(service, left):
+    """A build by force, or of a delivery, of the drop that was left; as far as its published artifact."""
+    again = published(service)
+    same = {"drop_name": left.drop_name, "drop_fingerprint": left.drop_fingerprint}
+    Build.objects.filter(pk=again.pk).update(**same)
+    return again
+
+
+def test_a_drop_that_was_rolled_back_does_not_come_back_by_itself_when_the_service_is_released(films_service, node):
+    left = rolled_back(films_service)
+    again = finish(same_drop_again(films_service, left))
+    assert again.error_reason == "activate.service_held"
+    assert service_view(refreshed(films_service))["held"]["on_release"] == (
+        f"Build 3 (drop {left.drop_name}), which waits only for this, stays held: its drop made version 2, which was "
+        "rolled back."
+    )
+    service_release(actor=TESTER, service=films_service)
+    sweep.tend_held_builds()
+    again = finish(again)
+    assert (again.state, again.error_reason) == ("HELD", "activate.bad_drop")
+    assert "made version 2, which was rolled back: half the ids are gone." in again.error_message
+    actions.build_override(actor=TESTER, build=again, reason="It was the caller's mistake.")
+    assert (finish(again).state, refreshed(films_service).live_version) == ("SUCCEEDED", 3)
+
+
+def test_a_released_service_takes_the_next_good_drop_and_the_old_one_under_a_corrected_spec(films_service, node):
+    left = rolled_back(films_service)
+    good = finish(published(films_service))
+    assert release_outlook(films_service) == (
+        f"Build 3 (drop {good.drop_name}), which waits only for this, goes live by itself."
+    )
+    service_release(actor=TESTER, service=films_service)
+    assert release_outlook(films_service).startswith("Build 3")
+    sweep.tend_held_builds()
+    assert (finish(good).state, refreshed(films_service).live_version) == ("SUCCEEDED", 3)
+    assert release_outlook(films_service).startswith("No build waits for it.")
+    corrected = same_drop_again(films_service, left)
+    Build.objects.filter(pk=corrected.pk).update(spec_generation=2)
+    assert (finish(corrected).state, refreshed(films_service).live_version) == ("SUCCEEDED", 4)
 
 
 def test_versions_beyond_those_that_stay_are_retired(films_service, node):

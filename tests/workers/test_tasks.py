@@ -20,12 +20,12 @@ def test_every_message_that_actions_send_is_a_task_of_the_workers():
     assert set(QUEUES) <= set(app.tasks)
 
 
-def test_every_tick_is_a_task_goes_to_control_and_expires_before_it_piles_up():
+def test_every_tick_is_a_task_and_expires_before_it_piles_up_and_audits_wait_behind_nothing_else():
     ticks = app.conf.beat_schedule.values()
     assert len(ticks) >= 5
     for tick in ticks:
         assert tick["task"] in app.tasks
-        assert tick["options"]["queue"] == "control"
+        assert tick["options"]["queue"] == ("health" if tick["task"] == "audit.replicas" else "control")
         assert tick["schedule"] <= tick["options"]["expires"] <= 2 * tick["schedule"]
 
 

@@ -16,6 +16,7 @@ from documents.store import Stamp
 from versions import actions, routes
 from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE
 from versions.models import Activation, Version
+from versions.outlook import bad_twin
 from versions.selectors import activations_of, platform_epoch
 from workers import comparison, evidence
 from workers.context import POLL_SECONDS, BuildContext
@@ -58,6 +59,7 @@ def _held(ctx: BuildContext, version: Version, service: Service) -> Hold | Wait 
     """The first reason to hold that no operator has let pass: who overrode one has not seen the others."""
     reasons: tuple[Callable[[], Hold | Wait | None], ...] = (
         lambda: _by_service(service),
+        lambda: _by_bad_drop(ctx),
         lambda: _by_newer(version, service),
         lambda: _by_guards(ctx, service),
         lambda: _by_items(ctx, version, service),
@@ -76,6 +78,18 @@ def _by_service(service: Service) -> Hold | None:
     if service.held_at is None:
         return None
     return Hold(HELD_BY_SERVICE, f"The service is on hold: {sentence(service.held_reason)} Release it, or override.")
+
+
+def _by_bad_drop(ctx: BuildContext) -> Hold | None:
+    """A retry, a build by force and the next drop that is the same one must not bring back what somebody left."""
+    bad = bad_twin(ctx.build)
+    if bad is None:
+        return None
+    message = (
+        f"This very drop, under this spec, made version {bad.number}, which was rolled back: "
+        f"{sentence(bad.bad_reason)} Deliver a corrected drop, or override."
+    )
+    return Hold("activate.bad_drop", message)
 
 
 def _by_newer(version: Version, service: Service) -> Hold | None:

@@ -71,6 +71,7 @@ class VersionOut(serializers.Serializer[Any]):
     state = serializers.CharField(help_text="BUILDING, READY, RETIRING, RETIRED or FAILED.")
     why = serializers.CharField(help_text="Why it is FAILED or RETIRING; else empty.")
     live = serializers.BooleanField()
+    cold = serializers.BooleanField(help_text="Kept unloaded (versions.standby: cold) until it is to serve.")
     activatable = serializers.BooleanField(help_text="Whether a person may make it live.")
     items = serializers.IntegerField()
     searchable_items = serializers.IntegerField()
@@ -95,6 +96,11 @@ class VersionPage(serializers.Serializer[Any]):
     next_page_token = serializers.CharField(help_text="Empty on the last page.")
 
 
+class SickOut(serializers.Serializer[Any]):
+    reason = serializers.CharField(help_text="WRONG, FROZEN, SLOW, STALE or FAILED.")
+    since = serializers.DateTimeField()
+
+
 class ReplicaOut(serializers.Serializer[Any]):
     id = serializers.CharField()
     version = serializers.IntegerField()
@@ -105,6 +111,15 @@ class ReplicaOut(serializers.Serializer[Any]):
     rss_bytes = serializers.IntegerField()
     respawns = serializers.IntegerField()
     error = serializers.CharField()
+    verdict = serializers.CharField(help_text="Of the newest audit: OK, or as `sick.reason`. Empty before the first.")
+    agreement = serializers.FloatField(allow_null=True, help_text="Share of known neighbours that were found, 0 to 1.")
+    p99_ms = serializers.FloatField(allow_null=True, help_text="The worst p99 of the last audits' known queries.")
+    served_version = serializers.IntegerField(allow_null=True, help_text="What the process says that it serves.")
+    skewed = serializers.BooleanField(help_text="Whether that is another version than was placed.")
+    routed = serializers.BooleanField(help_text="Whether gateways may ask it.")
+    sick = SickOut(allow_null=True)
+    cures = serializers.IntegerField(help_text="How often it was restarted and checked because it was sick.")
+    audited_at = serializers.DateTimeField(allow_null=True)
     changed_at = serializers.DateTimeField()
 
 

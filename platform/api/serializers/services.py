@@ -33,6 +33,7 @@ class ServiceLive(serializers.Serializer[Any]):
 class ServiceHeld(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
     reason = serializers.CharField()
+    on_release = serializers.CharField(help_text="What happens when the hold ends.")
 
 
 class ServiceLastBuild(serializers.Serializer[Any]):
@@ -125,10 +126,11 @@ class ActivationOut(serializers.Serializer[Any]):
     from_version = serializers.IntegerField(allow_null=True)
     to_version = serializers.IntegerField()
     live_generation = serializers.IntegerField()
-    state = serializers.CharField(help_text="PENDING, LAGGING or COMPLETE: do all gateways serve it?")
+    state = serializers.CharField(help_text="PENDING, LAGGING or COMPLETE: do all gateways serve it? LOADING: first.")
     laggards = serializers.ListField(child=serializers.CharField(), help_text="Gateways that do not serve it yet.")
     actor = serializers.CharField()
     reason = serializers.CharField(allow_blank=True)
     at = serializers.DateTimeField()
     completed_at = serializers.DateTimeField(allow_null=True)
     changed = serializers.BooleanField(help_text="False when there was nothing to change.")
+    loading = serializers.CharField(help_text="What happens first and how long it takes; empty when it has happened.")

@@ -17,6 +17,7 @@ from tenants.models import Tenant
 from tenants.permissions import Caller, Permission, is_allowed
 from versions import selectors
 from versions.actions import build_request
+from versions.outlook import release_outlook
 
 BUILDS_SHOWN_MAX = 10
 VERSIONS_SHOWN_MAX = 20
@@ -70,8 +71,9 @@ def hold(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
 @page
 def release(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     caller, owner, found = service_for(request, tenant, service, Permission.OPERATE)
+    outlook = release_outlook(found)
     service_release(actor=caller.actor, service=found)
-    messages.success(request, "Released: good builds are activated by themselves again.")
+    messages.success(request, f"Released. {outlook}")
     return redirect("console:service", owner.name, found.name)
 
 
@@ -86,9 +88,10 @@ def _context(caller: Caller, tenant: Tenant, service: Service) -> dict[str, obje
         "versions": [
             selectors.version_view(version) for version in selectors.versions_of(service)[:VERSIONS_SHOWN_MAX]
         ],
-        "replicas": selectors.replicas_of(service),
+        "replicas": [selectors.replica_view(replica) for replica in selectors.replicas_of(service)],
         "activations": selectors.activations_of(service)[:BUILDS_SHOWN_MAX],
         "rollback_target": target.number if target else None,
+        "rollback_loads": target is not None and target.cold_at is not None,
         "busy": any(build.state in ("PENDING", "RUNNING") for build in builds),
         "may_operate": is_allowed(caller, Permission.OPERATE, tenant, service.name),
         "may_build": is_allowed(caller, Permission.BUILD, tenant, service.name),

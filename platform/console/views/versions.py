@@ -28,8 +28,9 @@ def show(request: HttpRequest, tenant: str, service: str, number: int) -> HttpRe
 @page
 def activate(request: HttpRequest, tenant: str, service: str, number: int) -> HttpResponse:
     caller, owner, found = service_for(request, tenant, service, Permission.OPERATE)
-    version_activate(actor=caller.actor, service=found, number=number, reason=request.POST.get("reason", ""))
-    messages.success(request, f"Version {number} is live.")
+    reason = request.POST.get("reason", "")
+    activation = version_activate(actor=caller.actor, service=found, number=number, reason=reason)
+    messages.success(request, activation.loading or f"Version {number} is live.")
     return redirect("console:service", owner.name, found.name)
 
 
@@ -41,7 +42,9 @@ def rollback(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     from_version = _version_number(request.POST.get("from_version", ""))
     reason = request.POST.get("reason", "")
     activation = version_rollback(actor=caller.actor, service=found, from_version=from_version, reason=reason)
-    if activation.changed:
+    if activation.loading:
+        messages.warning(request, activation.loading)
+    elif activation.changed:
         messages.success(request, f"Back on version {activation.to_version}; version {from_version} is marked bad.")
     else:
         messages.info(request, f"Version {from_version} was not live any more; nothing changed.")

@@ -5,12 +5,20 @@ admissions    who may take memory and disk next
 claims, runs  what a worker writes while it holds a build's fence
 results       what a build finds and makes: its drop, its version
 replicas      what nodes shall hold and what they report
+health        what becomes of replicas that an audit found sick
 activations   the switch of the live pointer, and the way back
+standby       what is kept unloaded, and loaded again before it serves
 retirement    how versions go
 sources       what a look at a source leads to
 """
 
-from versions.actions.activations import activation_await, activation_settle, version_activate, version_rollback
+from versions.actions.activations import (
+    activation_await,
+    activation_settle,
+    reload_switch,
+    version_activate,
+    version_rollback,
+)
 from versions.actions.admissions import admission_take
 from versions.actions.builds import (
     build_cancel,
@@ -22,6 +30,13 @@ from versions.actions.builds import (
 )
 from versions.actions.claims import LEASE_SECONDS, CancelAsked, Claim, FenceLost, build_claim, lease_renew
 from versions.actions.epochs import epoch_raise
+from versions.actions.health import (
+    replica_audited,
+    replica_forget_sickness,
+    replica_recover,
+    replica_sicken,
+    replica_treat,
+)
 from versions.actions.replicas import (
     node_report,
     orders_give,
@@ -62,6 +77,16 @@ from versions.actions.runs import (
     steps_redo,
 )
 from versions.actions.sources import Seen, must_look, source_looked, watch_take, watches_begin
+from versions.actions.standby import (
+    reload_end,
+    reload_keep,
+    reload_order,
+    reload_orders,
+    reload_place,
+    reload_request,
+    version_cool,
+    version_unload_cold,
+)
 
 __all__ = [
     "LEASE_SECONDS",
@@ -93,8 +118,20 @@ __all__ = [
     "node_report",
     "orders_give",
     "orders_withdraw",
+    "reload_end",
+    "reload_keep",
+    "reload_order",
+    "reload_orders",
+    "reload_place",
+    "reload_request",
+    "reload_switch",
+    "replica_audited",
     "replica_drop",
+    "replica_forget_sickness",
+    "replica_recover",
     "replica_report",
+    "replica_sicken",
+    "replica_treat",
     "replicas_place",
     "replicas_replenish",
     "source_looked",
@@ -105,6 +142,7 @@ __all__ = [
     "steps_redo",
     "version_activate",
     "version_complete",
+    "version_cool",
     "version_files_deleted",
     "version_measured",
     "version_reserve",
@@ -112,6 +150,7 @@ __all__ = [
     "version_retired",
     "version_rollback",
     "version_unload",
+    "version_unload_cold",
     "version_unload_held",
     "version_unrouted",
     "watch_take",

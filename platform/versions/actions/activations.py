@@ -22,9 +22,18 @@ from versions import routes
 from versions.actions.alarms import activation_alert, activation_alert_end
 from versions.actions.builds import build_resume
 from versions.actions.claims import Claim, fenced_unless_cancelled
+from versions.actions.standby import reload_end, reload_request, reload_told
 from versions.checked import HELD_BEFORE_SWITCH, is_checked
-from versions.models import Activation, Build, Version
-from versions.selectors import activations_of, is_loaded, live_version, platform_epoch, rollback_target, version_get
+from versions.models import Activation, Build, Reload, Version
+from versions.selectors import (
+    activations_of,
+    is_loaded,
+    live_version,
+    open_reload,
+    platform_epoch,
+    rollback_target,
+    version_get,
+)
 from versions.states import ACTIVATION, ActivationState, BuildState, VersionState
 
 log = logging.getLogger(__name__)
@@ -47,6 +56,8 @@ def version_activate(
 ) -> Activation:
     """Makes version `number` live. When it is live already nothing changes (`changed` is False on the answer).
 
+    One that is kept unloaded (standby: cold) is loaded first; `loading` on the answer says so.
+
     `claim` says that its build asks, not a person; that is refused while the service is on hold, unless `overridden`,
     and when the build is another worker's by now (FenceLost) or shall be cancelled (CancelAsked).
     Raises FailedPrecondition when the version cannot serve, or (VERSION_NOT_CHECKED) when a person asks before its
@@ -58,10 +69,15 @@ def version_activate(
         return _unchanged(service)
     if claim is not None and service.held_at is not None and not overridden:
         raise FailedPrecondition(f"The service is on hold: {sentence(service.held_reason)}", reason="SERVICE_HELD")
-    version = _servable(version_get(service, number))
+    version = version_get(service, number)
+    expected = service.live_generation if expected_live_generation is None else expected_live_generation
+    if claim is None and _is_cold(version):
+        if expected != service.live_generation:
+            raise _live_moved(service)
+        return _load_first(actor, "activate", service, version, reason)
+    version = _servable(version)
     if claim is None:
         _refuse_unchecked(version)
-    expected = service.live_generation if expected_live_generation is None else expected_live_generation
     unless = {"held_at__isnull": True} if claim is not None and not overridden else {}
     where = {"live_generation": expected, **unless}
     activation = _switch(actor, "activate", service, version, reason, where, claim=claim)
@@ -73,11 +89,13 @@ def version_activate(
 def version_rollback(
     *, actor: Actor, service: Service, from_version: int | None = None, reason: str = ""
 ) -> Activation:
-    """Goes back to the newest loaded version older than live that was live once and is not marked bad.
+    """Goes back to the newest version older than live that was live once and is not marked bad.
 
-    Marks the version it leaves as bad and puts the service on hold, so that no build activates anything until it is
-    released. When `from_version` is given and not live, nothing changes: the answer is the newest activation with
-    `changed` False, so that a double click does no harm. Raises FailedPrecondition when there is nothing to go back to.
+    One that is kept unloaded (standby: cold) is loaded first; `loading` on the answer says so, and what is live stays
+    until then. Marks the version it leaves as bad and puts the service on hold, so that no build activates anything
+    until it is released. When `from_version` is given and not live, nothing changes: the answer is the newest
+    activation with `changed` False, so that a double click does no harm. Raises FailedPrecondition when there is
+    nothing to go back to.
     """
     service = _fresh(service)
     if from_version is not None and service.live_version != from_version:
@@ -90,6 +108,8 @@ def version_rollback(
             f"No version older than {left.number} is loaded and good. Activate one by number, or build an older drop."
         )
         raise FailedPrecondition(message, reason="NOTHING_TO_ROLL_BACK")
+    if _is_cold(target):
+        return _load_first(actor, "rollback", service, target, reason, left=left)
     try:
         return _switch(
             actor, "rollback", service, target, reason, {"live_generation": service.live_generation}, left=left
@@ -99,6 +119,17 @@ def version_rollback(
         if from_version is None or moved.live_version == from_version:
             raise
         return _unchanged(moved)
+
+
+@transaction.atomic
+def reload_switch(*, reload: Reload) -> Activation:
+    """Makes the switch that a reload was for. Raises as version_activate and version_rollback do."""
+    actor = Actor(kind=reload.actor_kind, name=reload.actor)
+    service = _fresh(reload.service)
+    reload_end(reload=reload, actor=actor)
+    left = live_version(service) if reload.kind == "rollback" else None
+    where = {"live_generation": reload.live_generation}
+    return _switch(actor, reload.kind, service, reload.version, reload.reason, where, left=left)
 
 
 def activation_settle(*, activation: Activation, laggards: list[str], late: bool) -> Activation:
@@ -118,6 +149,8 @@ def activation_await(*, activation: Activation) -> Activation:
 
     Not for use in a transaction: the route is published after the commit.
     """
+    if activation.loading:
+        return activation
     stamp = Stamp(platform_epoch(), activation.route_generation)
     until = time.monotonic() + ACKNOWLEDGE_SECONDS_MAX
     while True:
@@ -166,9 +199,7 @@ def _switch(
     reason = reason.strip()[:REASON_CHARACTERS_MAX]
     found = Service.objects.filter(pk=service.pk, deleted_at__isnull=True, **expected)
     if found.update(**_pointer_to(version, _hold(left, reason))) != 1:
-        raise Conflict(
-            f"The live version of {service.name} moved meanwhile. Look again, then decide.", reason="LIVE_MOVED"
-        )
+        raise _live_moved(service)
     _mark(version, left, reason)
     now = _fresh(service)
     activation = Activation.objects.create(
@@ -184,6 +215,12 @@ def _switch(
     _audit(actor, activation, now)
     routes.publish_after_commit(service.pk)
     return activation
+
+
+def _live_moved(service: Service) -> Conflict:
+    return Conflict(
+        f"The live version of {service.name} moved meanwhile. Look again, then decide.", reason="LIVE_MOVED"
+    )
 
 
 def _pointer_to(version: Version, hold: dict[str, Any]) -> dict[str, Any]:
@@ -205,7 +242,8 @@ def _hold(left: Version | None, reason: str) -> dict[str, Any]:
 def _mark(version: Version, left: Version | None, reason: str) -> None:
     """Whoever fails or retires `version` at this moment writes to the same row, and one of us is refused."""
     ready = Version.objects.filter(pk=version.pk, state=VersionState.READY)
-    if ready.update(activated_at=Now(), bad_at=None, bad_reason="") != 1:
+    hot = {"cold_at": None, "unrouted_at": None}
+    if ready.update(activated_at=Now(), bad_at=None, bad_reason="", **hot) != 1:
         raise StateConflict(f"Version {version.number} is not READY any more.")
     _servable(version)
     if left is not None:
@@ -222,6 +260,41 @@ def _servable(version: Version) -> Version:
         message = f"{what} but loaded on no node. Override its build when that is held, else build its drop again."
         raise FailedPrecondition(message, reason="VERSION_NOT_LOADED")
     return version
+
+
+def _is_cold(version: Version) -> bool:
+    """Whether it has to be loaded and checked before it can serve.
+
+    While gateways still leave it, it is as it was and can serve at once; after that its replicas, if there are any, may
+    be new ones that nobody has checked.
+    """
+    left = version.unrouted_at is not None or not is_loaded(version)
+    return version.state == VersionState.READY and version.cold_at is not None and left
+
+
+def _load_first(
+    actor: Actor, kind: str, service: Service, version: Version, reason: str, *, left: Version | None = None
+) -> Activation:
+    """The answer while `version` is being loaded; asking again for the same changes nothing."""
+    under_way = open_reload(service)
+    changed = under_way is None or under_way.version_id != version.pk or under_way.kind != kind
+    reason = reason.strip()[:REASON_CHARACTERS_MAX]
+    if changed or under_way is None:
+        under_way = reload_request(actor=actor, service=service, version=version, kind=kind, left=left, reason=reason)
+    answer = Activation(
+        service=service,
+        kind=kind,
+        from_version=service.live_version,
+        to_version=version.number,
+        live_generation=service.live_generation,
+        route_generation=0,
+        state=ActivationState.LOADING,
+        actor=under_way.actor,
+        reason=under_way.reason,
+        at=under_way.requested_at,
+    )
+    answer.changed, answer.loading = changed, reload_told(under_way)
+    return answer
 
 
 def _refuse_unchecked(version: Version) -> None:

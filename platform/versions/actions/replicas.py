@@ -76,11 +76,11 @@ def orders_give(
     fenced(claim)
     order = {"order_id": order_id, "kind": kind}
     if beside is None:
-        _set_orders(version, lambda _: [order])
+        orders_set(version, lambda _: [order])
         return
     others = dict(Replica.objects.filter(version=beside, state=ReplicaState.READY).values_list("node_id", "pk"))
     more = {"beside_version": beside.number, "top_k": top_k}
-    _set_orders(
+    orders_set(
         version,
         lambda replica: (
             [{**order, **more, "beside": f"r{others[replica.node_id]}"}] if replica.node_id in others else []
@@ -92,7 +92,7 @@ def orders_give(
 def orders_withdraw(claim: Claim, *, version: Version) -> None:
     """Takes back all orders of `version`; else an agent that starts anew would carry them out again."""
     fenced(claim)
-    _set_orders(version, lambda _: [])
+    orders_set(version, lambda _: [])
 
 
 def node_report(seen: NodeSeen) -> None:
@@ -124,17 +124,20 @@ def replica_report(replica: Replica, seen: ReplicaSeen) -> None:
         return
     with transaction.atomic():
         if address != replica.address or _is_routable(seen.state) != _is_routable(replica.state):
-            _tell_gateways(replica)
+            tell_gateways(replica)
         if seen.state != replica.state:
             _try_move(replica, seen.state, changed_at=Now(), **values)
         else:
             Replica.objects.filter(pk=replica.pk, state=replica.state).update(changed_at=Now(), **values)
 
 
-_BLANK: dict[str, Any] = {"address": "", "orders": [], "results": {}, "error": "", "items": 0, "rss_bytes": 0}
+_UNAUDITED = {"verdict": "", "agreement": None, "p99_ms": None, "served_version": None, "audited_at": None}
+_UNLOADED = {"address": "", "orders": [], "results": {}, "error": "", "items": 0, "rss_bytes": 0}
+_BLANK: dict[str, Any] = {**_UNLOADED, **_UNAUDITED, "cures_in_a_row": 0, "cured_at": None}
 
 
-def _set_orders(version: Version, orders_of: Callable[[Replica], list[dict[str, Any]]]) -> None:
+def orders_set(version: Version, orders_of: Callable[[Replica], list[dict[str, Any]]]) -> None:
+    """Every READY replica of `version` gets these orders instead of those it had. In a transaction."""
     changed = []
     for replica in Replica.objects.filter(version=version, state=ReplicaState.READY):
         orders = orders_of(replica)
@@ -183,7 +186,7 @@ def _is_routable(state: str) -> bool:
     return state in (ReplicaState.READY, ReplicaState.LOADING)
 
 
-def _tell_gateways(replica: Replica) -> None:
+def tell_gateways(replica: Replica) -> None:
     """A version that is not READY is in no route, and a deleted service's tombstone stays as it is."""
     if replica.version.state != VersionState.READY:
         return

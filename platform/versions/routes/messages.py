@@ -58,8 +58,12 @@ def _route_version(service: Service, version: Version) -> documents_pb2.RouteVer
 
 
 def _route_replicas(version: Version) -> list[documents_pb2.RouteReplica]:
-    """A replica that has been READY keeps its address while it respawns; the gateway notices by itself."""
+    """A replica that has been READY keeps its address while it respawns; the gateway notices by itself.
+
+    One that an audit found sick is withheld until it is cured.
+    """
     serving = Replica.objects.filter(version=version, state__in=[ReplicaState.READY, ReplicaState.LOADING])
+    serving = serving.filter(withheld=False)
     return [
         documents_pb2.RouteReplica(replica_id=f"r{replica.pk}", address=replica.address, node=replica.node.name)
         for replica in serving.exclude(address="").select_related("node").order_by("pk")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from catalog.models import Service
 from documents.store import ZERO, Stamp
 from recallpb.internal.v1 import documents_pb2
 from versions.routes.redis_client import writer
-from versions.seen import NodeSeen, ReplicaSeen
+from versions.seen import HealthSeen, NodeSeen, ReplicaSeen
 from versions.states import ReplicaState
 
 REPLICA_ID = re.compile(r"^r(\d{1,18})$")
@@ -80,7 +81,12 @@ def _replica_seen(report: documents_pb2.ReplicaReport) -> ReplicaSeen | None:
         respawns=report.respawns,
         error=report.error,
         results={result.order_id: _result(result) for result in report.orders},
+        health=_health(report.health) if report.HasField("health") else None,
     )
+
+
+def _health(health: documents_pb2.ReplicaHealth) -> HealthSeen:
+    return HealthSeen(**{field.name: getattr(health, field.name) for field in fields(HealthSeen)})
 
 
 def _result(result: documents_pb2.OrderResult) -> dict[str, Any]:

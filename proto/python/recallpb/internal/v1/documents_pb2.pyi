@@ -120,10 +120,14 @@ class Order(_message.Message):
         WARM: _ClassVar[Order.Kind]
         CHECK: _ClassVar[Order.Kind]
         COMPARE: _ClassVar[Order.Kind]
+        AUDIT: _ClassVar[Order.Kind]
+        RESTART: _ClassVar[Order.Kind]
     KIND_UNSPECIFIED: Order.Kind
     WARM: Order.Kind
     CHECK: Order.Kind
     COMPARE: Order.Kind
+    AUDIT: Order.Kind
+    RESTART: Order.Kind
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     BESIDE_FIELD_NUMBER: _ClassVar[int]
@@ -155,7 +159,7 @@ class NodeReport(_message.Message):
     def __init__(self, node: _Optional[str] = ..., cpu_count: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_available_bytes: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaReport, _Mapping]]] = ..., placements_stamp: _Optional[_Union[Stamp, _Mapping]] = ..., agent_pid: _Optional[int] = ...) -> None: ...
 
 class ReplicaReport(_message.Message):
-    __slots__ = ("replica_id", "state", "address", "pid", "version", "items", "rss_bytes", "error", "orders", "respawns")
+    __slots__ = ("replica_id", "state", "address", "pid", "version", "items", "rss_bytes", "error", "orders", "respawns", "health")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[ReplicaReport.State]
@@ -178,6 +182,7 @@ class ReplicaReport(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     ORDERS_FIELD_NUMBER: _ClassVar[int]
     RESPAWNS_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     replica_id: str
     state: ReplicaReport.State
     address: str
@@ -188,7 +193,32 @@ class ReplicaReport(_message.Message):
     error: str
     orders: _containers.RepeatedCompositeFieldContainer[OrderResult]
     respawns: int
-    def __init__(self, replica_id: _Optional[str] = ..., state: _Optional[_Union[ReplicaReport.State, str]] = ..., address: _Optional[str] = ..., pid: _Optional[int] = ..., version: _Optional[int] = ..., items: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., error: _Optional[str] = ..., orders: _Optional[_Iterable[_Union[OrderResult, _Mapping]]] = ..., respawns: _Optional[int] = ...) -> None: ...
+    health: ReplicaHealth
+    def __init__(self, replica_id: _Optional[str] = ..., state: _Optional[_Union[ReplicaReport.State, str]] = ..., address: _Optional[str] = ..., pid: _Optional[int] = ..., version: _Optional[int] = ..., items: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., error: _Optional[str] = ..., orders: _Optional[_Iterable[_Union[OrderResult, _Mapping]]] = ..., respawns: _Optional[int] = ..., health: _Optional[_Union[ReplicaHealth, _Mapping]] = ...) -> None: ...
+
+class ReplicaHealth(_message.Message):
+    __slots__ = ("age_seconds", "agreement", "version", "items", "error", "p99_ms", "sustained_p99_ms", "right_in_a_row", "wrong_in_a_row", "silent_in_a_row")
+    AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    AGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    P99_MS_FIELD_NUMBER: _ClassVar[int]
+    SUSTAINED_P99_MS_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_IN_A_ROW_FIELD_NUMBER: _ClassVar[int]
+    WRONG_IN_A_ROW_FIELD_NUMBER: _ClassVar[int]
+    SILENT_IN_A_ROW_FIELD_NUMBER: _ClassVar[int]
+    age_seconds: float
+    agreement: float
+    version: int
+    items: int
+    error: str
+    p99_ms: float
+    sustained_p99_ms: float
+    right_in_a_row: int
+    wrong_in_a_row: int
+    silent_in_a_row: int
+    def __init__(self, age_seconds: _Optional[float] = ..., agreement: _Optional[float] = ..., version: _Optional[int] = ..., items: _Optional[int] = ..., error: _Optional[str] = ..., p99_ms: _Optional[float] = ..., sustained_p99_ms: _Optional[float] = ..., right_in_a_row: _Optional[int] = ..., wrong_in_a_row: _Optional[int] = ..., silent_in_a_row: _Optional[int] = ...) -> None: ...
 
 class OrderResult(_message.Message):
     __slots__ = ("order_id", "ok", "error", "p50_ms", "p99_ms", "queries", "agreement", "version", "items", "agreement_min", "rows_sampled", "rows_found", "beside_p50_ms", "beside_p99_ms", "overlap", "mean_score", "beside_mean_score", "beside_version")

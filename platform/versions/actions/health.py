@@ -1,0 +1,211 @@
+"""What becomes of a replica that an audit found sick: out of the routes, cured, and back; each with its alert."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from alerts.actions import alert_raise, alert_resolve
+from alerts.states import Severity
+from catalog.models import Service
+from versions.actions.replicas import tell_gateways
+from versions.actions.retirement import placements_changed
+from versions.models import Replica, Version
+from versions.seen import HealthSeen
+from versions.selectors import healthy_replicas
+from versions.states import ReplicaState, Verdict
+from versions.verdicts import Finding
+
+log = logging.getLogger(__name__)
+
+# Figures are written when they mean something else, or this often: changes, not heartbeats.
+FIGURES_SECONDS = 5
+# A cure follows the one before it after 5 s, then after twice as long each time, up to 300 s.
+CURE_PAUSE_SECONDS_MIN = 5
+CURE_PAUSE_SECONDS_MAX = 300
+# Whoever stays well for so long has nothing to do with the cures before.
+STEADY_SECONDS = 600
+CURES_IN_A_ROW_COUNTED_MAX = 1_000
+# In this order: the process ends, its successor warms up, and proves that it answers rightly.
+CURE = ("RESTART", "WARM", "CHECK")
+# A sick replica becomes worse, and then well. What was found wrong is never routed again for being merely slow.
+GRAVENESS = (Verdict.FAILED, Verdict.STALE, Verdict.SLOW, Verdict.FROZEN, Verdict.WRONG)
+
+
+def replica_audited(*, replica: Replica, verdict: str, health: HealthSeen | None) -> None:
+    """Notes the figures of an audit; an empty `verdict` leaves the one before."""
+    known = Replica.objects.filter(pk=replica.pk)
+    values: dict[str, Any] = {"verdict": verdict or replica.verdict}
+    if health is not None and health.version:
+        values |= {"agreement": health.agreement, "p99_ms": health.p99_ms, "served_version": health.version}
+    meant = ("verdict", "served_version")
+    if any(name in values and getattr(replica, name) != values[name] for name in meant) or replica.audited_at is None:
+        known.update(audited_at=Now(), **values)
+        return
+    # This is asked of every replica every second; that our clock is not the database's does no harm here.
+    if replica.audited_at < timezone.now() - timedelta(seconds=FIGURES_SECONDS):
+        known.update(audited_at=Now(), **values)
+
+
+@transaction.atomic
+def replica_sicken(*, replica: Replica, finding: Finding) -> bool:
+    """Says that `replica` is sick, or worse than it was; False when it is so bad already, or somebody else said so."""
+    before = replica.sick_reason
+    if before and _graveness(finding.verdict) <= _graveness(before):
+        return False
+    found = Replica.objects.filter(pk=replica.pk, sick_reason=before)
+    since = replica.sick_since if before else Now()
+    if found.update(sick_reason=finding.verdict, sick_since=since) != 1:
+        return False
+    if before:
+        alert_resolve(service=replica.version.service, reason=_alert(before), subject=_subject(replica))
+    replica.refresh_from_db(fields=["sick_reason", "sick_since"])
+    _raise(replica, finding)
+    return True
+
+
+@transaction.atomic
+def replica_treat(*, replica: Replica, finding: Finding | None) -> None:
+    """Takes a sick replica out of the routes, and has it restarted, warmed up and checked.
+
+    One that answers wrongly goes even if it is the last of its version. Of the others, the last one stays and is left
+    alone: a slow answer is better than none, and a restart would be none for a while.
+    """
+    _lock_version(replica)
+    fresh = Replica.objects.select_related("version__service__tenant").filter(pk=replica.pk).exclude(sick_reason="")
+    sick = fresh.first()
+    if sick is None or (sick.sick_reason == Verdict.FAILED and not sick.withheld):
+        return  # Its agent goes on trying.
+    withheld = sick.sick_reason == Verdict.WRONG or healthy_replicas(sick.version).exclude(pk=sick.pk).exists()
+    if withheld != sick.withheld:
+        Replica.objects.filter(pk=sick.pk).update(withheld=withheld)
+        sick.withheld = withheld
+        tell_gateways(sick)
+        log.warning("%s is %s: %s.", sick, sick.sick_reason, "out of the routes" if withheld else "in the routes")
+        if finding is not None:
+            _raise(sick, finding)
+    if withheld and sick.state == ReplicaState.READY and _cure_is_due(sick):
+        _give_cure(sick)
+
+
+@transaction.atomic
+def replica_recover(*, replica: Replica) -> bool:
+    """Says that a sick replica is well, and brings it back into the routes.
+
+    False while its cure is under way or has failed, or when there is nothing to recover from.
+    """
+    _lock_version(replica)
+    sick = Replica.objects.select_related("version__service__tenant").get(pk=replica.pk)
+    if not sick.sick_reason or not _may_return(sick):
+        return False
+    _forget(sick)
+    if sick.withheld:
+        tell_gateways(sick)
+    log.warning("%s is well again.", sick)
+    return True
+
+
+@transaction.atomic
+def replica_forget_sickness(*, replica: Replica) -> None:
+    """Its version is on its way out, or it was taken off its node: nobody needs to hear of it any more."""
+    _forget(Replica.objects.select_related("version__service__tenant").get(pk=replica.pk))
+
+
+def cure_orders(number: int) -> list[dict[str, str]]:
+    """The orders of the cure of this number, as a Replica holds them."""
+    return [{"order_id": f"cure-{number}-{kind.lower()}", "kind": kind} for kind in CURE]
+
+
+def _graveness(verdict: str) -> int:
+    return GRAVENESS.index(Verdict(verdict))
+
+
+def _lock_version(replica: Replica) -> None:
+    """A write that changes nothing: of two replicas, each the other's stand-in, only one is taken out at a time."""
+    Version.objects.filter(pk=replica.version_id).update(number=F("number"))
+
+
+def _may_return(sick: Replica) -> bool:
+    """One that was never taken out returns as it is; another one has to pass its cure."""
+    orders = cure_orders(sick.cures)
+    if sick.orders != orders:
+        return not sick.withheld
+    return all(sick.results.get(order["order_id"], {}).get("ok", False) for order in orders)
+
+
+def _cure_is_due(sick: Replica) -> bool:
+    orders = cure_orders(sick.cures)
+    under_way = sick.orders == orders and not all(order["order_id"] in sick.results for order in orders)
+    if under_way:
+        return False
+    if sick.cured_at is None:
+        return True
+    exponent = min(max(sick.cures_in_a_row - 1, 0), 10)
+    pause_seconds = min(CURE_PAUSE_SECONDS_MIN * 2**exponent, CURE_PAUSE_SECONDS_MAX)
+    return Replica.objects.filter(pk=sick.pk, cured_at__lte=Now() - timedelta(seconds=pause_seconds)).exists()
+
+
+def _give_cure(sick: Replica) -> None:
+    row = Replica.objects.filter(pk=sick.pk, cures=sick.cures)
+    steady = row.filter(cured_at__lte=Now() - timedelta(seconds=STEADY_SECONDS)).exists()
+    in_a_row = 1 if steady else min(sick.cures_in_a_row + 1, CURES_IN_A_ROW_COUNTED_MAX)
+    number = sick.cures + 1
+    if row.update(cures=number, cures_in_a_row=in_a_row, cured_at=Now(), orders=cure_orders(number), results={}):
+        log.warning("%s is %s and is restarted (cure %s).", sick, sick.sick_reason, number)
+        placements_changed([sick.node_id])
+
+
+def _forget(sick: Replica) -> None:
+    reason = sick.sick_reason
+    if Replica.objects.filter(pk=sick.pk, sick_reason=reason).update(**WELL) != 1:
+        return
+    alert_resolve(service=sick.version.service, reason=_alert(reason), subject=_subject(sick))
+    if sick.orders == cure_orders(sick.cures):
+        # Else an agent that starts anew would carry them out again.
+        Replica.objects.filter(pk=sick.pk, cures=sick.cures).update(orders=[])
+        placements_changed([sick.node_id])
+
+
+def _raise(replica: Replica, finding: Finding) -> None:
+    service: Service = replica.version.service
+    live = service.live_version == replica.version.number
+    alone = not healthy_replicas(replica.version).exclude(pk=replica.pk).exists()
+    alert_raise(
+        service=service,
+        reason=_alert(finding.verdict),
+        subject=_subject(replica),
+        message=_told(replica, finding, alone=alone),
+        severity=Severity.CRITICAL if live and alone else Severity.WARNING,
+        evidence={"version": replica.version.number, "node": replica.node.name, **finding.evidence},
+    )
+
+
+def _told(replica: Replica, finding: Finding, *, alone: bool) -> str:
+    what = f"Replica {_subject(replica)} of version {replica.version.number} on {replica.node.name}: {finding.message}."
+    if finding.verdict == Verdict.FAILED:
+        return f"{what} Its agent goes on trying; look into the node's log of this replica."
+    if finding.verdict == Verdict.WRONG and alone:
+        return (
+            f"{what} It is out of the routes, and no other replica of the version is well, so that the version does "
+            "not answer until it is restarted and checked. Roll back if it stays so."
+        )
+    if alone:
+        return f"{what} It stays in the routes, because no other replica of the version is well. Look after the node."
+    return f"{what} It is out of the routes until it is restarted, warmed up and checked; the others answer."
+
+
+def _alert(verdict: str) -> str:
+    return f"replica.{verdict.lower()}"
+
+
+def _subject(replica: Replica) -> str:
+    return f"r{replica.pk}"
+
+
+WELL: dict[str, Any] = {"sick_reason": "", "sick_since": None, "withheld": False}

@@ -1,0 +1,31 @@
+"""What happens next when a service is released, and what does not come back by itself."""
+
+from __future__ import annotations
+
+from catalog.models import Service
+from versions.checked import HELD_BY_SERVICE
+from versions.models import Build, Version
+from versions.states import BuildState
+
+
+def bad_twin(build: Build) -> Version | None:
+    """A version that was made of the same drop under the same spec as `build`, and that somebody rolled back from."""
+    if not build.drop_fingerprint:
+        return None
+    same = {"build__drop_fingerprint": build.drop_fingerprint, "build__spec_generation": build.spec_generation}
+    bad = Version.objects.filter(service=build.service_id, bad_at__isnull=False, **same)
+    return bad.order_by("-number").first()
+
+
+def release_outlook(service: Service) -> str:
+    """What happens when the hold of `service` ends, in words."""
+    waiting = Build.objects.filter(service=service, state=BuildState.HELD, error_reason=HELD_BY_SERVICE)
+    told = []
+    for build in waiting.order_by("number"):
+        bad = bad_twin(build)
+        what = f"Build {build.number} (drop {build.drop_name or 'unknown'}), which waits only for this,"
+        if bad is None:
+            told.append(f"{what} goes live by itself.")
+        else:
+            told.append(f"{what} stays held: its drop made version {bad.number}, which was rolled back.")
+    return " ".join(told or ["No build waits for it. The next build that meets its guards goes live by itself."])

@@ -1,0 +1,79 @@
+"""The audit of a loaded version: known-answer queries, asked as a caller's would be, and how long each took.
+
+It runs in the answering threads beside callers' queries, so that it costs little: a few queries each time, in turn.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+
+from replicas.answer import answer
+from replicas.checks import QueryLimits
+from replicas.loaded import LoadedVersion
+from replicas.orders import CHECK_AGREEMENT_MIN, CHECK_TOP_K, MS_PER_SECOND
+from replicas.queries import Answer, Floats, MergePolicy, Query, QueryKind, Rows
+
+AUDIT_QUERIES_MAX = 10
+# No further query is asked after so long; one always is.
+AUDIT_SECONDS_MAX = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """`agreement` is the share of known neighbours that were found, 0 to 1; latencies in milliseconds."""
+
+    ok: bool
+    error: str
+    agreement: float
+    p50_ms: float
+    p99_ms: float
+    queries: int
+
+
+class Auditor:
+    """Audits one loaded version, with other queries each time, until all had their turn."""
+
+    def __init__(self, loaded: LoadedVersion, limits: QueryLimits) -> None:
+        self._loaded, self._limits = loaded, limits
+        nothing = np.empty((0, 0), np.float32), np.empty((0, 0), np.int64)
+        known: tuple[Floats, Rows] = loaded.artifact.known() or nothing
+        self._queries, self._rows = known
+        self._turn = count()
+
+    def audit(self) -> AuditResult:
+        """Ask at most AUDIT_QUERIES_MAX queries within AUDIT_SECONDS_MAX. Raises what a query is refused with."""
+        loaded = self._loaded
+        if not len(self._queries):
+            return AuditResult(False, "the artifact holds no known queries", 0.0, 0.0, 0.0, 0)
+        took_ms: list[float] = []
+        found = expected = 0
+        give_up_at = time.monotonic() + AUDIT_SECONDS_MAX
+        while len(took_ms) < AUDIT_QUERIES_MAX and (not took_ms or time.monotonic() < give_up_at):
+            started = time.monotonic()
+            got, want = self._ask(started)
+            took_ms.append((time.monotonic() - started) * MS_PER_SECOND)
+            found, expected = found + int(np.intersect1d(got, want).size), expected + int(want.size)
+        agreement = found / expected if expected else 0.0
+        error = ""
+        if loaded.searcher.count != loaded.schema.searchable_items:
+            error = f"the index holds {loaded.searcher.count} items, not {loaded.schema.searchable_items}"
+        elif agreement < CHECK_AGREEMENT_MIN:
+            error = f"{agreement:.3f} of the known neighbours were found, {CHECK_AGREEMENT_MIN} are required"
+        p50_ms, p99_ms = np.percentile(took_ms, [50, 99]).tolist()
+        return AuditResult(not error, error, agreement, p50_ms, p99_ms, len(took_ms))
+
+    def _ask(self, started: float) -> tuple[Rows, Rows]:
+        """The rows that the next known query is answered with now, and those that are known."""
+        turn = next(self._turn) % len(self._queries)
+        vector = np.asarray(self._queries[turn], dtype="<f4").tobytes()
+        query = Query(QueryKind.VECTORS, [vector], [], CHECK_TOP_K, MergePolicy.MAX, arrived=started)
+        outcome = answer(self._loaded, [query], self._limits)[0]
+        if not isinstance(outcome, Answer):
+            raise outcome
+        # A list with fewer than CHECK_TOP_K items is filled up with -1.
+        known = self._rows[turn]
+        return np.asarray(outcome.rows), known[known >= 0]

@@ -1,0 +1,104 @@
+"""What audits show of one replica process, and for how long it has been so. Pure but for the two calls of `ask`.
+
+What follows from it is the control plane's to decide: `versions.verdicts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+import grpc
+
+from recallpb.internal.v1 import documents_pb2
+from replicas.client import ReplicaClient
+
+# So many audits in a row must be slow before a replica is.
+WINDOW_AUDITS = 5
+MS_PER_SECOND = 1_000
+AUDIT = documents_pb2.Order(order_id="audit", kind=documents_pb2.Order.AUDIT)
+
+
+class Unsupported(Exception):
+    """The process is of a release that knows no audits."""
+
+
+class Health:
+    """Of one life of a replica, from the moment it is ready."""
+
+    def __init__(self) -> None:
+        self._known = documents_pb2.ReplicaHealth()
+        self._p99s_ms: deque[float] = deque(maxlen=WINDOW_AUDITS)
+        self._at = time.monotonic()
+
+    @property
+    def silent(self) -> bool:
+        """Whether it said nothing when it was asked last."""
+        return bool(self._known.silent_in_a_row)
+
+    @property
+    def worrying(self) -> bool:
+        """Whether the last outcome should be heard of at once."""
+        return bool(self._known.silent_in_a_row or self._known.wrong_in_a_row)
+
+    async def ask(self, client: ReplicaClient, seconds_max: float) -> None:
+        """One audit, and at the same time a call that only the process's loop answers. Raises Unsupported."""
+        outcome, lives = await asyncio.gather(_audited(client, seconds_max), _lives(client, seconds_max))
+        self.note(outcome, lives=lives, seconds_max=seconds_max)
+
+    def note(self, outcome: documents_pb2.OrderResult | grpc.StatusCode, *, lives: bool, seconds_max: float) -> None:
+        """Take in what came of one audit. Raises Unsupported."""
+        if isinstance(outcome, documents_pb2.OrderResult):
+            self._answered(outcome)
+        elif outcome is grpc.StatusCode.UNIMPLEMENTED:
+            raise Unsupported
+        elif outcome is grpc.StatusCode.INTERNAL:
+            self._count(wrong=1)
+            self._known.error = "a known query was answered with an internal error"
+        elif lives:
+            # It has work enough to let an audit wait or to refuse it; that is slow, and neither frozen nor wrong.
+            self._p99s_ms.append(seconds_max * MS_PER_SECOND)
+            self._known.right_in_a_row = self._known.silent_in_a_row = 0
+        else:
+            self._count(silent=1)
+        self._at = time.monotonic()
+
+    def message(self) -> documents_pb2.ReplicaHealth:
+        """As it is now."""
+        message = documents_pb2.ReplicaHealth()
+        message.CopyFrom(self._known)
+        message.age_seconds = time.monotonic() - self._at
+        if len(self._p99s_ms) == WINDOW_AUDITS:
+            message.p99_ms, message.sustained_p99_ms = max(self._p99s_ms), min(self._p99s_ms)
+        return message
+
+    def _answered(self, result: documents_pb2.OrderResult) -> None:
+        known = self._known
+        known.agreement, known.version, known.items = result.agreement, result.version, result.items
+        known.error = result.error
+        self._p99s_ms.append(result.p99_ms)
+        self._count(**{"right" if result.ok else "wrong": 1})
+
+    def _count(self, *, right: int = 0, wrong: int = 0, silent: int = 0) -> None:
+        """One more of this kind in a row, and none of the others."""
+        known = self._known
+        known.right_in_a_row = (known.right_in_a_row + right) * right
+        known.wrong_in_a_row = (known.wrong_in_a_row + wrong) * wrong
+        known.silent_in_a_row = (known.silent_in_a_row + silent) * silent
+
+
+async def _audited(client: ReplicaClient, seconds_max: float) -> documents_pb2.OrderResult | grpc.StatusCode:
+    try:
+        return await client.execute(AUDIT, seconds_max)
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+
+
+async def _lives(client: ReplicaClient, seconds_max: float) -> bool:
+    try:
+        await client.describe(seconds_max)
+    except grpc.aio.AioRpcError as error:
+        # A process that refuses is busy and alive.
+        return error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    return True

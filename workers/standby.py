@@ -1,0 +1,106 @@
+"""Cold standby, as the sweeper sees it: unloads what need not be loaded, and carries on what is being loaded again."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+
+from common.actor import SYSTEM
+from versions import actions
+from versions.models import Activation, Reload, Replica
+from versions.selectors import coolable_versions, fresh_nodes, open_reload, open_reloads, thawable_versions
+from versions.states import ReplicaState, VersionState
+from workers.sweep import LAGGARD_SECONDS_MAX, ROWS_MAX, ago, is_unrouted, unless_moved, unless_redis_is_away
+
+# A load, a warm-up and a check that take longer never end.
+RELOAD_SECONDS_MAX = 1_800
+# Where a load failed, the next one that nobody asked for comes after so long.
+RELOAD_AGAIN_SECONDS = 600
+
+
+@unless_redis_is_away
+def cool_versions() -> None:
+    """Out of the routes, drained, unloaded. Where standby is hot again, what is cold is loaded again."""
+    for version in coolable_versions().filter(cold_at__isnull=True)[:ROWS_MAX]:
+        if open_reload(version.service) is None and _switched_long_ago(version.service.pk):
+            unless_moved(partial(actions.version_cool, version=version))
+    leaving = coolable_versions().filter(cold_at__isnull=False)
+    for version in leaving.filter(unrouted_at__lte=ago(settings.RETIRE_DRAIN_SECONDS))[:ROWS_MAX]:
+        unless_moved(partial(actions.version_unload_cold, version=version))
+    given_up = set(leaving.filter(cold_at__lte=ago(LAGGARD_SECONDS_MAX)).values_list("pk", flat=True))
+    for version in leaving.filter(unrouted_at__isnull=True)[:ROWS_MAX]:
+        if version.pk in given_up or is_unrouted(version.service):
+            actions.version_unrouted(version=version)
+    for version in thawable_versions()[:ROWS_MAX]:
+        if not _failed_lately(version.pk):
+            unless_moved(partial(actions.reload_request, actor=SYSTEM, service=version.service, version=version))
+
+
+@unless_redis_is_away
+def carry_on_reloads() -> None:
+    """Each reload goes one step further: placed, warmed up and checked, switched to."""
+    for reload in open_reloads()[:ROWS_MAX]:
+        unless_moved(partial(_carry_on, reload))
+
+
+def _carry_on(reload: Reload) -> None:
+    failure = _obsolete(reload) or _place(reload)
+    if failure:
+        actions.reload_end(reload=reload, failure=failure, actor=SYSTEM)
+        return
+    ready = Replica.objects.filter(version=reload.version, state=ReplicaState.READY)
+    placed = Replica.objects.filter(version=reload.version, state__in=actions.PLACED).count()
+    if not placed or ready.count() < placed:
+        return
+    actions.reload_order(reload=reload)
+    wanted = [order["order_id"] for order in actions.reload_orders(reload)]
+    results = [replica.results.get(order_id) for replica in ready for order_id in wanted]
+    if not all(results):
+        return
+    wrong = " ".join(result["error"] for result in results if result and not result["ok"])
+    if wrong:
+        actions.reload_end(reload=reload, failure=wrong, actor=SYSTEM)
+    elif reload.kind:
+        actions.reload_switch(reload=reload)
+    else:
+        actions.reload_keep(reload=reload, actor=SYSTEM)
+
+
+def _obsolete(reload: Reload) -> str:
+    """Why nobody needs this reload any more, or it will come to nothing; else empty."""
+    service, version = reload.service, reload.version
+    if service.deleted_at is not None or version.state != VersionState.READY:
+        return f"Version {version.number} is on its way out."
+    if service.live_generation != reload.live_generation:
+        return f"Another switch came first: version {service.live_version} is live."
+    if Reload.objects.filter(pk=reload.pk, requested_at__lte=ago(RELOAD_SECONDS_MAX)).exists():
+        return f"It was not loaded and checked within {RELOAD_SECONDS_MAX} s. Look at its replicas and nodes."
+    return ""
+
+
+def _place(reload: Reload) -> str:
+    """Places what is missing, on the nodes with the most free memory; the error of a node that could not load it."""
+    version = reload.version
+    placed = list(Replica.objects.filter(version=version, state__in=actions.PLACED).select_related("node"))
+    failed = [f"{replica.node.name}: {replica.error}" for replica in placed if replica.state == ReplicaState.FAILED]
+    if failed:
+        return " ".join(failed)
+    used = {replica.node_id for replica in placed}
+    missing = int(version.spec["replicas"]["count"]) - len(placed)
+    nodes = [node for node in fresh_nodes() if node.pk not in used][: max(0, missing)]
+    if nodes:
+        actions.reload_place(reload=reload, nodes=nodes)
+    return ""
+
+
+def _switched_long_ago(service_id: int) -> bool:
+    """The minutes after a switch are when somebody goes back, and then it should take no time."""
+    lately = ago(settings.COLD_AFTER_SECONDS)
+    return not Activation.objects.filter(service=service_id, at__gt=lately).exists()
+
+
+def _failed_lately(version_id: int) -> bool:
+    ended: dict[str, Any] = {"ended_at__gt": ago(RELOAD_AGAIN_SECONDS)}
+    return Reload.objects.filter(version=version_id, **ended).exclude(failure="").exists()
