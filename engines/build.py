@@ -23,6 +23,7 @@ from engines import registry
 from engines.base import Float32, IndexSpec
 from engines.errors import BuildFailed, EngineError, OutOfMemory, ParamsInvalid, VectorsInvalid
 from engines.leash import be_nice, cap_memory, die_with_parent, lift_memory_cap, peak_memory_bytes, watch_memory
+from failpoints import failpoint
 
 PROGRESS_SECONDS = 1.0
 EXIT_FAILED = 1
@@ -65,6 +66,7 @@ def main(arguments: list[str]) -> int:
 def build(order: BuildOrder) -> None:
     """Build under the order's limits. Raises EngineError, MemoryError."""
     die_with_parent(order.parent_pid)
+    failpoint("build_child.started")
     be_nice(order.nice)
     builder = registry.builder(order.engine)
     vectors = open_vectors(order.vectors, order.rows)
@@ -74,6 +76,7 @@ def build(order: BuildOrder) -> None:
         cap_memory(order.memory_bytes_max)
     spec = order.spec if order.seed is None else replace(order.spec, seed=order.seed)
     builder.build(spec, vectors, order.out_dir, Progress(order.rows))
+    failpoint("build_child.before_answer")
 
 
 def read_order(path: Path) -> BuildOrder:

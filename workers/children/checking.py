@@ -19,6 +19,7 @@ from engines import registry
 from engines.base import Float32, IndexSearcher, IndexSpec, SearchEffort
 from engines.exact import ExactScan
 from engines.metrics import exact_costs
+from failpoints import failpoint
 from workers.children.program import Order, RowsDone, run
 
 QUERIES_MAX = 200
@@ -50,6 +51,7 @@ def work(order: Order) -> dict[str, Any]:
     measured = bench.measure(queries, None, done=0, total=total)
     itself = bench.measure(np.array(vectors[rows]), rows, done=len(queries), total=total)
     known = _write_known(bench, queries[:KNOWN_QUERIES], Path(order["out_dir"]))
+    failpoint("check_child.before_answer")
     return {
         "count": searcher.count,
         "recall": measured.recall,
