@@ -3,8 +3,8 @@
     RECALL_DEBUG=True RECALL_FAILPOINTS=publish.before_rename=kill,step.activate.before=sleep:2.5
 
 An instrument for tests. Because one stray variable must not be able to kill a platform in production, it is refused
-unless RECALL_DEBUG, which production never has, is true as well. When off, a failpoint costs one look at an empty table;
-there is none on the path of a request.
+unless RECALL_DEBUG, which production never has, is true as well. When off, a failpoint costs one look at an empty
+table; there is none on the path of a request.
 """
 
 from __future__ import annotations
