@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,8 @@ from django.db import connection
 
 from versions.models import Build
 
+# A build that waits, for a node on a busy machine, frees its worker and is taken up by another so often.
+RINGS_MAX = 20
 # What the tests have set otherwise than the workers' own environment says.
 TOLD = ("REDIS_URL", "RECALL_DROPS", "RECALL_WORK", "RECALL_ARTIFACTS", "BUILD_THREADS")
 
@@ -71,6 +74,17 @@ class Workers:
         while "status" in (line := self._read()):
             self._statuses[line["pid"]] = line["status"]
         return Worker(self, line["pid"], log_start)
+
+    def killed_at(self, build: Build, failpoint: str) -> bool:
+        """Runs the build until its worker dies at `failpoint`; False when it ends, or is held, before."""
+        for _ in range(RINGS_MAX):
+            Build.objects.filter(pk=build.pk, wake_at__isnull=False).update(wake_at="2020-01-01T00:00:00+00:00")
+            worker = self.start(build, f"{failpoint}=kill")
+            if worker.wait() == -signal.SIGKILL:
+                return f"failpoint {failpoint}: kill" in worker.log
+            if not Build.objects.filter(pk=build.pk, wake_at__isnull=False).exists():
+                return False
+        return False
 
     def wait(self, pid: int) -> int:
         while pid not in self._statuses:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,8 +72,7 @@ def test_a_worker_that_dies_there_is_followed_by_another_and_the_build_ends_well
     name, live, workers, valkey, made, folders, monkeypatch
 ):
     service, build = live, begun(live, made, name)
-    worker = workers.start(build, f"{name}=kill")
-    assert (worker.wait(), f"failpoint {name}: kill" in worker.log) == (-signal.SIGKILL, True), worker.log
+    assert workers.killed_at(build, name)
 
     check_no_process_is_left(folders)
     before = check_the_route_answers(service, valkey, made)
