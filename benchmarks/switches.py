@@ -13,13 +13,12 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.whole_platform import whole_platform
 from tests.e2e.conftest import hnsw_service
 from tests.e2e.drops import write_drop
 from tests.e2e.load import Answer, Load
@@ -103,20 +102,14 @@ def main() -> int:
     parser.add_argument("--items", type=int, default=50_000)
     parser.add_argument("--qps", type=float, default=QPS_MAX)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="recall-bench-", dir="/tmp") as name:
-        platform = Platform(Path(name))
-        platform.up()
-        try:
-            platform.as_owner("bench")
-            return _measure(platform, arguments, Path(name))
-        finally:
-            platform.down()
+    with whole_platform() as platform:
+        return _measure(platform, arguments)
 
 
-def _measure(platform: Platform, arguments: argparse.Namespace, folder: Path) -> int:
+def _measure(platform: Platform, arguments: argparse.Namespace) -> int:
     queries = two_versions(platform, SERVICE, items=arguments.items)
     service = f"tenants/{platform.tenant}/services/{SERVICE}"
-    sustained = _sustained_qps(platform, service, queries, folder)
+    sustained = _sustained_qps(platform, service, queries)
     qps = min(arguments.qps, sustained / 2)
     _print("sustained", f"{sustained:,.0f} calls/s; asking at {qps:,.0f}")
     with Load(target=platform.gateway, key=platform.key, service=service, queries=queries, qps=qps) as load:
@@ -126,11 +119,12 @@ def _measure(platform: Platform, arguments: argparse.Namespace, folder: Path) ->
     return _report(load, switched, arguments.items)
 
 
-def _sustained_qps(platform: Platform, service: str, queries: np.ndarray, folder: Path) -> float:
+def _sustained_qps(platform: Platform, service: str, queries: np.ndarray) -> float:
     """What the gateway answers when asked as fast as it can."""
-    np.save(folder / "queries.npy", queries)
+    path = platform.home / "queries.npy"
+    np.save(path, queries)
     command = [sys.executable, "-m", "benchmarks.load", "--address", platform.gateway, "--service", service]
-    command += ["--queries", str(folder / "queries.npy"), "--seconds", str(SUSTAINED_SECONDS)]
+    command += ["--queries", str(path), "--seconds", str(SUSTAINED_SECONDS)]
     command += ["--concurrency", str(SUSTAINED_CONCURRENCY)]
     environment = os.environ | {"RECALL_API_KEY": platform.key}
     output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
