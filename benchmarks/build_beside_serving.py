@@ -14,15 +14,14 @@ import argparse
 import os
 import statistics
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.whole_platform import whole_platform
 from tests.e2e.conftest import hnsw_service
 from tests.e2e.drops import write_drop
 from tests.e2e.load import Load
@@ -63,19 +62,13 @@ def main() -> int:
     parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS)
     arguments = parser.parse_args()
     threads = max(1, (os.cpu_count() or 1) - 1)
-    with tempfile.TemporaryDirectory(prefix="recall-bench-", dir="/tmp") as name:
-        platform = Platform(Path(name), RECALL_BUILD_THREADS=str(threads))
-        platform.up()
-        try:
-            platform.as_owner("bench")
-            queries = _live(platform, arguments.items)
-            _print("live", f"{arguments.items:,} x {DIMENSION}; asking at {arguments.qps:g} calls/s, {threads} threads")
-            service = f"tenants/{platform.tenant}/services/{SERVICE}"
-            load = Load(target=platform.gateway, key=platform.key, service=service, queries=queries, qps=arguments.qps)
-            with load:
-                pairs = [_pair(platform, load, arguments.idle_seconds) for _ in range(arguments.pairs)]
-        finally:
-            platform.down()
+    with whole_platform(RECALL_BUILD_THREADS=str(threads)) as platform:
+        queries = _live(platform, arguments.items)
+        _print("live", f"{arguments.items:,} x {DIMENSION}; asking at {arguments.qps:g} calls/s, {threads} threads")
+        service = f"tenants/{platform.tenant}/services/{SERVICE}"
+        load = Load(target=platform.gateway, key=platform.key, service=service, queries=queries, qps=arguments.qps)
+        with load:
+            pairs = [_pair(platform, load, arguments.idle_seconds) for _ in range(arguments.pairs)]
     load.check_complete()
     return _report(pairs, load)
 
