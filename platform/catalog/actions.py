@@ -14,6 +14,7 @@ from django.utils import timezone
 from audit.actions import record
 from bundles import uris
 from bundles.uris import UriError
+from catalog import webhooks
 from catalog.models import Service
 from catalog.patch import changes_between, merged_spec
 from catalog.selectors import living_services_of
@@ -34,6 +35,7 @@ def service_create(*, actor: Actor, tenant: Tenant, spec: Mapping[str, Any]) -> 
     """
     wanted = parse_spec(spec)
     _check_source(tenant, wanted)
+    _check_webhook(wanted)
     return _create(actor=actor, tenant=tenant, wanted=wanted)
 
 
@@ -58,6 +60,7 @@ def service_update(
         message = "A service keeps its name. Create another one and delete this one."
         raise InvalidArgument(message, field="name", details=[{"field": "name", "message": message}])
     _check_source(service.tenant, wanted)
+    _check_webhook(wanted)
     expected = service.spec_generation if expected_spec_generation is None else expected_spec_generation
     return _update(actor=actor, service=service, wanted=wanted, expected=expected)
 
@@ -120,9 +123,21 @@ def _check_source(tenant: Tenant, wanted: ServiceSpec) -> None:
     try:
         uris.resolve(wanted.source.uri, source_root(tenant))
     except UriError as error:
-        message = f"{error.message} {error.remedy}"
-        fault = {"field": "source.uri", "message": message}
-        raise InvalidArgument(message, reason="INVALID_SPEC", field="source.uri", details=[fault]) from error
+        raise _invalid("source.uri", f"{error.message} {error.remedy}") from error
+
+
+def _check_webhook(wanted: ServiceSpec) -> None:
+    if wanted.notify.webhook is None:
+        return
+    try:
+        webhooks.check_allowed(wanted.notify.webhook, settings.WEBHOOK_HOSTS)
+    except ValueError as error:
+        raise _invalid("notify.webhook", str(error)) from error
+
+
+def _invalid(field: str, message: str) -> InvalidArgument:
+    fault = {"field": field, "message": message}
+    return InvalidArgument(message, reason="INVALID_SPEC", field=field, details=[fault])
 
 
 @transaction.atomic
