@@ -12,7 +12,7 @@ TYPED := platform/config platform/common platform/audit platform/catalog platfor
 	platform/api platform/console tenants workers bundles engines replicas gateway documents failpoints cli \
 	clients/python/recall_client
 
-.PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick bench-switches bench-beside clean
+.PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick bench-build bench-switches bench-beside clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ bench-switches: setup ## 50 switches and rollbacks under load: no call fails, a 
 
 bench-beside: setup ## p99 while a build of 1 M x 64 runs against without; about 35 minutes (ARGS="--items 100000")
 	@$(BIN)/python -m benchmarks.build_beside_serving $(ARGS)
+
+bench-build: setup ## a whole build against raw hnswlib, in one run; ITEMS=100000 for a short one
+	@$(BIN)/python -m benchmarks.build $(if $(ITEMS),--items $(ITEMS))
 
 clean: ## removes what the other targets made, but never RECALL_HOME
 	rm -rf $(VENV) static-collected .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
