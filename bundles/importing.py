@@ -23,6 +23,7 @@ from bundles.errors import DropError
 from bundles.report import BAD_ROWS_SHOWN, BadRow, BadRowLog, Codes, ImportReport, codes_of, shown_id
 from bundles.schema import ImportSchema
 from bundles.spool import Spool
+from failpoints import failpoint
 
 # The size of all vectors as float32, beyond which a drop is refused.
 VECTOR_BYTES_MAX = 256 << 30
@@ -57,6 +58,7 @@ def import_items(
     with Spool(out_dir, schema) as spool:
         for batch in _batches(drop, schema, limits):
             work.take(batch, spool)
+            failpoint("import_child.within_rows")
             progress(work.rows, expected)
         drop.check_unchanged()
         arrangement = spool.arrange()
