@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -60,7 +61,8 @@ def find(
     """The newest complete drop of a source, or the drop `name`, complete or not.
 
     For a remote source it takes at most `seconds_max`, and `check` is called several times a second; when it raises,
-    the search ends at once. Raises UriError, DropError, SourceError (source.timeout when it took too long).
+    the search ends at once. A DropError about the newest complete drop has its name as `details["drop"]`. Raises
+    UriError, DropError, SourceError (source.timeout when it took too long).
     """
     if not source.is_remote:
         return find_here(source, name, files)
@@ -80,7 +82,7 @@ def find_here(source: Source, name: str, files: Sequence[str]) -> FoundDrop:
 
     store = open_store(location)
     ref = None if name else remote.newest_complete(store, location)
-    with tempfile.TemporaryDirectory(prefix="recall-outline-") as folder:
+    with _told_of(ref), tempfile.TemporaryDirectory(prefix="recall-outline-") as folder:
         found = remote.outline(
             store, location, ref.name if ref else name, Path(folder), files=files, allow_unmarked=bool(name)
         )
@@ -102,7 +104,19 @@ def inspect(source: Source, sample_rows: int) -> Inspection:
 
 def _find_local(folder: Path, name: str, files: Sequence[str]) -> FoundDrop:
     ref = None if name else drops.newest_complete(folder)
-    return _told(drops.open_drop(folder, ref.name if ref else name, files=files, allow_unmarked=bool(name)), ref)
+    with _told_of(ref):
+        return _told(drops.open_drop(folder, ref.name if ref else name, files=files, allow_unmarked=bool(name)), ref)
+
+
+@contextmanager
+def _told_of(newest: drops.DropRef | None) -> Iterator[None]:
+    """Names the drop in what is said to be wrong with it."""
+    try:
+        yield
+    except DropError as error:
+        if newest is not None:
+            error.details["drop"] = newest.name
+        raise
 
 
 def _told(drop: drops.Drop, ref: drops.DropRef | None) -> FoundDrop:

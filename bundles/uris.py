@@ -80,6 +80,7 @@ def resolve(uri: str, root: Path, *, field: str = "source.uri") -> Path:
 
     Links are followed before the comparison, so the result holds none. Raises UriError.
     """
+    check_syntax(uri, field=field)
     path = _path_text(uri, field)
     real_root = Path(os.path.realpath(root))
     # A relative path is joined to the root, an absolute one replaces it.

@@ -1,7 +1,8 @@
 """Runs the heavy part of a step in a process of its own, which says what it does in JSON lines on standard output.
 
 {"rows_done": n, "rows": N} or {"bytes_done": n, "bytes": N} while it works, {"done": true, ...} at its end,
-{"error": {"reason", "owner", "message"}} when it failed. The child dies with this process (PDEATHSIG), and at once when `check` raises.
+{"error": {"reason", "owner", "message"}} when it failed. The child dies with this process (PDEATHSIG), and at once when
+`check` raises.
 """
 
 from __future__ import annotations

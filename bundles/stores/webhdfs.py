@@ -1,12 +1,12 @@
 """WebHDFS through fsspec. A name node sends readers on to data nodes; they are followed only where the settings allow.
 
-Every request passes `_Guarded`, whoever made it: other hosts are refused, and no answer is followed anywhere else.
+Every request passes `_Guarded`, whoever made it: other hosts are refused, and no other answer leads on.
 """
 
 from __future__ import annotations
 
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 from fsspec.implementations.webhdfs import WebHDFS
@@ -19,6 +19,7 @@ from bundles.stores.base import Entry, Store
 
 HTTP_ERROR = 400
 BUSY_STATUSES = (429, 500, 502, 503, 504)
+OPEN = ("op", "OPEN")
 FORBIDDEN_STATUSES = (401, 403)
 
 
@@ -41,7 +42,6 @@ class WebhdfsStore(Store):
         session = self._files.session
         # Neither ~/.netrc nor a proxy from the environment has a part in this.
         session.trust_env = False
-        session.max_redirects = 0
         guard = _Guarded(place)
         session.mount("http://", guard)
         session.mount("https://", guard)
@@ -68,8 +68,6 @@ class WebhdfsStore(Store):
             return base.not_found(path)
         if isinstance(error, requests.Timeout):
             return base.timed_out()
-        if isinstance(error, requests.TooManyRedirects):
-            return _redirect_refused()
         if isinstance(error, requests.HTTPError) and error.response is not None:
             return _by_status(error.response.status_code, path)
         if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
@@ -81,7 +79,7 @@ class WebhdfsStore(Store):
 
 
 class _Guarded(HTTPAdapter):
-    """Sends requests to the configured hosts only, each with a time-out."""
+    """Sends requests to the configured hosts only, each with a time-out; only a name node's OPEN may lead on."""
 
     def __init__(self, place: WebhdfsPlace) -> None:
         super().__init__()
@@ -98,6 +96,8 @@ class _Guarded(HTTPAdapter):
             raise _redirect_refused()
         kwargs["timeout"] = (base.CONNECT_SECONDS_MAX, base.READ_SECONDS_MAX)
         response = super().send(request, *args, **kwargs)
+        if response.is_redirect and not (is_namenode and OPEN in parse_qsl(parts.query)):
+            raise _redirect_refused()
         if not is_namenode and response.status_code >= HTTP_ERROR:
             # fsspec would take a data node's error for the file's bytes.
             response.raise_for_status()
