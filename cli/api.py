@@ -50,11 +50,11 @@ class Api:
     def delete(self, path: str) -> None:
         self._call("DELETE", path, None)
 
-    def pages(self, path: str, name: str) -> Iterator[Json]:
-        """Every entry of the list `name` at `path`."""
+    def pages(self, path: str, name: str, **filters: str) -> Iterator[Json]:
+        """Every entry of the list `name` at `path` that `filters` let pass."""
         token = ""
         for _ in range(PAGES_MAX):
-            page = self.get(f"{path}?{urlencode({'page_size': PAGE_SIZE, 'page_token': token})}")
+            page = self.get(f"{path}?{urlencode({**filters, 'page_size': PAGE_SIZE, 'page_token': token})}")
             yield from page[name]
             token = page["next_page_token"]
             if not token:

@@ -78,6 +78,23 @@ def _request(method: str, path: str, body: bytes) -> Any:
     )
 
 
+def audit_verify() -> dict[str, Any]:
+    """Walks the chain of the audit trail. `fault` names the first event at which it does not hold."""
+    set_up_django()
+    from audit.selectors import verify
+
+    found = verify()
+    answer: dict[str, Any] = {"whole": found.fault is None, "events": found.events, "head": found.head, "fault": None}
+    if found.fault is not None:
+        event = found.fault.event
+        answer["fault"] = {
+            "position": found.fault.position,
+            "id": event.pk if event else None,
+            "message": found.fault.message,
+        }
+    return answer
+
+
 def user_create(*, actor: Any, username: str, password: str | None, admin: bool) -> str | None:
     """Makes a person; returns the password when it was generated. Raises CliError."""
     from common.errors import RecallError

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import typer
 
-from cli.commands import bench, builds, demo, platform, query, services, tenants, versions
+from cli.commands import alerts, audit, bench, builds, demo, platform, query, services, tenants, versions
 from cli.errors import ERROR_PREFIX, EXIT_FAILED, CliError
 from cli.output import Json
 
@@ -39,12 +39,14 @@ COMMANDS: tuple[tuple[str, tuple[Callable[..., None], ...]], ...] = (
     (HERE, (demo.demo, platform.up, platform.down, platform.status)),
     ("Builds", (builds.build, builds.builds, builds.cancel, builds.retry, builds.override)),
     ("Versions", (versions.versions, versions.activate, versions.rollback)),
-    ("Asking", (query.query, bench.bench, query.audit)),
+    ("Asking", (query.query, bench.bench)),
+    ("What happened", (audit.audit,)),
 )
 GROUPS: tuple[tuple[str, str, typer.Typer], ...] = (
     (HERE, "admin", tenants.admin_app),
     ("Services", "service", services.service_app),
     ("Services", "source", services.source_app),
+    ("What happened", "alerts", alerts.alerts_app),
     ("Teams, people, keys", "tenant", tenants.tenant_app),
     ("Teams, people, keys", "member", tenants.member_app),
     ("Teams, people, keys", "key", tenants.key_app),

@@ -20,12 +20,17 @@ from gateway.errors import DeadlineExceeded, GatewayError, InternalError, Replic
 from gateway.replica_client import AnswerBatch, Outcome, ReplicaClient
 
 CALLS_IN_FLIGHT_MAX = 2
-BATCH_QUERIES_MAX = 64
+BATCH_QUERIES_MAX = 128
 # Between the starts of two calls passes what a call takes of late, and at most so long. A full batch does not wait.
-PACE_SECONDS_MAX = 0.02
+PACE_SECONDS_MAX = 0.03
+# Rounds of the loop until a call that may start is on its way: the send, its task, and grpc's own task.
+ROUNDS_UNTIL_SENT = 3
 # How much the newest call counts in the mean of what a call takes.
 CALL_SECONDS_WEIGHT = 0.2
+# So that a small query never shares a message with so many large ones that the replica refuses all of them.
+BATCH_BYTES_MAX = 8 * 2**20
 QUEUE_QUERIES_MAX = 4_000
+QUEUE_BYTES_MAX = 256 * 2**20
 RETRY_AFTER_SECONDS = 0.1
 # What a call may take beyond its latest deadline, so that the replica's own refusal arrives before our time-out.
 CALL_GRACE_SECONDS = 0.05
@@ -36,12 +41,13 @@ SLOW_CALL_SECONDS = 0.5
 class Job:
     """Some queries that wait, travel and are answered together, and the future their caller waits for."""
 
-    __slots__ = ("deadline", "enqueued_at", "future", "payloads")
+    __slots__ = ("bytes", "deadline", "enqueued_at", "future", "payloads")
 
     def __init__(
         self, payloads: list[bytes], deadline: float, now: float, future: asyncio.Future[list[Outcome]]
     ) -> None:
         self.payloads = payloads
+        self.bytes = sum(map(len, payloads))
         self.deadline = deadline
         self.enqueued_at = now
         self.future = future
@@ -76,6 +82,7 @@ class BatchQueue:
         self._jobs_sent_last = 1
         self._call_seconds = 0.0
         self.queued = 0
+        self.queued_bytes = 0
         self.sent = 0
 
     @property
@@ -88,13 +95,14 @@ class BatchQueue:
 
         Raises ResourceExhausted when the queue is full, DeadlineExceeded, ReplicaLost when the call failed.
         """
-        if self.queued + len(payloads) > QUEUE_QUERIES_MAX:
-            message = "too many queries wait for this service's replica"
-            raise ResourceExhausted("OVERLOADED", message, retry_after_seconds=RETRY_AFTER_SECONDS)
         now = time.monotonic()
         job = Job(payloads, deadline, now, self._loop.create_future())
+        if self.queued + len(payloads) > QUEUE_QUERIES_MAX or self.queued_bytes + job.bytes > QUEUE_BYTES_MAX:
+            message = "too many queries wait for this service's replica"
+            raise ResourceExhausted("OVERLOADED", message, retry_after_seconds=RETRY_AFTER_SECONDS)
         self._waiting.append(job)
         self.queued += len(payloads)
+        self.queued_bytes += job.bytes
         if len(self._calls) < CALLS_IN_FLIGHT_MAX:
             self._send_soon(now)
         timer = self._loop.call_later(deadline - now, job.expire)
@@ -149,21 +157,24 @@ class BatchQueue:
     def _take(self) -> list[Job]:
         """The next jobs that somebody still waits for, up to a batch."""
         jobs: list[Job] = []
-        queries = 0
+        queries = size = 0
         while self._waiting and queries < BATCH_QUERIES_MAX:
             job = self._waiting[0]
             if job.future.done():
                 self._drop_first()
                 continue
-            if queries and queries + len(job.payloads) > BATCH_QUERIES_MAX:
+            queries += len(job.payloads)
+            size += job.bytes
+            if jobs and (queries > BATCH_QUERIES_MAX or size > BATCH_BYTES_MAX):
                 break
             self._drop_first()
             jobs.append(job)
-            queries += len(job.payloads)
         return jobs
 
     def _drop_first(self) -> None:
-        self.queued -= len(self._waiting.popleft().payloads)
+        job = self._waiting.popleft()
+        self.queued -= len(job.payloads)
+        self.queued_bytes -= job.bytes
 
     async def _send(self, jobs: list[Job]) -> None:
         started = time.monotonic()
@@ -186,9 +197,21 @@ class BatchQueue:
             self._fail(jobs, InternalError(f"{type(error).__name__}: {error}"))
         else:
             self._call_seconds += (time.monotonic() - started - self._call_seconds) * CALL_SECONDS_WEIGHT
+            await self._let_the_next_go()
             self._deliver(jobs, outcomes)
         finally:
             self.sent -= queries
+
+    async def _let_the_next_go(self) -> None:
+        """Has the replica at work again before this call's answers are written to their callers, which takes longer."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._calls.discard(task)
+        if not self._waiting:
+            return
+        self._send_soon(time.monotonic())
+        for _ in range(ROUNDS_UNTIL_SENT if self._next_send_is_now else 0):
+            await asyncio.sleep(0)
 
     def _deliver(self, jobs: list[Job], outcomes: list[Outcome]) -> None:
         self._on_result(True)
@@ -206,5 +229,5 @@ class BatchQueue:
 
     def _ended(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
-        if self._waiting:
+        if self._waiting and len(self._calls) < CALLS_IN_FLIGHT_MAX:
             self._send_soon(time.monotonic())

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gateway import checks
-from gateway.batching import BATCH_QUERIES_MAX
 from gateway.errors import GatewayError, InternalError
 from gateway.queries import Batch
 from gateway.replica_client import Outcome
 from gateway.routes import Route, RouteVersion
+
+# Fewer than fit one call to a replica, so that single queries find room beside them.
+PIECE_QUERIES_MAX = 64
 
 
 @dataclass(slots=True)
@@ -35,7 +37,7 @@ def cut_into_pieces(batch: Batch, route: Route) -> tuple[list[Outcome], list[Pie
             outcomes[position] = error
             continue
         piece = open_pieces.get(version.number)
-        if piece is None or len(piece.payloads) >= BATCH_QUERIES_MAX:
+        if piece is None or len(piece.payloads) >= PIECE_QUERIES_MAX:
             piece = open_pieces[version.number] = Piece(version)
             pieces.append(piece)
         piece.positions.append(position)

@@ -9,12 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from django.db import connection
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+    from pytest_django.plugin import DjangoDbBlocker
 
     from catalog.models import Service
     from tenants.models import Tenant
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """The test database, in which the audit trail can be emptied after a test; its own tests put the guards back."""
+    from audit import guards
+
+    with django_db_blocker.unblock():
+        guards.remove(connection)
 
 
 @pytest.fixture

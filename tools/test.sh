@@ -12,7 +12,7 @@ first=$?
 postgres=5
 if [ "$#" -eq 0 ]; then
     RECALL_TEST_POSTGRES=1 pytest -n "$parallel_workers" --dist loadfile -m "not servers and not e2e" \
-        tests/tenants tests/versions tests/control tests/console
+        tests/tenants tests/alerts tests/versions tests/control tests/console
     postgres=$?
 fi
 pytest -p no:xdist -m e2e "$@"

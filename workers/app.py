@@ -33,6 +33,7 @@ app.conf.beat_schedule = {
     "documents": _every(5, "sweep.documents"),
     "versions": _every(5, "sweep.versions"),
     "files": _every(30, "sweep.files"),
+    "alerts": _every(5, "sweep.alerts"),
 }
 app.conf.beat_schedule_filename = str(settings.RECALL_HOME / "run" / "beat.schedule")
 # The default of 300 s would let a tick wait behind a clock that was set back.

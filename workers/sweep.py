@@ -16,6 +16,8 @@ from django.conf import settings
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Window
 from django.db.models.functions import Coalesce, Now, RowNumber
 
+from alerts.actions import alerts_resolve
+from alerts.states import ALERT_UNRESOLVED
 from catalog.models import Service
 from common.actor import SYSTEM
 from common.dispatch import ring
@@ -139,10 +141,13 @@ def tend_held_builds() -> None:
 
 
 def close_deleted_services() -> None:
-    """What a deleted service leaves: its unfinished builds end, its versions go the usual way out."""
+    """What a deleted service leaves: its unfinished builds and alerts end, its versions go the usual way out."""
     unfinished = Build.objects.filter(service__deleted_at__isnull=False, state__in=BUILD_UNFINISHED)
     for build in unfinished.filter(cancel_requested_at__isnull=True).order_by("pk")[:ROWS_MAX]:
         _unless_moved(partial(actions.build_cancel, actor=SYSTEM, build=build))
+    alarmed = Service.objects.filter(deleted_at__isnull=False, alerts__state__in=ALERT_UNRESOLVED).distinct()
+    for service in alarmed.order_by("pk")[:ROWS_MAX]:
+        alerts_resolve(service=service)
     leaving = Service.objects.filter(deleted_at__isnull=False, versions__state=VersionState.READY).distinct()
     for service in leaving.select_related("tenant").order_by("pk")[:ROWS_MAX]:
         for version in retirable(service, keep=0):

@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import shared_task
 
+from alerts import sending
 from versions import routes
 from workers import files, pipeline, sweep
 
@@ -52,3 +53,8 @@ def sweep_versions(**_unknown: Any) -> None:
 def sweep_files(**_unknown: Any) -> None:
     files.delete_files()
     files.delete_orphans()
+
+
+@shared_task(name="sweep.alerts")
+def sweep_alerts(**_unknown: Any) -> None:
+    sending.send_due()

@@ -1,4 +1,4 @@
-"""recall query and recall audit: asking a service, and asking who did what."""
+"""recall query: asking a service."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.api import open_api
 from cli.errors import EXIT_USAGE, CliError
 from cli.gateway import DEADLINE_MS, find_target, grpc_errors
 from cli.options import ServiceName, Tenant
-from cli.output import Json, moment, remark, show, table
+from cli.output import Json, remark, show, table
 
 if TYPE_CHECKING:
     import numpy as np
 
     from recall_client import Answer
-
-EVENTS_SHOWN = 50
-EVENTS_SHOWN_MAX = 1_000
 
 
 def query(
@@ -50,24 +46,6 @@ def query(
     ):
         answer = client.recall(read_vector(vector), top_k=top_k, **options)
     show(as_data(answer), as_json=as_json, human=lambda: _tell(answer))
-
-
-def audit(
-    service: Annotated[str, typer.Argument(metavar="[SERVICE]", help="Without it: the whole tenant.")] = "",
-    number: Annotated[int, typer.Option("-n", help="How many events.", min=1, max=EVENTS_SHOWN_MAX)] = EVENTS_SHOWN,
-    tenant: Tenant = "",
-    as_json: Json = False,
-) -> None:
-    """Who did what, newest first."""
-    api = open_api()
-    path = api.service_path(service, tenant) if service else f"/tenants/{api.tenant(tenant)}"
-    found = [event for event, _ in zip(api.pages(f"{path}/audit", "events"), range(number), strict=False)]
-    rows = [
-        (moment(one["at"]), one["actor"], one["verb"], one["service"], one["target"], one["reason"], one["address"])
-        for one in found
-    ]
-    columns = ("when", "who", "what", "service", "target", "reason", "from")
-    show(found, as_json=as_json, human=lambda: table(columns, rows, empty="Nothing yet."))
 
 
 def read_vector(given: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 from django.urls import path, re_path, register_converter
 
 from api.converters import NameConverter, NumberConverter, UsernameConverter
-from api.views import builds, platform, queries, services, tenants
+from api.views import alerts, builds, platform, queries, services, tenants
 from api.views.docs import DocsView, SchemaView
 
 register_converter(NameConverter, "name")
@@ -25,6 +25,10 @@ urlpatterns = [
     path(f"{KEY}:revoke", tenants.KeyRevokeView.as_view()),
     path(f"{KEY}:rotate", tenants.KeyRotateView.as_view()),
     path(f"{TENANT}/audit", platform.TenantAuditView.as_view()),
+    path(f"{TENANT}/alerts", alerts.AlertsView.as_view()),
+    path(f"{TENANT}/alerts/<number:number>:acknowledge", alerts.AlertAcknowledgeView.as_view()),
+    path(f"{TENANT}/webhookSecret", alerts.WebhookSecretView.as_view()),
+    path(f"{TENANT}/webhookSecret:rotate", alerts.WebhookSecretRotateView.as_view()),
     path(f"{TENANT}/sources:inspect", platform.SourceInspectView.as_view()),
     path(f"{TENANT}/services", services.ServicesView.as_view()),
     path(SERVICE, services.ServiceView.as_view()),

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from audit.models import AuditEvent
+from django.db import transaction
+from django.db.models import F
+
+from audit.chain import GENESIS, digest_of
+from audit.models import AuditEvent, AuditHead
 from common.actor import Actor
 
+HEAD = 1
 
+
+@transaction.atomic
 def record(
     *,
     actor: Actor,
@@ -19,8 +26,12 @@ def record(
     before: Any = None,
     after: Any = None,
 ) -> AuditEvent:
-    """Adds one event, inside the transaction of what it tells of: either both happened or neither."""
-    return AuditEvent.objects.create(
+    """Adds one event, inside the transaction of what it tells of: either both happened or neither.
+
+    From here to the end of the transaction every other append waits. So this comes last in it: whoever takes another
+    row's lock after this may wait for somebody who waits for the chain.
+    """
+    event = AuditEvent(
         tenant=tenant,
         service=service,
         actor_kind=actor.kind,
@@ -33,3 +44,19 @@ def record(
         before=before,
         after=after,
     )
+    event.position, event.previous = _take_place()
+    event.digest = digest_of(event, position=event.position, previous=event.previous)
+    event.save()
+    AuditHead.objects.filter(pk=HEAD).update(digest=event.digest)
+    return event
+
+
+def _take_place() -> tuple[int, str]:
+    """The next position and the digest before it. The UPDATE holds the row, on SQLite and PostgreSQL alike."""
+    head = AuditHead.objects.filter(pk=HEAD)
+    if not head.update(position=F("position") + 1):
+        last = AuditEvent.objects.order_by("position").last()
+        start = {"position": last.position, "digest": last.digest} if last else {"position": 0, "digest": GENESIS}
+        AuditHead.objects.get_or_create(pk=HEAD, defaults=start)
+        head.update(position=F("position") + 1)
+    return head.values_list("position", "digest").get()

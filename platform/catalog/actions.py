@@ -15,6 +15,7 @@ from audit.actions import record
 from bundles import places
 from bundles.errors import SourceError, UriError
 from bundles.places import Source
+from catalog import webhooks
 from catalog.models import Service
 from catalog.patch import changes_between, merged_spec
 from catalog.selectors import living_services_of
@@ -35,6 +36,7 @@ def service_create(*, actor: Actor, tenant: Tenant, spec: Mapping[str, Any]) -> 
     """
     wanted = parse_spec(spec)
     _check_source(tenant, wanted)
+    _check_webhook(wanted)
     return _create(actor=actor, tenant=tenant, wanted=wanted)
 
 
@@ -59,6 +61,7 @@ def service_update(
         message = "A service keeps its name. Create another one and delete this one."
         raise InvalidArgument(message, field="name", details=[{"field": "name", "message": message}])
     _check_source(service.tenant, wanted)
+    _check_webhook(wanted)
     expected = service.spec_generation if expected_spec_generation is None else expected_spec_generation
     return _update(actor=actor, service=service, wanted=wanted, expected=expected)
 
@@ -128,9 +131,21 @@ def _check_source(tenant: Tenant, wanted: ServiceSpec) -> None:
     except SourceError as error:
         raise FailedPrecondition(error.message, reason="SOURCE_BAD_SETTINGS", field="source.uri") from error
     except UriError as error:
-        message = f"{error.message} {error.remedy}"
-        fault = {"field": "source.uri", "message": message}
-        raise InvalidArgument(message, reason="INVALID_SPEC", field="source.uri", details=[fault]) from error
+        raise _invalid("source.uri", f"{error.message} {error.remedy}") from error
+
+
+def _check_webhook(wanted: ServiceSpec) -> None:
+    if wanted.notify.webhook is None:
+        return
+    try:
+        webhooks.check_allowed(wanted.notify.webhook, settings.WEBHOOK_HOSTS)
+    except ValueError as error:
+        raise _invalid("notify.webhook", str(error)) from error
+
+
+def _invalid(field: str, message: str) -> InvalidArgument:
+    fault = {"field": field, "message": message}
+    return InvalidArgument(message, reason="INVALID_SPEC", field=field, details=[fault])
 
 
 @transaction.atomic

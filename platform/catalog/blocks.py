@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from bundles import uris
 from bundles.uris import UriError
+from catalog import webhooks
 from engines import registry
 
 DIMENSION_MAX = 4_096
@@ -27,6 +30,8 @@ REPLICAS_MAX = 64
 VERSIONS_KEPT_MAX = 10
 ITEMS_MAX = 1_000_000_000
 PERCENT_MAX = 1_000_000
+EMAILS_MAX = 20
+EMAIL_CHARACTERS_MAX = 254
 
 # What a column or an answer calls something else, and the words of a filter (in either case).
 RESERVED_NAMES = frozenset({"id", "vector", "score", "searchable"})
@@ -236,8 +241,20 @@ class Limits(Block):
     allow_exact: bool = False
 
 
-class Notify(Block):
-    """Who hears of alerts."""
+def _check_email(address: str) -> str:
+    try:
+        validate_email(address)
+    except ValidationError as error:
+        raise ValueError(f"This is no e-mail address: {address!a}.") from error
+    return address
 
-    webhook: None = None
-    email: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+Webhook = Annotated[str, AfterValidator(webhooks.check_form)]
+Email = Annotated[str, Field(max_length=EMAIL_CHARACTERS_MAX), AfterValidator(_check_email)]
+
+
+class Notify(Block):
+    """Who hears of alerts. Which hosts a webhook may have, the platform's settings say; `catalog.actions` checks it."""
+
+    webhook: Webhook | None = None
+    email: Annotated[tuple[Email, ...], Field(strict=False, max_length=EMAILS_MAX)] = ()

@@ -34,8 +34,6 @@ NOT_YET: Mapping[str, tuple[Any, ...]] = {
     "versions.activate": ("auto",),
     "versions.rollout": ("together",),
     "replicas.zones": ([], ()),
-    "notify.webhook": (None,),
-    "notify.email": ([], ()),
 }
 
 

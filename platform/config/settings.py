@@ -58,6 +58,7 @@ INSTALLED_APPS = [
     "audit",
     "tenants",
     "catalog",
+    "alerts",
     "versions",
     "api",
     "console",
@@ -91,6 +92,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "console.context.open_alerts",
             ],
         },
     },
@@ -162,6 +164,35 @@ BUILD_MEMORY_BYTES_MAX = env_int("RECALL_BUILD_MEMORY_BYTES_MAX", _MEMORY_BYTES 
 # How long a withdrawn version stays loaded, and how long its files stay, after it left the routes.
 RETIRE_DRAIN_SECONDS = env_int("RECALL_RETIRE_DRAIN_SECONDS", 10)
 RETIRE_FILES_SECONDS = env_int("RECALL_RETIRE_FILES_SECONDS", 3600)
+
+# Who hears of alerts. No host unless it is named: a tenant's spec must not make the platform call inner addresses.
+WEBHOOK_HOSTS = env_list("RECALL_WEBHOOK_HOSTS", [])
+
+
+# smtp://user:password@host:port; `smtps` is TLS from the start, `smtp+starttls` turns to it. Empty: there is no server.
+def _email(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    if parts.scheme not in EMAIL_PORTS or not parts.hostname:
+        raise ImproperlyConfigured(
+            f"RECALL_EMAIL_URL must be smtp://, smtps:// or smtp+starttls:// and a host, not {parts.scheme!r}."
+        )
+    return {
+        "host": parts.hostname,
+        "port": parts.port or EMAIL_PORTS[parts.scheme],
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "tls": parts.scheme,
+    }
+
+
+EMAIL_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
+EMAIL_URL = env_str("RECALL_EMAIL_URL", "")
+_EMAIL = _email(EMAIL_URL) if EMAIL_URL else {"host": "", "port": 25, "user": "", "password": "", "tls": ""}
+EMAIL_HOST, EMAIL_PORT = _EMAIL["host"], _EMAIL["port"]
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _EMAIL["user"], _EMAIL["password"]
+EMAIL_USE_SSL, EMAIL_USE_TLS = _EMAIL["tls"] == "smtps", _EMAIL["tls"] == "smtp+starttls"
+EMAIL_TIMEOUT = 5
+DEFAULT_FROM_EMAIL = env_str("RECALL_EMAIL_FROM", "recall@localhost")
 
 # Sign-in.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]

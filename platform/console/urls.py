@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from console.views import builds, home, keys, query, services, versions
+from console.views import alerts, builds, home, keys, query, services, versions
 
 app_name = "console"
 
@@ -16,6 +16,8 @@ urlpatterns = [
     ),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("", home.home, name="home"),
+    path("alerts/", alerts.index, name="alerts"),
+    path("t/<str:tenant>/alerts/<int:number>/acknowledge/", alerts.acknowledge, name="alert-acknowledge"),
     path("t/<str:tenant>/services/new/", services.create, name="service-create"),
     path("t/<str:tenant>/keys/", keys.index, name="keys"),
     path("t/<str:tenant>/keys/create/", keys.create, name="key-create"),

@@ -18,6 +18,8 @@ from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from alerts.actions import alert_raise
+from alerts.models import TenantAlerts
 from catalog.models import Service
 from tenants.actions import key_create
 from tenants.models import Tenant
@@ -113,6 +115,8 @@ def stage(
     for service, number in ((films_service, ARGUMENTS["number"]), (books_service, FOREIGN["number"])):
         Service.objects.filter(pk=service.pk).update(builds_count=number - 1)
         build = build_request(actor=TESTER, service=service, drop="monday", force=True)
+        TenantAlerts.objects.create(tenant=service.tenant, alerts_count=number - 1)
+        alert_raise(service=service, reason="drop.late", message="Nothing came.")
         Version.objects.create(service=service, number=number, build=build, spec=service.spec, created_by="tests")
     keys = {tenant.name: key_create(actor=TESTER, tenant=tenant, scope="read").key.prefix for tenant in (films, books)}
     users = {"alice": alice, "bob": bob, "victor": victor, "charlie": charlie, "dana": dana}

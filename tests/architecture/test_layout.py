@@ -64,6 +64,16 @@ def test_no_app_of_ours_has_the_name_of_a_standard_module() -> None:
     assert names & sys.stdlib_module_names == set()
 
 
+def test_every_app_is_installed_typed_packaged_and_under_the_import_contracts() -> None:
+    apps = {path.parent.name for path in (ROOT / "platform").glob("*/apps.py")}
+    settings, project = (ROOT / "platform/config/settings.py").read_text(), (ROOT / "pyproject.toml").read_text()
+    makefile, contracts = (ROOT / "Makefile").read_text(), (ROOT / ".importlinter").read_text()
+    assert {app for app in apps if f'    "{app}",\n' not in settings} == set()
+    assert {app for app in apps if f'"platform/{app}"' not in project} == set()
+    assert {app for app in apps if f"platform/{app} " not in makefile} == set()
+    assert {app for app in apps if f"    {app}\n" not in contracts} == set()
+
+
 def test_the_top_level_holds_only_what_is_known() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode != 0:

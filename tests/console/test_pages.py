@@ -7,6 +7,8 @@ import re
 from django.contrib.auth.models import User
 from django.test import Client
 
+from alerts.actions import alert_raise
+from alerts.models import Delivery
 from catalog.models import Service
 from tenants.models import ApiKey, Tenant
 from tenants.selectors import key_verify
@@ -161,3 +163,39 @@ def test_the_query_box_arrives_with_the_first_live_version(alice: User, films_se
     assert b"hx-swap-oob" not in before
     assert b'id="ask" hx-swap-oob="true"' in after
     assert b"hx-swap-oob" not in client.get("/t/films/s/movies/status/?live=1").content
+
+
+def test_alerts_stand_on_a_page_of_their_own_and_their_number_on_every_page(
+    alice: User, films_service: Service, books_service: Service
+) -> None:
+    alert_raise(service=films_service, reason="drop.late", message="Nothing <b>came</b>.", evidence={"hours": 26})
+    alert_raise(service=books_service, reason="replica.wrong", message="Not Alice's.")
+    client = signed_in(alice)
+    assert "1 open" in client.get("/").content.decode()
+    content = client.get("/alerts/").content.decode()
+    assert "drop.late" in content
+    assert "Nothing &lt;b&gt;came" in content
+    assert "replica.wrong" not in content
+    response = client.post("/t/films/alerts/1/acknowledge/", follow=True)
+    content = response.content.decode()
+    assert response.redirect_chain == [("/alerts/", 302)]
+    assert "alice looks after it" in content
+    assert "1 open" not in content
+
+
+def test_a_viewer_sees_alerts_and_no_button(victor: User, films_service: Service) -> None:
+    alert_raise(service=films_service, reason="drop.late", message="Nothing came.")
+    client = signed_in(victor)
+    assert b"Acknowledge" not in client.get("/alerts/").content
+    assert client.post("/t/films/alerts/1/acknowledge/").status_code == 403
+
+
+def test_who_is_told_and_what_went_wrong_stands_beside_the_alert(alice: User, films_service: Service) -> None:
+    alert = alert_raise(service=films_service, reason="drop.late", message="Nothing came.")
+    Delivery.objects.create(
+        alert=alert, event="opened", channel="webhook", target="https://secret", error="It is away."
+    )
+    content = signed_in(alice).get("/alerts/").content.decode()
+    assert "opened by webhook: pending" in content
+    assert "It is away." in content
+    assert "https://secret" not in content

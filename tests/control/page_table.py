@@ -31,6 +31,8 @@ PAGE_DOORS = (
     page("login/", "PUT", Need.NOTHING),
     page("logout/", "POST", Need.NOTHING),
     page("", "GET", Need.SOMEBODY),
+    page("alerts/", "GET", Need.SOMEBODY),
+    page(f"{TENANT}/alerts/<int:number>/acknowledge/", "POST", OPERATE),
     page(f"{TENANT}/services/new/", "GET", MANAGE),
     page(f"{TENANT}/services/new/", "POST", MANAGE, {"name": "series"}),
     page(f"{TENANT}/keys/", "GET", MANAGE),

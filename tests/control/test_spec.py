@@ -202,8 +202,6 @@ def test_it_says_what_was_probably_meant(spec, field, hint):
         ("versions.activate", "on_approval"),
         ("versions.rollout", "zone_by_zone"),
         ("replicas.zones", ["a", "b"]),
-        ("notify.webhook", "https://example.org/"),
-        ("notify.email", ["alice@example.org"]),
     ],
 )
 def test_it_says_what_this_release_does_not_serve_yet(path, value):

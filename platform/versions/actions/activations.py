@@ -19,6 +19,7 @@ from common.texts import sentence
 from common.transitions import move
 from documents.store import Stamp
 from versions import routes
+from versions.actions.alarms import activation_alert, activation_alert_end
 from versions.actions.builds import build_resume
 from versions.actions.claims import Claim, fenced_unless_cancelled
 from versions.checked import HELD_BEFORE_SWITCH, is_checked
@@ -101,12 +102,12 @@ def version_rollback(
 
 
 def activation_settle(*, activation: Activation, laggards: list[str], late: bool) -> Activation:
-    """Completes an activation when no gateway lags behind; when some do and it is `late`, names them."""
+    """Completes an activation when no gateway lags behind; when some do and it is `late`, names them, with an alert."""
     try:
         if not laggards:
-            return move(activation, ACTIVATION, ActivationState.COMPLETE, completed_at=Now(), laggards=[])
+            return _complete(activation)
         if late:
-            return move(activation, ACTIVATION, ActivationState.LAGGING, laggards=laggards)
+            return _lag(activation, laggards)
     except StateConflict:
         activation.refresh_from_db()  # Who waits for it and the sweeper may both have seen the same.
     return activation
@@ -131,6 +132,20 @@ def activation_await(*, activation: Activation) -> Activation:
             activation.laggards = laggards
             return activation
         time.sleep(POLL_SECONDS)
+
+
+@transaction.atomic
+def _complete(activation: Activation) -> Activation:
+    activation = move(activation, ACTIVATION, ActivationState.COMPLETE, completed_at=Now(), laggards=[])
+    activation_alert_end(activation)
+    return activation
+
+
+@transaction.atomic
+def _lag(activation: Activation, laggards: list[str]) -> Activation:
+    activation = move(activation, ACTIVATION, ActivationState.LAGGING, laggards=laggards)
+    activation_alert(activation)
+    return activation
 
 
 @transaction.atomic

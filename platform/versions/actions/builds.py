@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
@@ -14,6 +15,7 @@ from common.actor import SYSTEM, Actor
 from common.dispatch import after_commit
 from common.errors import FailedPrecondition, InvalidArgument, NotFound, QuotaExceeded, StateConflict
 from common.transitions import move
+from versions.actions.alarms import build_alerts_end
 from versions.actions.retirement import build_abandon
 from versions.models import Build, BuildStep
 from versions.selectors import version_of
@@ -129,9 +131,10 @@ def build_resume(*, build: Build) -> Build:
 
 
 @transaction.atomic
-def build_supersede(build: Build, *, by: int) -> None:
-    """Ends a held build because build `by` has a newer drop."""
-    if _end_unattended(build, reason="build.superseded", message=f"Build {by} has a newer drop."):
+def builds_supersede(builds: Iterable[Build], *, by: int) -> None:
+    """Ends held builds because build `by` has a newer drop. Audited last: no row is locked after that."""
+    message = f"Build {by} has a newer drop."
+    for build in [each for each in builds if _end_unattended(each, reason="build.superseded", message=message)]:
         _audit(build, SYSTEM, "build.supersede", after={"by": by})
 
 
@@ -175,6 +178,7 @@ def _end_unattended(build: Build, *, reason: str, message: str) -> bool:
         for step in build.steps.filter(state__in=[StepState.RUNNING, StepState.HELD]):
             move(step, STEP, StepState.CANCELLED, ended_at=Now())
         build_abandon(build)
+        build_alerts_end(build)
         return True
     return False
 
@@ -182,10 +186,12 @@ def _end_unattended(build: Build, *, reason: str, message: str) -> bool:
 def _again(build: Build, state: BuildState, done: str, **values: Any) -> Build:
     """Moves a build that is in `state` back to PENDING. Raises StateConflict that says what it is and was to be."""
     try:
-        return move(build, BUILD, BuildState.PENDING, where={"state": state}, **values)
+        build = move(build, BUILD, BuildState.PENDING, where={"state": state}, **values)
     except StateConflict as error:
         message = f"{_state_text(_fresh(build))}; only a {state.lower()} build can be {done}."
         raise StateConflict(message) from error
+    build_alerts_end(build)
+    return build
 
 
 def _state_text(build: Build) -> str:

@@ -13,7 +13,7 @@ from audit.actions import record
 from catalog.models import Service
 from common.actor import SYSTEM
 from common.transitions import move
-from versions.actions.builds import build_supersede
+from versions.actions.builds import builds_supersede
 from versions.actions.claims import Claim, FenceLost, fenced, fenced_build
 from versions.models import Build, Version
 from versions.selectors import version_of
@@ -53,8 +53,8 @@ def drop_resolve(claim: Claim, *, name: str, fingerprint: str, drop: dict[str, A
         Build.objects.filter(pk=build.pk).update(drop_name=name, drop=drop, report={**build.report, "same_as": same_as})
         return twin
     Build.objects.filter(pk=build.pk).update(drop_name=name, drop=drop, drop_fingerprint=fingerprint)
-    for held in Build.objects.of(service.tenant).filter(service=service, state=BuildState.HELD, drop_name__lte=name):
-        build_supersede(held, by=build.number)
+    held = Build.objects.of(service.tenant).filter(service=service, state=BuildState.HELD, drop_name__lte=name)
+    builds_supersede(held.select_related("service__tenant"), by=build.number)
     return None
 
 

@@ -9,7 +9,10 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 
+from audit.actions import record
+from common.actor import SYSTEM
 from common.transitions import move
+from versions.actions.alarms import build_alert, build_alerts_end, build_alerts_end_until
 from versions.actions.claims import Claim, fenced, fenced_build
 from versions.actions.retirement import build_abandon
 from versions.models import Build, BuildStep
@@ -107,6 +110,17 @@ def build_hold(
     _merge(build, {**report, "held": held}, context)
     move(_step(claim, name), STEP, StepState.HELD, ended_at=Now(), detail=message[:DETAIL_CHARACTERS_MAX])
     _end(claim, build, BuildState.HELD, reason=reason, owner="user", message=message, ended_at=None)
+    build_alert(build, reason=reason, message=message, evidence={"step": name, "checks": held["evidence"]})
+    service = build.service
+    record(
+        actor=SYSTEM,
+        verb="build.hold",
+        tenant=service.tenant.name,
+        service=service.name,
+        target=f"build {build.number}",
+        reason=message,
+        after=held,
+    )
 
 
 @transaction.atomic
@@ -116,6 +130,7 @@ def build_fail(claim: Claim, *, reason: str, owner: str, message: str) -> None:
     _end_step(build, StepState.FAILED, message)
     _end(claim, build, BuildState.FAILED, reason=reason, owner=owner, message=message)
     build_abandon(build)
+    build_alert(build, reason=reason, message=message, evidence={"owner": owner})
 
 
 @transaction.atomic
@@ -125,12 +140,14 @@ def build_stop(claim: Claim, *, reason: str, message: str) -> None:
     _end_step(build, StepState.CANCELLED, message)
     _end(claim, build, BuildState.CANCELLED, reason=reason, owner="user", message=message)
     build_abandon(build)
+    build_alerts_end(build)
 
 
 @transaction.atomic
 def build_succeed(claim: Claim) -> None:
     build = fenced_build(claim)
     _end(claim, build, BuildState.SUCCEEDED, reason="", owner="", message="")
+    build_alerts_end_until(build)
 
 
 def _step(claim: Claim, name: str) -> BuildStep:

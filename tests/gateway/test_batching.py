@@ -1,0 +1,120 @@
+"""What waits for one replica, and how it travels. The replica is scripted; the queue and the loop are real."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import cast
+
+import pytest
+
+from gateway import batching
+from gateway.batching import BATCH_QUERIES_MAX, BatchQueue
+from gateway.errors import ResourceExhausted
+from gateway.replica_client import AnswerBatch, Outcome, ReplicaClient
+
+DEADLINE_SECONDS = 20.0
+SETTLE_SECONDS = 2 * batching.PACE_SECONDS_MAX
+
+
+class ScriptedReplica:
+    """Answers a call when told to, and notes what happened in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[asyncio.Future[None]] = []
+        self.sizes: list[int] = []
+        self.story: list[str] = []
+
+    async def answer(self, batch: AnswerBatch, *, timeout_seconds: float) -> list[Outcome]:
+        assert timeout_seconds > 0
+        self.story.append("called")
+        self.sizes.append(len(batch))
+        self.calls.append(asyncio.get_running_loop().create_future())
+        await self.calls[-1]
+        return [b"answer"] * len(batch)
+
+
+def queue_before(replica: ScriptedReplica) -> BatchQueue:
+    return BatchQueue(cast(ReplicaClient, replica), on_batch=lambda _: None, on_result=lambda _: None)
+
+
+def ask(queue: BatchQueue, payload: bytes = b"query") -> asyncio.Task[list[Outcome]]:
+    return asyncio.ensure_future(queue.submit([payload], time.monotonic() + DEADLINE_SECONDS))
+
+
+async def settle() -> None:
+    """Lets everything run that can run now, calls that were paced included."""
+    await asyncio.sleep(SETTLE_SECONDS)
+
+
+async def test_queries_that_wait_travel_together_up_to_a_full_batch() -> None:
+    replica = ScriptedReplica()
+    queue = queue_before(replica)
+    asked = [ask(queue) for _ in range(2 * BATCH_QUERIES_MAX + 1)]
+    await settle()
+    assert replica.sizes == [BATCH_QUERIES_MAX, BATCH_QUERIES_MAX]
+    replica.calls[0].set_result(None)
+    await settle()
+    assert replica.sizes == [BATCH_QUERIES_MAX, BATCH_QUERIES_MAX, 1]
+    for call in replica.calls[1:]:
+        call.set_result(None)
+    assert await asyncio.gather(*asked) == [[b"answer"]] * len(asked)
+    assert (queue.queued, queue.queued_bytes, queue.sent) == (0, 0, 0)
+
+
+async def test_the_next_call_leaves_before_the_answers_of_the_last_are_handed_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "PACE_SECONDS_MAX", 0.0)
+    replica = ScriptedReplica()
+    queue = queue_before(replica)
+    asked = [ask(queue) for _ in range(3 * BATCH_QUERIES_MAX)]
+    for task in asked:
+        task.add_done_callback(lambda _: replica.story.append("answered"))
+    await settle()
+    assert replica.story == ["called", "called"]
+    replica.calls[0].set_result(None)
+    await settle()
+    assert replica.story[:4] == ["called", "called", "called", "answered"]
+    for call in replica.calls[1:]:
+        call.set_result(None)
+    await asyncio.gather(*asked)
+
+
+async def test_a_small_query_does_not_travel_with_too_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "BATCH_BYTES_MAX", 100)
+    replica = ScriptedReplica()
+    queue = queue_before(replica)
+    asked = [ask(queue, b"x" * 90), ask(queue, b"x" * 90), ask(queue, b"small")]
+    await settle()
+    assert replica.sizes == [1, 2]  # 90 bytes, then 90 and 5.
+    for call in replica.calls:
+        call.set_result(None)
+    await asyncio.gather(*asked)
+
+
+async def test_one_query_above_the_bytes_of_a_batch_travels_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "BATCH_BYTES_MAX", 100)
+    replica = ScriptedReplica()
+    queue = queue_before(replica)
+    asked = [ask(queue, b"x" * 1_000), ask(queue, b"small")]
+    await settle()
+    assert replica.sizes == [1, 1]
+    for call in replica.calls:
+        call.set_result(None)
+    await asyncio.gather(*asked)
+
+
+async def test_a_queue_that_holds_too_many_bytes_refuses_with_the_time_to_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "QUEUE_BYTES_MAX", 100)
+    queue = queue_before(replica := ScriptedReplica())
+    first = ask(queue, b"x" * 80)
+    await asyncio.sleep(0)
+    with pytest.raises(ResourceExhausted) as refused:
+        await queue.submit([b"x" * 30], time.monotonic() + DEADLINE_SECONDS)
+    assert refused.value.retry_after_seconds > 0
+    await settle()
+    replica.calls[0].set_result(None)
+    assert await first == [b"answer"]
