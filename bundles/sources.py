@@ -135,9 +135,11 @@ def _told(drop: drops.Drop, ref: drops.DropRef | None) -> FoundDrop:
 def _answer(order: dict[str, Any], seconds_max: float, check: Callable[[], None]) -> dict[str, Any]:
     """The line that the child says. Raises what it says that went wrong."""
     until = time.monotonic() + seconds_max
-    with tempfile.TemporaryFile() as stderr:
+    # The child's own temporary folder lies in one of ours, which is gone even when the child was ended.
+    with tempfile.TemporaryDirectory(prefix="recall-find-") as folder, tempfile.TemporaryFile() as stderr:
         child = subprocess.Popen(
             [sys.executable, "-m", "bundles.find_child", json.dumps(order), str(seconds_max)],
+            env={**os.environ, "TMPDIR": folder},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,

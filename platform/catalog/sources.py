@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 from typing import Any
 
@@ -44,7 +46,15 @@ def source_inspect(*, tenant: Tenant, uri: str) -> dict[str, Any]:
     if not _places.acquire(blocking=False):
         raise Unavailable("Other drops are being looked into. Try again in a moment.", reason="INSPECTIONS_BUSY")
     try:
-        done = subprocess.run(command, capture_output=True, timeout=INSPECT_SECONDS_MAX, check=False)
+        # What the child leaves is gone with this folder, also when it had to be ended.
+        with tempfile.TemporaryDirectory(prefix="recall-inspect-") as folder:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                timeout=INSPECT_SECONDS_MAX,
+                check=False,
+                env={**os.environ, "TMPDIR": folder},
+            )
     except subprocess.TimeoutExpired as error:
         raise DeadlineExceeded(f"The drop could not be read within {INSPECT_SECONDS_MAX} seconds.") from error
     finally:

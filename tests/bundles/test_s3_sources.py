@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -307,7 +308,9 @@ def test_a_server_that_is_away_is_asked_a_few_times_and_then_told(server, settin
     assert (error.reason, error.owner, error.temporary) == ("source.unreachable", "platform", True)
 
 
-def test_a_server_that_never_answers_is_given_up_and_can_be_cancelled(server, settings_file, at) -> None:
+def test_a_server_that_never_answers_is_given_up_and_can_be_cancelled(
+    server, settings_file, at, tmp_path, monkeypatch
+) -> None:
     class Cancelled(Exception):
         pass
 
@@ -320,7 +323,9 @@ def test_a_server_that_never_answers_is_given_up_and_can_be_cancelled(server, se
         nowhere = f"http://127.0.0.1:{silent.getsockname()[1]}"
         write_sources(settings_file, {"films": {"s3": [server.place("films", endpoint_url=nowhere)]}})
         uri = f"s3://{BUCKET}/films/"
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         assert refused(lambda: sources.find(at(uri), seconds_max=0.5)).reason == "source.timeout"
+        assert list(tmp_path.glob("recall-*")) == []
         with pytest.raises(Cancelled):
             sources.find(at(uri), check=cancel)
 
