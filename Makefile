@@ -11,7 +11,7 @@ STATIC_SOURCES := $(shell find platform/*/static -type f 2>/dev/null)
 TYPED := platform/config platform/common platform/audit platform/catalog platform/alerts platform/versions \
 	platform/api platform/console tenants workers bundles engines replicas gateway documents cli clients/python/recall_client
 
-.PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick clean
+.PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick bench-build clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ protos-check: setup ## fails when the committed stubs differ from the protos
 
 bench-quick: setup ## recall and throughput through the gateway against raw hnswlib, in one run
 	@$(BIN)/python -m benchmarks.quick
+
+bench-build: setup ## a whole build against raw hnswlib, in one run; ITEMS=100000 for a short one
+	@$(BIN)/python -m benchmarks.build $(if $(ITEMS),--items $(ITEMS))
 
 clean: ## removes what the other targets made, but never RECALL_HOME
 	rm -rf $(VENV) static-collected .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -139,6 +139,13 @@ class Artifact:
             return None
         return self._array(layout.KNOWN_QUERIES), self._array(layout.KNOWN_ROWS)
 
+    def sampled_rows(self) -> Int64:
+        """Rows [s] that this index found among the first 10 when asked by themselves; none in older artifacts."""
+        if layout.SAMPLED_ROWS not in self.manifest["files"]:
+            return np.empty(0, dtype=np.int64)
+        rows: Int64 = self._array(layout.SAMPLED_ROWS)
+        return rows
+
     def check_shapes(self) -> None:
         """Raises ArtifactError artifact.inconsistent when the files are not of the sizes the manifest says."""
         try:

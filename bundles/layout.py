@@ -9,6 +9,7 @@ ATTRIBUTES = "attributes.arrow"
 QUERIES = "queries.npy"
 KNOWN_QUERIES = "known_queries.npy"
 KNOWN_ROWS = "known_rows.npy"
+SAMPLED_ROWS = "sampled_rows.npy"
 INDEX_FOLDER = "index"
 MANIFEST = "manifest.json"
 

@@ -1,4 +1,5 @@
-"""The build child: `python -m engines.build SPEC.json` builds one index in a process of its own.
+"""The build child: `python -m engines.build SPEC.json` builds one index in a process of its own, on a leash: it gives
+way to others (`nice`), keeps to some cores (`cpus`, `spec.threads`) and to a cap of memory, and dies with its parent.
 
 Prints JSON lines on standard output: {"rows_done": n, "rows": N} about once a second and at the end, then
 {"done": true, "seconds": s, "peak_rss_bytes": b}, or {"error": {"reason", "owner", "message"}} and an exit code that is
@@ -22,7 +23,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engines import registry
 from engines.base import Float32, IndexSpec
 from engines.errors import BuildFailed, EngineError, OutOfMemory, ParamsInvalid, VectorsInvalid
-from engines.leash import be_nice, cap_memory, die_with_parent, lift_memory_cap, peak_memory_bytes, watch_memory
+from engines.leash import (
+    be_nice,
+    cap_memory,
+    die_with_parent,
+    keep_to_cpus,
+    lift_memory_cap,
+    peak_memory_bytes,
+    watch_memory,
+)
 
 PROGRESS_SECONDS = 1.0
 EXIT_FAILED = 1
@@ -40,6 +49,7 @@ class BuildOrder(BaseModel):
     rows: int = Field(ge=1)  # The first rows of `vectors`, the searchable ones.
     out_dir: Path
     nice: int = Field(default=19, ge=0, le=19)
+    cpus: int | None = Field(default=None, ge=1)  # Cores that it may use; None: all.
     memory_bytes_max: int | None = Field(default=None, ge=1)
     seed: int | None = Field(default=None, ge=0)  # Goes before the spec's own.
     parent_pid: int | None = None  # Lets a child notice that its parent died before the child could ask to die with it.
@@ -66,6 +76,8 @@ def build(order: BuildOrder) -> None:
     """Build under the order's limits. Raises EngineError, MemoryError."""
     die_with_parent(order.parent_pid)
     be_nice(order.nice)
+    if order.cpus is not None:
+        keep_to_cpus(order.cpus)
     builder = registry.builder(order.engine)
     vectors = open_vectors(order.vectors, order.rows)
     order.out_dir.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,27 @@ class EngineParams(BaseModel):
 
 
 @dataclass(frozen=True)
+class Effort:
+    """The search parameter that buys recall with time: a bounded whole number of `search_params_model`."""
+
+    name: str
+    below_top_k: bool  # Whether less of it than top_k is less work, too.
+
+
+@dataclass(frozen=True)
+class ItemBytes:
+    """What one item of an index takes. Its row of the artifact's data files (vector, id, attributes) comes on top."""
+
+    building: int  # Memory of the process that builds, without the mapped vectors.
+    serving: int  # Memory of a process that searches, with the mapped vectors where every search reads them.
+    stored: int  # Files of the index.
+
+
+# From dimension, metric and the engine's own (complete) parameters.
+ItemBytesOf = Callable[[int, Metric, Mapping[str, object]], ItemBytes]
+
+
+@dataclass(frozen=True)
 class EngineDescription:
     """An engine's abilities as data; nobody asks for its name to know what it can do."""
 
@@ -28,3 +50,5 @@ class EngineDescription:
     exact: bool  # Every answer is exact, whatever the effort.
     recall_floor: float  # Recall@10 that the conformance data must reach with default parameters.
     loads_without_stalling: bool  # It may be opened inside a process that is serving.
+    item_bytes: ItemBytesOf  # A build is admitted by it, before anything is built.
+    effort: Effort | None = None  # None: nothing to tune.

@@ -15,6 +15,7 @@ WATCH_SECONDS = 0.25
 STATUS_FILE = Path("/proc/self/status")
 # What only this process can give back. File pages that the vectors are mapped from are the system's to drop.
 OWN_MEMORY_FIELDS = ("RssAnon:", "RssShmem:")
+PEAK_FIELD = "VmHWM:"
 
 
 def die_with_parent(parent_pid: int | None = None) -> None:
@@ -30,6 +31,14 @@ def die_with_parent(parent_pid: int | None = None) -> None:
 def be_nice(nice: int) -> None:
     """Give way to others; a process that already gives way more stays so."""
     os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
+
+
+def keep_to_cpus(count: int) -> None:
+    """Run on the last `count` of the cores that this process may use, all its threads and children together.
+
+    Builds that run at once share these same cores, so that the others are left to what serves.
+    """
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-count:])
 
 
 def cap_memory(bytes_max: int) -> None:
@@ -65,5 +74,9 @@ def own_memory_bytes() -> int:
 
 
 def peak_memory_bytes() -> int:
-    """The most resident memory that this process ever held, with pages of files."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The most resident memory that this program ever held, with pages of files.
+
+    Not getrusage's, which begins with what the parent held when it started this one.
+    """
+    lines = STATUS_FILE.read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(PEAK_FIELD))

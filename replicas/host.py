@@ -1,4 +1,4 @@
-"""One loaded version as a process: claim the name, verify, load, bind, and only then say that it is ready.
+"""One loaded version as a process: claim the name, verify, load, warm up, bind, and only then say that it is ready.
 
     python -m replicas.host --replica-id r12 --artifact DIR --manifest-sha256 HEX --address unix:/run/x/r12.sock \\
         --identity FILE
@@ -103,6 +103,8 @@ def _named(identity: Identity, loaded: LoadedVersion) -> Identity:
 async def _serve(loaded: LoadedVersion, identity: Identity, identity_path: Path, settings: HostSettings) -> None:
     server = _server(settings)
     servicer = ReplicaServicer(loaded, identity, settings)
+    # Also when it comes back after a death: routes keep its address, so that calls come as soon as it is bound.
+    servicer.warm_up()
     server.add_generic_rpc_handlers((handler(servicer),))
     server.add_insecure_port(identity.address)
     await server.start()

@@ -18,7 +18,7 @@ from recallpb.internal.v1 import documents_pb2, replica_pb2
 from replicas.backoff import Backoff
 from replicas.client import ReplicaClient
 from replicas.logs import cap_log
-from replicas.processes import Process, ReplicaPaths, adopt, probe, spawn
+from replicas.processes import Process, ReplicaPaths, adopt, compare, probe, spawn
 from replicas.settings import AgentSettings
 
 log = structlog.get_logger()
@@ -233,7 +233,7 @@ class Keeper:
         while order.order_id not in self._results:
             attempt = self._attempts[order.order_id] = self._attempts.get(order.order_id, 0) + 1
             try:
-                result = await client.execute(order, self._settings.order_seconds_max)
+                result = await self._carry_out(order, client)
             except grpc.aio.AioRpcError as error:
                 log.warning("order_failed", replica=self.placement.replica_id, order=order.order_id, attempt=attempt)
                 if attempt < self._settings.order_attempts_max:
@@ -242,6 +242,12 @@ class Keeper:
                 result = documents_pb2.OrderResult(order_id=order.order_id, ok=False, error=_order_error(error))
             self._results[order.order_id] = result
             self._report_orders()
+
+    async def _carry_out(self, order: documents_pb2.Order, client: ReplicaClient) -> documents_pb2.OrderResult:
+        """By the replica itself, but for what concerns two of them."""
+        if order.kind == documents_pb2.Order.COMPARE:
+            return await compare(self._settings, self.placement, order)
+        return await client.execute(order, self._settings.order_seconds_max)
 
     async def _pause_after(self, death: str) -> None:
         now = time.monotonic()

@@ -21,6 +21,9 @@ WARM_ROUNDS_MAX = 10
 WARM_SECONDS_MAX = 60.0
 # The replica is warm when the p99 of two rounds, one after the other, differ by less than this.
 WARM_P99_RATIO_MAX = 1.25
+# What a process does before it takes its first call, also when it comes back: pages and caches are warm then.
+START_ROUND_QUERIES_MAX = 200
+START_SECONDS_MAX = 2.0
 CHECK_TOP_K = 10
 CHECK_AGREEMENT_MIN = 0.98
 MS_PER_SECOND = 1_000
@@ -39,22 +42,33 @@ class WarmResult:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """`agreement` is the share of known neighbours that were found, 0 to 1."""
+    """`agreement` is the share of known neighbours that were found, 0 to 1.
+
+    `rows_found` of `rows_sampled` items were found by themselves, as the index found all of them when it was built.
+    """
 
     ok: bool
     error: str
     agreement: float
     version: int
     items: int
+    rows_sampled: int = 0
+    rows_found: int = 0
 
 
-def warm(loaded: LoadedVersion, limits: QueryLimits) -> WarmResult:
+def warm(
+    loaded: LoadedVersion,
+    limits: QueryLimits,
+    *,
+    round_queries_max: int = WARM_ROUND_QUERIES_MAX,
+    seconds_max: float = WARM_SECONDS_MAX,
+) -> WarmResult:
     """Replay the artifact's queries one by one, in rounds, until a round is no faster than the one before."""
     recorded, _ = loaded.artifact.queries()
-    queries = np.asarray(recorded[:WARM_ROUND_QUERIES_MAX], dtype="<f4")
+    queries = np.asarray(recorded[:round_queries_max], dtype="<f4")
     if len(queries) == 0:
         return WarmResult(False, "the artifact holds no warm-up queries", 0.0, 0.0, 0)
-    give_up_at = time.monotonic() + WARM_SECONDS_MAX
+    give_up_at = time.monotonic() + seconds_max
     before = np.inf
     answered = 0
     for _ in range(WARM_ROUNDS_MAX):
@@ -96,7 +110,8 @@ def check(loaded: LoadedVersion) -> CheckResult:
         error = "the artifact holds no known queries"
     elif agreement < CHECK_AGREEMENT_MIN:
         error = f"{agreement:.3f} of the known neighbours were found, {CHECK_AGREEMENT_MIN} are required"
-    return CheckResult(not error, error, agreement, schema.version, count)
+    sampled, found = _find_selves(loaded)
+    return CheckResult(not error, error, agreement, schema.version, count, sampled, found)
 
 
 def _agreement(loaded: LoadedVersion, queries: Floats, known: Rows) -> float:
@@ -107,6 +122,16 @@ def _agreement(loaded: LoadedVersion, queries: Floats, known: Rows) -> float:
     expected = sum(_items(neighbours).size for neighbours in known)
     found = sum(np.intersect1d(_items(got), _items(want)).size for got, want in zip(rows, known, strict=True))
     return found / expected if expected else 0.0
+
+
+def _find_selves(loaded: LoadedVersion) -> tuple[int, int]:
+    """How many sampled rows there are, and how many of them are found by their own vectors."""
+    rows = loaded.artifact.sampled_rows()
+    if not len(rows):
+        return 0, 0
+    effort = SearchEffort(ef=loaded.schema.ef, nprobe=loaded.schema.nprobe)
+    found, _ = loaded.searcher.search(np.ascontiguousarray(loaded.vectors[rows]), CHECK_TOP_K, effort)
+    return len(rows), int((found == np.asarray(rows)[:, np.newaxis]).any(axis=1).sum())
 
 
 def _items(rows: Rows) -> NDArray[np.int64]:

@@ -162,22 +162,55 @@ def spawn(settings: AgentSettings, placement: documents_pb2.Placement) -> Proces
 
 async def probe(settings: AgentSettings, placement: documents_pb2.Placement) -> str:
     """Open the artifact in a throw-away process; returns what is wrong with it, empty when nothing is."""
+    arguments = ["replicas.probe", placement.artifact, placement.manifest_sha256]
+    try:
+        code, output = await _run(settings, arguments, settings.probe_seconds_max)
+    except TimeoutError:
+        return f"the artifact did not open within {settings.probe_seconds_max:g} s"
+    return _verdict(code, output)
+
+
+async def compare(
+    settings: AgentSettings, placement: documents_pb2.Placement, order: documents_pb2.Order
+) -> documents_pb2.OrderResult:
+    """Have this replica and the one beside it asked the same, in a throw-away process."""
+    ours, beside = (ReplicaPaths(settings, name).address for name in (placement.replica_id, order.beside))
+    arguments = [
+        "replicas.compare", placement.artifact,
+        ours, str(placement.version), beside, str(order.beside_version), str(order.top_k),
+    ]  # fmt: skip
+    try:
+        code, output = await _run(settings, arguments, settings.order_seconds_max)
+        said = json.loads(output.splitlines()[-1])
+    except TimeoutError:
+        said = {"error": f"the comparison took longer than {settings.order_seconds_max:g} s"}
+    except (IndexError, ValueError):
+        said = {"error": f"the comparison failed with exit code {code}"}
+    return documents_pb2.OrderResult(
+        order_id=order.order_id,
+        ok="error" not in said,
+        version=placement.version,
+        beside_version=order.beside_version,
+        **said,
+    )
+
+
+async def _run(settings: AgentSettings, arguments: list[str], seconds_max: float) -> tuple[int | None, bytes]:
+    """Exit code and output of a throw-away process, which does not outlive this call. Raises TimeoutError."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "replicas.probe", placement.artifact, placement.manifest_sha256,
+        *(sys.executable, "-m", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         env=_environment(settings),
-    )  # fmt: skip
+    )
     try:
-        output, _ = await asyncio.wait_for(child.communicate(), settings.probe_seconds_max)
-    except TimeoutError:
-        return f"the artifact did not open within {settings.probe_seconds_max:g} s"
+        output, _ = await asyncio.wait_for(child.communicate(), seconds_max)
     finally:
         if child.returncode is None:
             child.kill()
             await child.wait()
-    return _verdict(child.returncode, output)
+    return child.returncode, output
 
 
 def _verdict(code: int | None, output: bytes) -> str:

@@ -113,6 +113,20 @@ class ReplicaServicer:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"order kind {request.kind} is not known here")
         return await self._run(self._ordered, lambda: perform(request.order_id))
 
+    def warm_up(self) -> None:
+        """Before the first call. What cannot be warmed up serves all the same; CHECK says how it answers."""
+        try:
+            result = orders.warm(
+                self._loaded,
+                self._limits,
+                round_queries_max=orders.START_ROUND_QUERIES_MAX,
+                seconds_max=orders.START_SECONDS_MAX,
+            )
+        except ReplicaError:
+            log.exception("not_warmed_up")
+            return
+        log.info("warmed_up", queries=result.queries, p99_ms=round(result.p99_ms, 3), error=result.error)
+
     def close(self) -> None:
         """Let the threads end; the process is about to."""
         self._answering.shutdown(wait=True)
@@ -187,8 +201,11 @@ class ReplicaServicer:
             ok=result.ok,
             error=result.error,
             agreement=result.agreement,
+            agreement_min=orders.CHECK_AGREEMENT_MIN,
             version=result.version,
             items=result.items,
+            rows_sampled=result.rows_sampled,
+            rows_found=result.rows_found,
         )
 
 

@@ -97,14 +97,22 @@ class BuildContext:
         return Path(folder)
 
     def folder(self, name: str) -> Path:
-        """A fresh folder of this claim inside the working folder; what an earlier worker left is not touched."""
-        folder = self.work_dir / f"{name}-f{self.claim.fence}"
+        """A fresh folder of this claim inside the working folder; what an earlier worker left is not touched.
+
+        A build that is published needs its working folder for nothing else, so that it may be gone by then.
+        """
+        work_dir = self.work_dir if self.work_dir.is_absolute() and self.work_dir.is_dir() else self.new_work_dir()
+        folder = work_dir / f"{name}-f{self.claim.fence}"
         folder.mkdir(exist_ok=True)
         return folder
 
     def run_child(self, module: str, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Runs a child with the platform's priority and memory cap; its progress becomes the step's."""
-        limits = {"nice": settings.BUILD_NICE, "memory_bytes_max": settings.BUILD_MEMORY_BYTES_MAX}
+        """Runs a child with the platform's priority, cores and memory cap; its progress becomes the step's."""
+        limits = {
+            "nice": settings.BUILD_NICE,
+            "cpus": settings.BUILD_CPUS,
+            "memory_bytes_max": settings.BUILD_MEMORY_BYTES_MAX,
+        }
         full = {**limits, "parent_pid": os.getpid(), **order}
         return run_child(module, full, self.folder("run"), check=self.lease.check, progress=RowProgress(self))
 

@@ -15,8 +15,17 @@ LIMITS = {
     "max_growth_items": "at most {} more may be",
     "max_growth_percent": "at most {} % more may be",
     "max_bad_row_percent": "at most {} % may be",
+    "min_id_overlap_percent": "at least {} % must be",
+    "max_norm_drift_percent": "at most {} % may be",
     "min_recall": "at least {} is asked for",
+    "recall_target": "{} is the target",
+    "known_answers": "at least {} is right",
+    "max_p99_ratio": "at most {} ms may be",
+    "min_overlap_at_k": "at least {} is asked for",
+    "max_score_drift_percent": "at most {} % may be",
 }
+# Beside a live version that answers within less, no ratio can be measured.
+P99_SLACK_MS = 2.0
 DECIMALS = 2
 DECIMALS_MAX = 9
 
@@ -48,20 +57,31 @@ def bad_row_breaches(
     return [found] if found else []
 
 
-def recall_breaches(guards: Mapping[str, Any], *, recall: float, rows_found: float) -> list[Evidence]:
-    """`recall` of the queries, and `rows_found`: the share of sampled rows that are found by themselves."""
-    found = [
-        _below(guards, "min_recall", recall, "The recall is {}", "recall"),
-        _below(guards, "min_recall", rows_found, "Of sampled rows, {} find themselves", "sampled rows found"),
-    ]
-    return [evidence for evidence in found if evidence is not None]
+def overlap_breaches(guards: Mapping[str, Any], *, shared: int, items: int, live_items: int) -> list[Evidence]:
+    """Of the smaller of both sets of ids, how much is in the other: how many there are is for the guards of counts."""
+    smaller = min(items, live_items)
+    if not smaller:
+        return []
+    found = f"{{}} % of the ids are shared with live ({shared:,} of {smaller:,})"
+    evidence = _below(guards, "min_id_overlap_percent", _percent(shared, smaller), found)
+    return [evidence] if evidence else []
+
+
+def norm_breaches(guards: Mapping[str, Any], *, norm: float, live_norm: float) -> list[Evidence]:
+    """The mean Euclidean length of the vectors as delivered, against the live version's, in both directions."""
+    if not live_norm:
+        return []
+    found = f"The mean length of the vectors is {norm:.4g}, {{}} % away from live ({live_norm:.4g})"
+    evidence = _above(guards, "max_norm_drift_percent", _percent(abs(norm - live_norm), live_norm), found)
+    return [evidence] if evidence else []
 
 
 def p99_limit_ms(guards: Mapping[str, Any], *, live_p99_ms: float | None) -> float | None:
     """The slowest p99 that passes; None when there is no live version to compare with, or no such guard."""
     if live_p99_ms is None or guards["max_p99_ratio"] is None:
         return None
-    return max(float(guards["max_p99_ratio"]) * live_p99_ms, float(guards["p99_floor_ms"]))
+    ratio, floor_ms = float(guards["max_p99_ratio"]), float(guards["p99_floor_ms"])
+    return max(ratio * live_p99_ms, live_p99_ms + P99_SLACK_MS, floor_ms)
 
 
 def hold(breaches: Iterable[Evidence], *, report: Mapping[str, Any], context: Mapping[str, Any]) -> Hold | None:
@@ -78,24 +98,24 @@ def hold(breaches: Iterable[Evidence], *, report: Mapping[str, Any], context: Ma
     )
 
 
-def _below(guards: Mapping[str, Any], name: str, value: float, found: str, what: str = "found") -> Evidence | None:
-    limit = guards[name]
-    return _breach(name, value, limit, found, what) if limit is not None and value < limit else None
-
-
-def _above(guards: Mapping[str, Any], name: str, value: float, found: str) -> Evidence | None:
-    limit = guards[name]
-    return _breach(name, value, limit, found, "found") if limit is not None and value > limit else None
-
-
-def _breach(name: str, value: float, limit: float, found: str, what: str) -> Evidence:
-    """`found` is what people read of `value`, which is put in for its braces."""
+def breach(name: str, value: float, limit: float, found: str, what: str) -> Evidence:
+    """A guard that is not met; `found` is what people read of `value`, which is put in for its braces."""
     decimals = DECIMALS
     while round(value, decimals) == round(limit, decimals) and decimals < DECIMALS_MAX:
         # So that the figure is seen to be beyond its limit.
         decimals += 1
     allowed = LIMITS[name].format(_figure(limit, decimals))
     return Evidence(name, value, limit, what, f"{found.format(_figure(value, decimals))}; {allowed} (guards.{name}).")
+
+
+def _below(guards: Mapping[str, Any], name: str, value: float, found: str) -> Evidence | None:
+    limit = guards[name]
+    return breach(name, value, limit, found, "found") if limit is not None and value < limit else None
+
+
+def _above(guards: Mapping[str, Any], name: str, value: float, found: str) -> Evidence | None:
+    limit = guards[name]
+    return breach(name, value, limit, found, "found") if limit is not None and value > limit else None
 
 
 def _percent(part: float, whole: float) -> float:

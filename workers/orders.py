@@ -15,13 +15,20 @@ ORDER_SECONDS_MAX = 900
 Results = dict[str, dict[str, Any]]
 
 
-def carry_out(ctx: BuildContext, version: Version, kind: str, order_id: str) -> Results | None:
+def carry_out(
+    ctx: BuildContext, version: Version, kind: str, order_id: str, *, beside: Version | None = None, top_k: int = 0
+) -> Results | None:
     """What each replica answered, by node; None while one has not yet. The same order is given once.
 
+    With `beside` only replicas on whose node that version is loaded are asked, which may be none of them.
     Raises StepFailed: replica.lost when none is loaded, replica.order_timeout.
     """
-    actions.orders_give(ctx.claim, version=version, kind=kind, order_id=order_id)
-    results = ctx.poll(lambda: _results(version, order_id))
+    # What was answered once is not ordered again, even when another order was given since.
+    results = _results(version, order_id, beside)
+    if results is not None:
+        return results
+    actions.orders_give(ctx.claim, version=version, kind=kind, order_id=order_id, beside=beside, top_k=top_k)
+    results = ctx.poll(lambda: _results(version, order_id, beside))
     if results is None and ctx.waited_seconds > ORDER_SECONDS_MAX:
         message = f"{kind} was not carried out within {ORDER_SECONDS_MAX} s."
         raise StepFailed("replica.order_timeout", message)
@@ -33,10 +40,13 @@ def failures(results: Results) -> str:
     return " ".join(f"{node}: {result['error']}" for node, result in results.items() if not result["ok"])
 
 
-def _results(version: Version, order_id: str) -> Results | None:
+def _results(version: Version, order_id: str, beside: Version | None) -> Results | None:
     loaded = Replica.objects.filter(version=version, state__in=[ReplicaState.READY, ReplicaState.LOADING])
     replicas = list(loaded.select_related("node"))
     if not replicas:
         raise StepFailed("replica.lost", "No replica of the version is loaded any more.")
+    if beside is not None:
+        shared = set(Replica.objects.filter(version=beside, state=ReplicaState.READY).values_list("node_id", flat=True))
+        replicas = [replica for replica in replicas if replica.node_id in shared]
     answered = {replica.node.name: replica.results[order_id] for replica in replicas if order_id in replica.results}
     return answered if len(answered) == len(replicas) else None

@@ -21,7 +21,8 @@ class Evidence:
     """A guard (by its name in the spec) that is not met: what was found, beside its limit; `sentence` tells people."""
 
     name: str
-    value: float
+    # None: it could not be measured.
+    value: float | None
     limit: float
     what: str = "found"
     sentence: str = ""

@@ -20,6 +20,7 @@ from engines.errors import EngineError
 from versions import actions
 from versions.actions import Claim, FenceLost
 from versions.models import Build
+from versions.selectors import in_turn_for
 from versions.states import StepState
 from workers.context import BuildContext
 from workers.lease import Lease
@@ -27,15 +28,18 @@ from workers.outcomes import Cancel, CancelRequested, Done, Hold, Outcome, StepF
 from workers.restart import steps_to_redo
 from workers.steps import (
     activate,
+    admit,
     build_index,
     check_counts,
     check_index,
+    check_items,
     check_replicas,
     import_items,
     place_replicas,
     publish_artifact,
     resolve_drop,
     retire,
+    tune_search,
     warm_replicas,
 )
 
@@ -54,7 +58,10 @@ STEPS: tuple[Step, ...] = (
     Step("resolve_drop", resolve_drop.step),
     Step("check_counts", check_counts.step),
     Step("import_items", import_items.step),
+    Step("check_items", check_items.step),
+    Step("admit", admit.step),
     Step("build_index", build_index.step),
+    Step("tune_search", tune_search.step),
     Step("check_index", check_index.step),
     Step("publish_artifact", publish_artifact.step),
     Step("place_replicas", place_replicas.step),
@@ -66,8 +73,12 @@ STEPS: tuple[Step, ...] = (
 
 
 def run(build_id: int) -> None:
-    """Runs build `build_id` as far as it goes now; does nothing when there is nothing to claim."""
+    """Runs build `build_id` as far as it goes now; does nothing when there is nothing to claim.
+
+    One that nobody has begun lets another tenant's go first that has had less; the sweeper rings for it again.
+    """
     try:
+        build_id = in_turn_for(build_id)
         claim = actions.build_claim(build_id, owner=f"{socket.gethostname()}:{os.getpid()}")
         if claim is None:
             return

@@ -28,7 +28,10 @@ def _first_lost(build: Build, done: set[str]) -> str:
         # From here on nothing of the working folder is needed.
         return "place_replicas" if "place_replicas" in done and not _is_placed(version) else ""
     lost = (name for name, is_there in _FILES.items() if name in done and not is_there(build.context))
-    return next(lost, "publish_artifact" if "publish_artifact" in done else "")
+    first = next(lost, "publish_artifact" if "publish_artifact" in done else "")
+    # Whoever builds now may be another machine, and others may have been admitted meanwhile.
+    is_to_build = first == "build_index" or (not first and "build_index" not in done)
+    return "admit" if is_to_build and "admit" in done else first
 
 
 def _is_placed(version: Version) -> bool:
@@ -43,8 +46,8 @@ def _has_index(context: Mapping[str, Any]) -> bool:
     return Path(context["index"]["dir"]).is_dir()
 
 
-def _has_check(context: Mapping[str, Any]) -> bool:
-    return (Path(context["check"]["dir"]) / layout.KNOWN_ROWS).is_file()
+def _has_tuning(context: Mapping[str, Any]) -> bool:
+    return (Path(context["tune"]["dir"]) / layout.SAMPLED_ROWS).is_file()
 
 
-_FILES = {"import_items": _has_import, "build_index": _has_index, "check_index": _has_check}
+_FILES = {"import_items": _has_import, "build_index": _has_index, "tune_search": _has_tuning}

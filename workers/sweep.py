@@ -13,8 +13,8 @@ from typing import Any, ParamSpec
 
 import redis
 from django.conf import settings
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Window
-from django.db.models.functions import Coalesce, Now, RowNumber
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 
 from alerts.actions import alerts_resolve
 from alerts.states import ALERT_UNRESOLVED
@@ -27,7 +27,7 @@ from versions import actions, routes
 from versions.checked import HELD_BY_SERVICE
 from versions.models import Activation, Build, Version
 from versions.reconcile import reconcile
-from versions.selectors import fresh_nodes, platform_epoch, retirable, short_of_replicas
+from versions.selectors import fresh_nodes, pending_in_turn, platform_epoch, retirable, short_of_replicas
 from versions.states import BUILD_UNFINISHED, ActivationState, BuildState, StepState, VersionState
 from workers import doorbell, reports
 
@@ -155,18 +155,9 @@ def close_deleted_services() -> None:
 
 
 def _pending_in_turn() -> QuerySet[Build]:
-    """Builds that nobody has begun, a few of each tenant that has room for one more; each tenant's first come first.
-
-    Else one tenant's many, which its quota lets nobody claim, would stand before everybody else's for ever.
-    """
-    running = Build.objects.filter(service__tenant=OuterRef("service__tenant"), state=BuildState.RUNNING)
-    running_count = running.order_by().values("service__tenant").annotate(count=Count("pk")).values("count")
-    turn = Window(RowNumber(), partition_by=F("service__tenant"), order_by=F("pk").asc())
-    pending = Build.objects.filter(state=BuildState.PENDING, requested_at__lte=_ago(RING_AFTER_SECONDS))
-    with_room = pending.alias(running=Coalesce(Subquery(running_count), 0)).filter(
-        running__lt=F("service__tenant__quota__builds_at_once_max")
-    )
-    return with_room.annotate(turn=turn).filter(turn__lte=PENDING_OF_TENANT_MAX).order_by("turn", "pk")
+    """Builds that nobody has begun, a few of each tenant that has room for one more."""
+    pending = pending_in_turn().filter(requested_at__lte=_ago(RING_AFTER_SECONDS))
+    return pending.filter(turn__lte=PENDING_OF_TENANT_MAX)
 
 
 def _ago(seconds: float) -> Any:

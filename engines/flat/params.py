@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from engines.description import EngineDescription, EngineParams
+from collections.abc import Mapping
+
+from engines.description import EngineDescription, EngineParams, ItemBytes, Metric
+
+FLOAT32_BYTES = 4
 
 
 class FlatParams(EngineParams):
@@ -11,6 +15,12 @@ class FlatParams(EngineParams):
 
 class FlatSearchParams(EngineParams):
     """An exact search has no effort."""
+
+
+def item_bytes(dimension: int, metric: Metric, params: Mapping[str, object]) -> ItemBytes:  # noqa: ARG001
+    """Nothing is built; every search reads all vectors, and a distance keeps each row's square beside them."""
+    square = FLOAT32_BYTES if metric == "l2" else 0
+    return ItemBytes(building=0, serving=FLOAT32_BYTES * dimension + square, stored=0)
 
 
 DESCRIPTION = EngineDescription(
@@ -22,4 +32,5 @@ DESCRIPTION = EngineDescription(
     exact=True,
     recall_floor=1.0,
     loads_without_stalling=True,
+    item_bytes=item_bytes,
 )

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
-from engines.description import EngineDescription, EngineParams
+from engines.description import Effort, EngineDescription, EngineParams, ItemBytes, Metric
 
 EF_MAX = 10_000
+
+# Of one item: its vector, its links on the lowest level, its label and the count of its links, as they lie in the file;
+# in memory also its lock, its place on higher levels and its entry in the table of labels (measured, see README.md).
+FLOAT32_BYTES = 4
+LINK_BYTES = 8
+STORED_BYTES = 20
+HELD_BYTES = 140
+# Each search under way marks the items that it has seen.
+MARK_BYTES = 2
+SEARCHES_AT_ONCE = 4
 
 
 class HnswParams(EngineParams):
@@ -40,6 +52,13 @@ class HnswSearchParams(EngineParams):
     )
 
 
+def item_bytes(dimension: int, metric: Metric, params: Mapping[str, object]) -> ItemBytes:  # noqa: ARG001
+    """The graph holds a copy of the vectors; the mapped ones beside it stay cold until an exact scan reads them."""
+    graph = FLOAT32_BYTES * dimension + LINK_BYTES * HnswParams.model_validate(dict(params)).M
+    held = graph + HELD_BYTES
+    return ItemBytes(building=held, serving=held + MARK_BYTES * SEARCHES_AT_ONCE, stored=graph + STORED_BYTES)
+
+
 DESCRIPTION = EngineDescription(
     name="hnsw",
     summary="Approximate search in a graph held in memory (hnswlib): the fastest engine for unfiltered search",
@@ -50,4 +69,6 @@ DESCRIPTION = EngineDescription(
     recall_floor=0.98,
     # hnswlib.load_index holds the interpreter for seconds.
     loads_without_stalling=False,
+    item_bytes=item_bytes,
+    effort=Effort("ef", below_top_k=False),
 )

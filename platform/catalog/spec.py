@@ -26,12 +26,7 @@ NOT_YET: Mapping[str, tuple[Any, ...]] = {
     "source.notice": ("marker", "manual"),
     "source.expect_every": (None,),
     "engine.partitions": (1,),
-    "guards.min_id_overlap_percent": (50,),
-    "guards.max_norm_drift_percent": (50,),
-    "guards.min_overlap_at_k": (None,),
-    "guards.max_score_drift_percent": (None,),
     "versions.standby": ("hot",),
-    "versions.activate": ("auto",),
     "versions.rollout": ("together",),
     "replicas.zones": ([], ()),
 }

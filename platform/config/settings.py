@@ -157,10 +157,14 @@ CELERY_TASK_DEFAULT_QUEUE = "control"
 CELERY_TIMEZONE = "UTC"
 
 # Builds.
-BUILD_THREADS = env_int("RECALL_BUILD_THREADS", max(1, (os.cpu_count() or 1) - 1))
+# One core less than there are, so that builds leave one to what serves.
+BUILD_THREADS = max(1, env_int("RECALL_BUILD_THREADS", len(os.sched_getaffinity(0)) - 1))
+BUILD_CPUS = max(1, env_int("RECALL_BUILD_CPUS", BUILD_THREADS))
 BUILD_NICE = env_int("RECALL_BUILD_NICE", 19)
 _MEMORY_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 BUILD_MEMORY_BYTES_MAX = env_int("RECALL_BUILD_MEMORY_BYTES_MAX", _MEMORY_BYTES * 8 // 10)
+# How long a build waits for room that other work is going to give back, before it is held.
+BUILD_WAIT_SECONDS_MAX = env_int("RECALL_BUILD_WAIT_SECONDS_MAX", 3600)
 # How long a withdrawn version stays loaded, and how long its files stay, after it left the routes.
 RETIRE_DRAIN_SECONDS = env_int("RECALL_RETIRE_DRAIN_SECONDS", 10)
 RETIRE_FILES_SECONDS = env_int("RECALL_RETIRE_FILES_SECONDS", 3600)

@@ -28,6 +28,7 @@ urlpatterns = [
     path(_SERVICE + "build/", builds.request_build, name="build-request"),
     path(_SERVICE + "hold/", services.hold, name="service-hold"),
     path(_SERVICE + "release/", services.release, name="service-release"),
+    path(_SERVICE + "versions/<int:number>/", versions.show, name="version"),
     path(_SERVICE + "versions/<int:number>/activate/", versions.activate, name="version-activate"),
     path(_SERVICE + "rollback/", versions.rollback, name="rollback"),
     path(_BUILD, builds.show, name="build"),

@@ -161,9 +161,9 @@ class Replica(TenantScoped):
     node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="replicas")
     state = models.CharField(max_length=10, choices=states.ReplicaState.choices, default=states.ReplicaState.WANTED)
     address = models.CharField(max_length=255, blank=True)
-    # [{"order_id", "kind": "WARM" | "CHECK"}]
+    # [{"order_id", "kind": "WARM" | "CHECK"}, or with "beside", "beside_version" and "top_k" for "COMPARE"]
     orders = models.JSONField(default=list)
-    # {order_id: {"ok", "error", "p50_ms", "p99_ms", "queries", "agreement", "version", "items"}}
+    # {order_id: the fields of OrderResult but its id}
     results = models.JSONField(default=dict)
     error = models.TextField(blank=True)
     items = models.PositiveBigIntegerField(default=0)

@@ -18,7 +18,7 @@ class ReplicaSeen:
     rss_bytes: int = 0
     respawns: int = 0
     error: str = ""
-    # {order_id: {"ok", "error", "p50_ms", "p99_ms", "queries", "agreement", "version", "items"}}
+    # {order_id: the fields of OrderResult but its id}
     results: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 

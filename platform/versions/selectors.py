@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
 from catalog.models import Service
+from tenants.models import Tenant
 from versions.models import Activation, Build, Node, PlatformState, Replica, Version
+from versions.queue import Admission, admissions, in_turn_for, pending_in_turn
 from versions.states import BUILD_UNFINISHED, ReplicaState, VersionState
 from versions.views import activation_view, build_view, node_view, replica_view, service_view, version_view
 
 __all__ = [
     "NODE_FRESH_SECONDS",
+    "Admission",
     "activation_view",
     "activations_of",
+    "admissions",
     "build_get",
     "build_view",
     "builds_of",
     "fresh_nodes",
+    "in_turn_for",
     "is_loaded",
+    "live_items",
     "live_version",
+    "loaded_replicas",
     "node_view",
     "nodes",
+    "pending_in_turn",
     "platform_epoch",
     "replica_view",
     "replicas_of",
@@ -32,6 +40,7 @@ __all__ = [
     "routable_versions",
     "service_view",
     "short_of_replicas",
+    "undeleted_bytes",
     "version_get",
     "version_of",
     "version_view",
@@ -141,6 +150,26 @@ def replicas_of(service: Service) -> QuerySet[Replica]:
     """Newest version first; those that are gone are left out."""
     present = Replica.objects.of(service.tenant).filter(version__service=service).exclude(state=ReplicaState.GONE)
     return present.select_related("version", "node").order_by("-version__number", "node__name")
+
+
+def loaded_replicas() -> list[Replica]:
+    """All that are on their nodes, or shall be, or are about to leave."""
+    present = Replica.objects.exclude(state=ReplicaState.GONE).filter(version__completed_at__isnull=False)
+    return list(present.select_related("version__service", "node"))
+
+
+def live_items(tenant: Tenant) -> dict[int, int]:
+    """The items of each live version of the tenant, by the service's key."""
+    live = Version.objects.of(tenant).filter(service__live_version=F("number"), service__deleted_at__isnull=True)
+    return dict(live.values_list("service_id", "items"))
+
+
+def undeleted_bytes() -> int:
+    """The files of versions that are on their way out, which the sweeper is going to delete."""
+    leaving = Version.objects.filter(
+        state__in=[VersionState.RETIRING, VersionState.RETIRED, VersionState.FAILED], files_deleted_at__isnull=True
+    )
+    return leaving.aggregate(bytes=Sum("bytes"))["bytes"] or 0
 
 
 def activations_of(service: Service) -> QuerySet[Activation]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from catalog.models import Service
-from versions.checked import HELD_BY_SERVICE, is_checked
+from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE, is_checked
 from versions.models import Activation, Build, BuildStep, Node, Replica, Version
 from versions.states import BUILD_UNFINISHED, DUPLICATE, BuildState, StepState, VersionState
 
@@ -13,10 +13,18 @@ NEXT_STEPS = {
     BuildState.HELD: "Override it with a reason, or deliver a newer drop, which cancels it.",
     BuildState.CANCELLED: "Ask for a new build when you want one.",
 }
+# Parts of a build's report that are found after its version is complete.
+MEASURED_ON_REPLICAS = ("evidence", "warm", "compare", "replicas", "overridden", "warnings")
+# A machine or a quota that is too small is not passed by, however good the reason.
+NO_ROOM = ("admit.", "quota.")
+NEXT_STEP_WITHOUT_ROOM = "Make room as it says, then override it, which looks again; or deliver a smaller drop."
 # A retry keeps the spec of its build, so that it mends nothing of the user's.
 NEXT_STEP_OF_USER = "Correct the drop or change the spec (recall service apply -f FILE), then ask for a new build."
 NEXT_STEP_OF_CHANGED_SPEC = "The service's spec has changed since: ask for a new build."
 NEXT_STEP_OF_DUPLICATE = "Nothing is to be done; `force` builds it again all the same."
+NEXT_STEP_OF_APPROVAL = (
+    "Look at the evidence, then activate it (recall activate {service} {version}) or override it with a reason."
+)
 NEXT_STEP_OF_PLATFORM = "Retry the build; when it fails again, tell the platform's administrator its reason."
 
 
@@ -79,7 +87,7 @@ def version_view(version: Version) -> dict[str, Any]:
         "completed_at": version.completed_at,
         "activated_at": version.activated_at,
         "bad": {"at": version.bad_at, "reason": version.bad_reason} if version.bad_at else None,
-        "report": version.report,
+        "report": _report(version),
     }
 
 
@@ -143,6 +151,13 @@ def node_view(node: Node) -> dict[str, Any]:
     }
 
 
+def _report(version: Version) -> dict[str, Any]:
+    """A version is complete before its replicas are measured; what was found then is in its build's report."""
+    build = version.build
+    names = MEASURED_ON_REPLICAS if build.version_number == version.number else ()
+    return {**version.report, **{name: build.report[name] for name in names if name in build.report}}
+
+
 def _why(version: Version) -> str:
     """What has become of a version that cannot serve (any more), and because of what; else empty."""
     if version.state == VersionState.RETIRING:
@@ -180,6 +195,10 @@ def _next_step(build: Build) -> str:
     if build.state == BuildState.HELD and build.error_reason == HELD_BY_SERVICE:
         name = build.service.name
         return f"Release the service (recall service release {name}) and it goes on, or override it with a reason."
+    if build.state == BuildState.HELD and build.error_reason == APPROVAL_REQUIRED:
+        return NEXT_STEP_OF_APPROVAL.format(service=build.service.name, version=build.version_number)
+    if build.state == BuildState.HELD and build.error_reason.startswith(NO_ROOM):
+        return NEXT_STEP_WITHOUT_ROOM
     if build.error_reason == DUPLICATE:
         return NEXT_STEP_OF_DUPLICATE
     if build.state in NEXT_STEPS:

@@ -13,6 +13,7 @@ from catalog.models import Service
 from tenants.models import ApiKey, Tenant
 from tenants.selectors import key_verify
 from tests.factories import PASSWORD
+from tests.support.history import made_version
 from versions.models import Build
 
 
@@ -163,6 +164,29 @@ def test_the_query_box_arrives_with_the_first_live_version(alice: User, films_se
     assert b"hx-swap-oob" not in before
     assert b'id="ask" hx-swap-oob="true"' in after
     assert b"hx-swap-oob" not in client.get("/t/films/s/movies/status/?live=1").content
+
+
+def test_a_build_and_its_version_show_each_figure_beside_its_limit_and_the_curve(
+    alice: User, films_service: Service
+) -> None:
+    checks = [
+        {"name": "min_recall", "what": "recall", "value": 0.97, "bound": "at least", "limit": 0.95, "unit": "",
+         "verdict": "pass", "note": ""},
+        {"name": "max_p99_ratio", "what": "p99", "value": 9.5, "bound": "at most", "limit": 6.25, "unit": "ms",
+         "verdict": "hold", "note": "local; live version 1: 4.25 ms, asked in turns"},
+    ]  # fmt: skip
+    curve = [{"ef": 1250, "recall": 0.93, "ms": 0.2}, {"ef": 1600, "recall": 0.97, "ms": 0.31}]
+    tune = {"at": 10, "queries": 200, "queries_source": "items", "tuned": True, "reached": False, "recall_target": 0.98,
+            "effort": "ef", "search_params": {"ef": 1600}, "curve": curve}  # fmt: skip
+    version = made_version(films_service, report={"tune": tune})
+    Build.objects.update(report={"tune": tune, "evidence": checks})
+    client = signed_in(alice)
+    for page in (f"/t/films/s/movies/builds/{version.build.number}/", f"/t/films/s/movies/versions/{version.number}/"):
+        text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", client.get(page).content.decode()))
+        assert "recall min_recall 0.97 at least 0.95 pass" in text
+        assert "p99 max_p99_ratio 9.5 ms at most 6.25 ms hold local; live version 1: 4.25 ms, asked in turns" in text
+        assert "1,250 0.9300 0.200 1,600 0.9700 0.310 chosen" in text
+        assert "The target of 0.98 was not reached." in text
 
 
 def test_alerts_stand_on_a_page_of_their_own_and_their_number_on_every_page(

@@ -44,6 +44,7 @@ PAGE_DOORS = (
     page(f"{SERVICE}/build/", "POST", BUILDING),
     page(f"{SERVICE}/hold/", "POST", OPERATE, {"reason": "a holiday"}),
     page(f"{SERVICE}/release/", "POST", OPERATE),
+    page(f"{SERVICE}/versions/<int:number>/", "GET", VIEW),
     page(f"{SERVICE}/versions/<int:number>/activate/", "POST", OPERATE),
     page(f"{SERVICE}/rollback/", "POST", OPERATE, {"from_version": "1"}),
     page(f"{BUILD}/", "GET", VIEW),

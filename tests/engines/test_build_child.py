@@ -70,13 +70,15 @@ def test_it_builds_what_can_be_opened_and_says_how_far_it_is(engine: str, tmp_pa
 
 
 def test_it_gives_way_to_others_while_it_builds(tmp_path: Path) -> None:
-    order = _order(tmp_path, "hnsw", 40_000, params={"ef_construction": 800}, nice=11, memory_bytes_max=2**31)
+    params: dict[str, object] = {"ef_construction": 800}
+    order = _order(tmp_path, "hnsw", 40_000, params=params, nice=11, cpus=1, memory_bytes_max=2**31)
     with subprocess.Popen([*CHILD, str(order)], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         first = json.loads(child.stdout.readline())
         assert 0 < first["rows_done"] < first["rows"]
         running = psutil.Process(child.pid)
         assert running.nice() == 11
+        assert running.cpu_affinity() == [max(os.sched_getaffinity(0))]
         assert running.rlimit(psutil.RLIMIT_DATA)[0] == 2**31
         child.kill()
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 
 from recallpb.internal.v1 import documents_pb2, replica_pb2, replica_pb2_grpc
@@ -87,6 +88,34 @@ def test_orders_are_executed_once_and_reported_until_withdrawn(node: Node, made:
     assert report.orders[0] == checked
     assert not report.orders[1].ok
     assert "UNIMPLEMENTED" in report.orders[1].error
+
+
+def test_two_replicas_of_a_node_are_compared_from_outside(node: Node, made: MadeArtifact, tmp_path: Path) -> None:
+    """The other version has the first half of the items, so that about half of each answer is in both."""
+    live = make_artifact(tmp_path, items=150, version=5)
+    node.place("r1", made)
+    node.place("r7", live)
+    for name in ("r1", "r7"):
+        node.wait_until_ready(name)
+    compare = {"kind": documents_pb2.Order.COMPARE, "beside": "r7", "top_k": 10}
+    good = documents_pb2.Order(order_id="o1", beside_version=5, **compare)
+    stale = documents_pb2.Order(order_id="o2", beside_version=6, **compare)
+    node.place("r1", made, good, stale)
+
+    report = node.wait_for("r1", lambda report: len(report.orders) == 2)
+    node.withdraw("r7")
+    found, refused = report.orders
+    assert (found.ok, found.error, found.version, found.beside_version) == (True, "", 4, 5)
+    assert found.queries == len(made.queries)
+    common = [
+        len(set(exact_ids(made, query, 10)[0]) & set(exact_ids(live, query, 10)[0])) / 10 for query in made.queries
+    ]
+    assert found.overlap == pytest.approx(np.mean(common))
+    means = [np.mean([exact_ids(one, query, 10)[1].mean() for query in made.queries]) for one in (made, live)]
+    assert [found.mean_score, found.beside_mean_score] == pytest.approx(means, rel=1e-4)
+    assert 0 < found.p50_ms <= found.p99_ms
+    assert 0 < found.beside_p50_ms <= found.beside_p99_ms
+    assert (refused.ok, refused.error) == (False, "the live version did not answer: FAILED_PRECONDITION")
 
 
 def test_a_killed_replica_comes_back_at_the_same_address(node: Node, made: MadeArtifact, before: Report) -> None:

@@ -241,7 +241,13 @@ def test_it_warms_up_and_checks_itself(host: Host) -> None:
     assert warm.queries >= 400
     assert 0 < warm.p50_ms <= warm.p99_ms
     assert (check.order_id, check.ok, check.error) == ("o2", True, "")
-    assert (check.agreement, check.version, check.items) == (1.0, 3, ITEMS - 5)
+    assert (check.agreement, check.agreement_min, check.version, check.items) == (1.0, 0.98, 3, ITEMS - 5)
+    assert check.rows_found == check.rows_sampled > 0
+
+
+def test_it_is_warm_before_it_takes_its_first_call(host: Host) -> None:
+    said = [json.loads(line)["event"] for line in host.log_path.read_text().splitlines() if line.startswith("{")]
+    assert said.index("warmed_up") < said.index("ready")
 
 
 def test_an_unknown_order_is_refused(host: Host) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bundles import layout
 from catalog.models import Service
 from tests.support.history import asked, completed, refreshed, resolved
 from tests.support.paper_node import PaperNode
@@ -58,6 +60,36 @@ def build_of(folders: Path) -> Callable[..., Build]:
         return finish(asked(service))
 
     return run
+
+
+@pytest.fixture
+def steps_until(monkeypatch) -> Callable[[str], None]:
+    """The pipeline ends after the step of this name: what comes then is not looked at."""
+
+    def cut(name: str) -> None:
+        names = [step.name for step in pipeline.STEPS]
+        monkeypatch.setattr(pipeline, "STEPS", pipeline.STEPS[: names.index(name) + 1])
+
+    return cut
+
+
+def imported(service: Service, folder: Path, *, items: int = 1_000) -> Build:
+    """A build that is to be admitted next; its import is on paper, but for the vectors."""
+    build = asked(service, force=True)
+    claim = actions.build_claim(build.pk, owner="worker-1")
+    assert claim is not None
+    names = [step.name for step in pipeline.STEPS]
+    actions.steps_prepare(claim, names)
+    resolved(claim, f"drop-{build.number:04}")
+    out_dir = folder / f"import-{build.pk}"
+    out_dir.mkdir()
+    np.save(out_dir / layout.VECTORS, np.zeros((items, service.spec["schema"]["dimension"]), np.float32))
+    context = {"import": {"dir": str(out_dir), "items": items, "searchable_items": items}, "counts": {"items": items}}
+    for name in names[: names.index("admit")]:
+        actions.step_start(claim, name)
+        actions.step_done(claim, name, report={}, context=context)
+    actions.build_wait(claim, "check_items", seconds=0, detail="", context={})
+    return build
 
 
 def published(service: Service, *, items: int = 60) -> Build:

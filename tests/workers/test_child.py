@@ -71,7 +71,7 @@ def test_a_silent_child_is_not_waited_for_for_ever(tmp_path, monkeypatch):
 
 
 def test_a_child_that_takes_too_much_shared_memory_ends_with_a_reason(tmp_path):
-    limits = {"parent_pid": os.getpid(), "nice": 0, "memory_bytes_max": 256 * 2**20}
+    limits = {"parent_pid": os.getpid(), "nice": 0, "cpus": 1, "memory_bytes_max": 256 * 2**20}
     order = {**limits, "bytes": 320 * 2**20, "sleep": 60}
     with pytest.raises(StepFailed) as failed:
         run_child("tests.workers.hoarder", order, tmp_path, check=lambda: None, progress=lambda *_: None)

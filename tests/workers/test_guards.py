@@ -14,6 +14,8 @@ GUARDS = {
     "max_growth_percent": 300,
     "max_growth_items": None,
     "max_bad_row_percent": 1,
+    "min_id_overlap_percent": 50,
+    "max_norm_drift_percent": 50,
     "min_recall": 0.95,
     "max_p99_ratio": 1.3,
     "p99_floor_ms": 5,
@@ -54,24 +56,31 @@ def test_bad_rows_are_guarded_by_their_share():
     )
 
 
+@pytest.mark.parametrize(
+    ("shared", "items", "live_items", "passes"),
+    [(50, 100, 400, True), (49, 100, 400, False), (100, 400, 100, True), (0, 100, 0, True)],
+)
+def test_ids_overlap_by_their_share_of_the_smaller_set(shared, items, live_items, passes):
+    found = guards.overlap_breaches(GUARDS, shared=shared, items=items, live_items=live_items)
+    assert [each.name for each in found] == ([] if passes else ["min_id_overlap_percent"])
+
+
+@pytest.mark.parametrize(("norm", "passes"), [(1.0, True), (0.5, True), (0.49, False), (1.5, True), (1.51, False)])
+def test_norms_drift_in_both_directions(norm, passes):
+    found = guards.norm_breaches(GUARDS, norm=norm, live_norm=1.0)
+    assert [each.name for each in found] == ([] if passes else ["max_norm_drift_percent"])
+    assert guards.norm_breaches(GUARDS, norm=norm, live_norm=0.0) == []
+
+
 def test_a_figure_just_beyond_its_limit_is_seen_to_be():
     [found] = guards.bad_row_breaches(GUARDS, bad_row_percent=1.0001, reasons={"nan": 1})
     assert found.sentence.startswith("1.0001 % of the rows")
-    [found] = guards.recall_breaches(GUARDS, recall=0.94996, rows_found=1.0)
+    found = guards.breach("min_recall", 0.94996, 0.95, "The recall is {}", "recall")
     assert found.sentence == "The recall is 0.94996; at least 0.95 is asked for (guards.min_recall)."
 
 
-def test_recall_and_found_rows_must_reach_the_same_limit():
-    assert guards.recall_breaches(GUARDS, recall=0.95, rows_found=1.0) == []
-    found = guards.recall_breaches(GUARDS, recall=0.9, rows_found=0.8)
-    assert [(each.name, each.what) for each in found] == [
-        ("min_recall", "recall"),
-        ("min_recall", "sampled rows found"),
-    ]
-
-
-@pytest.mark.parametrize(("live_p99_ms", "limit_ms"), [(None, None), (10.0, 13.0), (1.0, 5.0)])
-def test_a_p99_passes_at_the_ratio_or_under_the_floor(live_p99_ms, limit_ms):
+@pytest.mark.parametrize(("live_p99_ms", "limit_ms"), [(None, None), (10.0, 13.0), (4.0, 6.0), (1.0, 5.0)])
+def test_a_p99_passes_at_the_ratio_or_a_little_above_live_or_under_the_floor(live_p99_ms, limit_ms):
     assert guards.p99_limit_ms(GUARDS, live_p99_ms=live_p99_ms) == limit_ms
 
 

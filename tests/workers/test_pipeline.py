@@ -133,11 +133,14 @@ def test_a_failed_build_is_retried_from_where_it_failed(films_service, build_of,
 def test_an_index_below_the_recall_guard_is_held_and_below_the_target_warns(films, build_of, node):
     poor = {"name": "hnsw", "params": {"M": 2, "ef_construction": 8}}
     search = {"at": 10, "recall_target": 1.0}
-    service = make_service(films, engine=poor, search=search, guards={"min_recall": 1.0})
+    limits = {"max_ef": 20}
+    service = make_service(films, engine=poor, search=search, guards={"min_recall": 1.0}, limits=limits)
     build = build_of(service, "1", items=4000)
     assert (build.state, build.error_reason) == ("HELD", "guard.min_recall")
     assert build.report["held"]["evidence"][0]["value"] < 1.0
-    assert build.report["check"]["search_params"] == {"ef": 200}
+    tuned = build.report["tune"]
+    assert (tuned["reached"], tuned["search_params"]["ef"], tuned["curve"][-1]["ef"]) == (False, 20, 20)
+    assert "The curve of recall was measured up to ef 20, the highest that is allowed." in build.error_message
     actions.build_override(actor=TESTER, build=build, reason="Good enough for the trial.")
     build = finish(build)
     assert build.state == "SUCCEEDED"

@@ -29,6 +29,14 @@ def test_drops_become_live_on_a_real_node_and_old_versions_leave_it(films, build
         assert version is not None
         assert (version.number, version.p99_ms is not None) == (3, True)
         assert builds[2].report["replicas"]["local"]["agreement"] >= 0.98
+        checks = {each["what"]: each for each in builds[2].report["evidence"]}
+        assert checks["p99"]["note"].endswith("ms, asked in turns")
+        assert checks["p99"]["value"] > 0
+        assert checks["sampled rows found on each replica"]["value"] == 1.0
+        # Other drops of the same size are other vectors under the same ids.
+        assert 0 < checks["overlap with live at 10"]["value"] < 1
+        held = Replica.objects.get(version__number=3).rss_bytes
+        assert 0.5 < held / builds[2].report["admit"]["predicted"]["replica"] <= 1.0, "what was admitted was enough"
         actions.version_rollback(actor=TESTER, service=service, from_version=3)
         assert refreshed(service).live_version == 2
         assert selectors.version_get(service, 1).state == "RETIRING"

@@ -29,7 +29,7 @@ from tests.support.paper_node import PaperNode
 from versions import actions, selectors
 from versions.actions import Claim
 from versions.models import Activation, Build, Node, Replica, Version
-from workers import sweep
+from workers import pipeline, sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG_AGO = "2020-01-01T00:00:00+00:00"
@@ -102,6 +102,37 @@ def test_one_tenants_many_builds_do_not_stand_before_anothers(
     actions.build_succeed(Claim(busy.pk, fence=1))
     sweep.due_builds()
     assert rung() == [each.pk for each in full[:2]], "the tenants take turns"
+
+
+def test_a_worker_that_was_rung_for_one_tenants_crowd_begins_another_tenants_build_first(
+    films, films_service, books_service, folders
+):
+    """Messages come in the order in which they were sent; two of films run, and its third comes before books' first."""
+    quota_update(actor=TESTER, tenant=films, builds_at_once_max=4)
+    crowd = [asked(films_service) for _ in range(6)]
+    for each in crowd[:2]:
+        claimed(each)
+    first_of_books = asked(books_service)
+    pipeline.run(crowd[2].pk)
+    assert [Build.objects.get(pk=each.pk).state for each in (crowd[2], first_of_books)] == ["PENDING", "FAILED"]
+    pipeline.run(crowd[2].pk)
+    assert Build.objects.get(pk=crowd[2].pk).state == "FAILED", "nobody else waits: there is no drop, and it says so"
+
+
+def test_whose_turn_it_is_follows_what_runs_and_not_who_asked_most(films, books, films_service, books_service):
+    quota_update(actor=TESTER, tenant=films, builds_at_once_max=4)
+    crowd = [asked(films_service) for _ in range(6)]
+    claimed(crowd[0])
+    novels = [asked(books_service) for _ in range(3)]
+    waiting = [each.pk for each in selectors.pending_in_turn()]
+    assert waiting[:4] == [novels[0].pk, crowd[1].pk, novels[1].pk, crowd[2].pk]
+    assert selectors.in_turn_for(crowd[1].pk) == novels[0].pk
+    assert selectors.in_turn_for(novels[2].pk) == novels[2].pk, "among a tenant's own the message decides"
+    claimed(novels[0])
+    assert selectors.in_turn_for(crowd[5].pk) == crowd[5].pk, "both have one running"
+    claimed(novels[1])
+    assert selectors.in_turn_for(novels[2].pk) == crowd[1].pk, "books has no room left, films has"
+    assert selectors.in_turn_for(404) == 404
 
 
 def test_it_does_not_ring_again_at_every_tick(films_service, rung):

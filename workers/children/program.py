@@ -13,7 +13,15 @@ from typing import Any, NoReturn
 
 from bundles.errors import BundleError
 from engines.errors import EngineError, OutOfMemory
-from engines.leash import be_nice, cap_memory, die_with_parent, lift_memory_cap, peak_memory_bytes, watch_memory
+from engines.leash import (
+    be_nice,
+    cap_memory,
+    die_with_parent,
+    keep_to_cpus,
+    lift_memory_cap,
+    peak_memory_bytes,
+    watch_memory,
+)
 
 PROGRESS_SECONDS = 1.0
 EXIT_FAILED = 1
@@ -29,6 +37,7 @@ def run(work: Work, arguments: list[str]) -> int:
         order: Order = json.loads(Path(arguments[0]).read_text())
         die_with_parent(order["parent_pid"])
         be_nice(order["nice"])
+        keep_to_cpus(order["cpus"])
         watch_memory(order["memory_bytes_max"], _end_for_memory)
         cap_memory(order["memory_bytes_max"])
         result = work(order)

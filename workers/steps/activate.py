@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -13,15 +14,18 @@ from common.errors import Conflict, FailedPrecondition
 from common.texts import sentence
 from documents.store import Stamp
 from versions import actions, routes
-from versions.checked import HELD_BY_SERVICE
+from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE
 from versions.models import Activation, Version
 from versions.selectors import activations_of, platform_epoch
+from workers import comparison, evidence
 from workers.context import POLL_SECONDS, BuildContext
 from workers.outcomes import CancelRequested, Done, Hold, Outcome, StepFailed, Wait
 from workers.steps.check_counts import check, count_facts
+from workers.steps.check_items import check_again
 
 ACKNOWLEDGE_SECONDS_MAX = 2.0
 WAIT_SECONDS = 1.0
+ON_APPROVAL = "on_approval"
 # How long the only replica may take to come back.
 SERVABLE_SECONDS_MAX = 120
 
@@ -50,10 +54,22 @@ def step(ctx: BuildContext) -> Outcome:
     return Done(report={"activation": _acknowledged(ctx, activation)}, detail=f"version {version.number} is live")
 
 
-def _held(ctx: BuildContext, version: Version, service: Service) -> Hold | None:
+def _held(ctx: BuildContext, version: Version, service: Service) -> Hold | Wait | None:
     """The first reason to hold that no operator has let pass: who overrode one has not seen the others."""
-    holds = (_by_service(service), _by_newer(version, service), _by_guards(ctx, service))
-    return next((hold for hold in holds if hold is not None and hold.reason not in ctx.overrides), None)
+    reasons: tuple[Callable[[], Hold | Wait | None], ...] = (
+        lambda: _by_service(service),
+        lambda: _by_newer(version, service),
+        lambda: _by_guards(ctx, service),
+        lambda: _by_items(ctx, version, service),
+        lambda: _by_gate(ctx, version, service),
+        lambda: _by_approval(version, service),
+    )
+    found = (reason() for reason in reasons)
+    return next((one for one in found if one is not None and not _is_overridden(ctx, one)), None)
+
+
+def _is_overridden(ctx: BuildContext, found: Hold | Wait) -> bool:
+    return isinstance(found, Hold) and found.reason in ctx.overrides
 
 
 def _by_service(service: Service) -> Hold | None:
@@ -76,6 +92,36 @@ def _by_guards(ctx: BuildContext, service: Service) -> Hold | None:
     if known["live_generation"] == service.live_generation:
         return None
     return check(ctx, count_facts(ctx, known["items"]))
+
+
+def _by_items(ctx: BuildContext, version: Version, service: Service) -> Hold | None:
+    """The same for ids and vectors."""
+    is_known = ctx.values["counts"]["live_generation"] == service.live_generation
+    return None if is_known else check_again(ctx, version)
+
+
+def _by_gate(ctx: BuildContext, version: Version, service: Service) -> Hold | Wait | None:
+    """The same for the evidence: beside another live version it is another."""
+    before = comparison.known(ctx.values)
+    if before is None or before.live_generation == service.live_generation:
+        return None
+    name = f"g{service.live_generation}"
+    compared = comparison.compare(ctx, version, name)
+    if compared is None:
+        return Wait(WAIT_SECONDS, detail=f"beside version {service.live_version}, which went live meanwhile")
+    actions.orders_withdraw(ctx.claim, version=version)
+    checks = comparison.likeness_checks(ctx.spec, compared, version)
+    if compared.good:
+        checks.insert(0, comparison.p99_check(ctx.spec, compared, compared.good))
+    return evidence.hold(checks, report={"compare": compared.to_dict(), **evidence.report(ctx, checks)})
+
+
+def _by_approval(version: Version, service: Service) -> Hold | None:
+    """The policy as it is now, not as it was when the build was asked for."""
+    if service.spec["versions"]["activate"] != ON_APPROVAL:
+        return None
+    message = f"Version {version.number} is checked and waits for a person to activate it (versions.activate)."
+    return Hold(APPROVAL_REQUIRED, message)
 
 
 def _activate(ctx: BuildContext, version: Version, service: Service) -> None:

@@ -21,7 +21,7 @@ def step(ctx: BuildContext) -> Outcome:
     actions.version_reserve(ctx.claim)
     imported = ctx.values["import"]
     rows = imported["searchable_items"]
-    engine, why = _engine(ctx, rows)
+    engine, why = chosen_engine(ctx, rows)
     out_dir = ctx.folder("index")
     order = {
         "engine": engine,
@@ -59,7 +59,7 @@ def index_spec(ctx: BuildContext, engine: str) -> IndexSpec:
     )
 
 
-def _engine(ctx: BuildContext, rows: int) -> tuple[str, str]:
+def chosen_engine(ctx: BuildContext, rows: int) -> tuple[str, str]:
     """The engine's name, and why it was chosen when the platform chose it."""
     name = ctx.spec["engine"]["name"]
     if name != registry.AUTO:

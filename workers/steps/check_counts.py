@@ -12,6 +12,7 @@ from versions.selectors import live_version
 from workers import guards
 from workers.context import BuildContext
 from workers.outcomes import Done, Hold, Outcome
+from workers.rooms import quota_items, shortage
 
 
 def step(ctx: BuildContext) -> Outcome:
@@ -20,7 +21,8 @@ def step(ctx: BuildContext) -> Outcome:
     if promised is None:
         return Done(detail="The manifest promises no count; the import counts.")
     facts = count_facts(ctx, promised)
-    held = None if ctx.overridden else check(ctx, facts)
+    # A quota is no guard: no override passes it.
+    held = over_quota(ctx, promised) or (None if ctx.overridden else check(ctx, facts))
     return held or Done(report={"counts": facts}, context={"counts": facts}, detail=f"{promised:,} items promised")
 
 
@@ -36,14 +38,14 @@ def count_facts(ctx: BuildContext, items: int) -> dict[str, Any]:
     }
 
 
-def check(
-    ctx: BuildContext,
-    facts: Mapping[str, Any],
-    *,
-    report: Mapping[str, Any] | None = None,
-    context: Mapping[str, Any] | None = None,
-) -> Hold | None:
-    """A Hold with every count that is out of its guard, or None. `report` and `context` go with it."""
+def over_quota(ctx: BuildContext, items: int) -> Hold | None:
+    """Before the import costs anything; `admit` looks again, at the items that are really there."""
+    room = quota_items(ctx, items)
+    return shortage([room], report={}) if room.need > room.free else None
+
+
+def check(ctx: BuildContext, facts: Mapping[str, Any]) -> Hold | None:
+    """A Hold with every count that is out of its guard, or None."""
     breaches = guards.count_breaches(ctx.spec["guards"], items=facts["items"], live_items=facts["live_items"])
     told = {"counts": dict(facts)}
-    return guards.hold(breaches, report={**(report or {}), **told}, context={**(context or {}), **told})
+    return guards.hold(breaches, report=told, context=told)

@@ -1,76 +1,69 @@
-"""Measures the index against exact search and writes down what it answers; below the guard the build is held."""
+"""Judges what tune_search measured: every row is in the index, recall and sampled rows are within the guard."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from bundles import layout
-from engines import registry
-from workers import guards
+from workers import evidence
 from workers.context import BuildContext
-from workers.outcomes import Done, Outcome, StepFailed
-from workers.steps.build_index import index_spec
-
-EFFORTS = ("ef", "nprobe")
+from workers.evidence import Check, at_least
+from workers.outcomes import Done, Hold, Outcome, StepFailed
 
 
 def step(ctx: BuildContext) -> Outcome:
-    """Raises StepFailed: engine.count_mismatch, or the engine's reason."""
-    measured = _measure(ctx)
+    """Raises StepFailed: engine.count_mismatch."""
+    measured = ctx.values["tune"]
     rows = ctx.values["import"]["searchable_items"]
     if measured["count"] != rows:
         message = f"{rows} rows went into the index and {measured['count']} are in it."
         raise StepFailed("engine.count_mismatch", message)
-    report, context = {"check": _told(measured)}, {"check": measured}
-    if not ctx.overridden:
-        found = measured["rows_found"] / measured["rows_sampled"] if measured["rows_sampled"] else 1.0
-        breaches = guards.recall_breaches(ctx.spec["guards"], recall=measured["recall"], rows_found=found)
-        held = guards.hold(breaches, report=report, context=context)
-        if held is not None:
-            return held
-    return Done(
-        report={**report, **_warning(ctx, measured)}, context=context, detail=f"recall {measured['recall']:.4f}"
-    )
+    checks = _checks(ctx.spec, measured)
+    report = {"check": _told(measured), **evidence.report(ctx, checks)}
+    held = None if ctx.overridden else evidence.hold(checks, report=report)
+    if held is not None:
+        return _with_effort(held, measured)
+    return Done(report={**report, **_warnings(ctx, measured)}, detail=f"recall {measured['recall']:.4f}")
 
 
-def _measure(ctx: BuildContext) -> dict[str, Any]:
-    index, imported = ctx.values["index"], ctx.values["import"]
-    search_params = _search_params(ctx, index["engine"])
-    out_dir = ctx.folder("check")
-    at = ctx.spec["search"]["at"]
-    order = {
-        "engine": index["engine"],
-        "spec": asdict(index_spec(ctx, index["engine"])),
-        "index_dir": index["dir"],
-        "vectors": str(Path(imported["dir"]) / layout.VECTORS),
-        "rows": imported["searchable_items"],
-        "queries": str(Path(imported["dir"]) / layout.QUERIES),
-        "at": at,
-        "effort": {name: search_params[name] for name in EFFORTS if name in search_params},
-        "out_dir": str(out_dir),
-    }
-    done = ctx.run_child("workers.children.checking", order)
-    return {**done, "dir": str(out_dir), "search_params": search_params, "at": at}
+def _checks(spec: Mapping[str, Any], measured: Mapping[str, Any]) -> list[Check]:
+    limit, target = spec["guards"]["min_recall"], spec["search"]["recall_target"]
+    sampled = measured["rows_sampled"]
+    found = measured["rows_found"] / sampled if sampled else 1.0
+    checks = [
+        at_least("min_recall", "recall", measured["recall"], limit, "The recall is {}"),
+        at_least("min_recall", "sampled rows found", found, limit, "Of sampled rows, {} find themselves"),
+    ]
+    if target is not None:
+        what = "recall, against the target"
+        checks.append(at_least("recall_target", what, measured["recall"], target, "The recall is {}", falls="warn"))
+    return checks
 
 
-def _search_params(ctx: BuildContext, engine: str) -> dict[str, Any]:
-    """As the spec fixes them, else the engine's own; what the engine does not know is left out."""
-    model = registry.describe(engine).search_params_model
-    fixed = ctx.spec["search"]["params"] or {}
-    params: dict[str, Any] = model(**{name: fixed[name] for name in fixed if name in model.model_fields}).model_dump()
-    return params
+def _with_effort(held: Hold, measured: Mapping[str, Any]) -> Hold:
+    """Says how far the search went, and where the curve is."""
+    if not measured["tuned"] or measured["reached"]:
+        return held
+    return replace(held, message=f"{held.message} {_furthest(measured)}")
 
 
-def _told(measured: dict[str, Any]) -> dict[str, Any]:
-    names = ("recall", "at", "queries", "rows_found", "rows_sampled", "search_ms", "search_params", "seconds")
+def _furthest(measured: Mapping[str, Any]) -> str:
+    name, last = measured["effort"], measured["curve"][-1]
+    why = "the highest that is allowed" if measured["complete"] else "as far as there was time for"
+    return f"The curve of recall was measured up to {name} {last[name]:,}, {why}."
+
+
+def _told(measured: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("recall", "at", "queries", "rows_found", "rows_sampled", "search_ms", "search_params")
     return {name: measured[name] for name in names}
 
 
-def _warning(ctx: BuildContext, measured: dict[str, Any]) -> dict[str, Any]:
+def _warnings(ctx: BuildContext, measured: Mapping[str, Any]) -> dict[str, Any]:
     target = ctx.spec["search"]["recall_target"]
     if target is None or measured["recall"] >= target:
         return {}
     text = f"Recall at {measured['at']} is {measured['recall']:.4f}, below the target of {target}."
-    return {"warnings": [*ctx.build.report.get("warnings", []), text]}
+    text = f"{text} {_furthest(measured)}" if measured["tuned"] else text
+    others = [each for each in ctx.build.report.get("warnings", []) if each != text]
+    return {"warnings": [*others, text]}

@@ -55,12 +55,12 @@ def _publish(ctx: BuildContext, version: Version) -> Published:
 
 def _files(ctx: BuildContext) -> Iterator[tuple[Path, str]]:
     """Every file of the artifact, and its place in it."""
-    imported, index, checked = (Path(ctx.values[name]["dir"]) for name in ("import", "index", "check"))
+    imported, index, tuned = (Path(ctx.values[name]["dir"]) for name in ("import", "index", "tune"))
     for name in (*layout.IMPORTED, layout.QUERIES):
         if (imported / name).is_file():
             yield imported / name, name
-    for name in (layout.KNOWN_QUERIES, layout.KNOWN_ROWS):
-        yield checked / name, name
+    for name in (layout.KNOWN_QUERIES, layout.KNOWN_ROWS, layout.SAMPLED_ROWS):
+        yield tuned / name, name
     for path in sorted(index.rglob("*")):
         if path.is_file():
             yield path, f"{layout.INDEX_FOLDER}/{path.relative_to(index)}"
@@ -78,7 +78,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _manifest(ctx: BuildContext, version: Version) -> dict[str, Any]:
-    imported, index, checked = (ctx.values[name] for name in ("import", "index", "check"))
+    imported, index, tuned = (ctx.values[name] for name in ("import", "index", "tune"))
     schema = ctx.spec["schema"]
     return {
         "tenant": ctx.build.service.tenant.name,
@@ -95,14 +95,14 @@ def _manifest(ctx: BuildContext, version: Version) -> dict[str, Any]:
             "params": index["params"],
             "partitions": ctx.spec["engine"]["partitions"],
         },
-        "search_params": checked["search_params"],
+        "search_params": tuned["search_params"],
         "model_version": ctx.build.drop["model_version"],
         "queries_source": imported["queries_source"],
     }
 
 
 def _completed(ctx: BuildContext, published: Published) -> Completed:
-    imported, index, checked = (ctx.values[name] for name in ("import", "index", "check"))
+    imported, index, tuned = (ctx.values[name] for name in ("import", "index", "tune"))
     return Completed(
         artifact=str(published.path),
         manifest_sha256=published.manifest_sha256,
@@ -111,8 +111,8 @@ def _completed(ctx: BuildContext, published: Published) -> Completed:
         bytes=published.bytes,
         engine=index["engine"],
         engine_params=index["params"],
-        search_params=checked["search_params"],
+        search_params=tuned["search_params"],
         model_version=ctx.build.drop["model_version"],
-        recall=checked["recall"],
+        recall=tuned["recall"],
         report=ctx.build.report,
     )

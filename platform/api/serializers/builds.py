@@ -6,6 +6,11 @@ from typing import Any
 
 from rest_framework import serializers
 
+REPORT_HELP = (
+    "What the steps found. `evidence` lists every check as {name, what, value, bound, limit, unit, verdict, note}; the "
+    "verdict is pass, warn or hold. `tune` is the curve of search effort, recall and milliseconds."
+)
+
 
 class BuildStepOut(serializers.Serializer[Any]):
     name = serializers.CharField()
@@ -36,7 +41,7 @@ class BuildOut(serializers.Serializer[Any]):
     drop = serializers.DictField(help_text="`name`, `fingerprint` and what the drop said of itself.")
     version = serializers.IntegerField(allow_null=True)
     error = BuildErrorOut(allow_null=True)
-    report = serializers.DictField()
+    report = serializers.DictField(help_text=REPORT_HELP)
     overrides = serializers.DictField(help_text="What an operator let pass: step -> reason of the hold -> why.")
     force = serializers.BooleanField()
     cancel_requested = serializers.BooleanField()
@@ -82,7 +87,7 @@ class VersionOut(serializers.Serializer[Any]):
     completed_at = serializers.DateTimeField(allow_null=True)
     activated_at = serializers.DateTimeField(allow_null=True)
     bad = VersionBadOut(allow_null=True, help_text="Set when somebody rolled back from it.")
-    report = serializers.DictField()
+    report = serializers.DictField(help_text=REPORT_HELP)
 
 
 class VersionPage(serializers.Serializer[Any]):

@@ -13,6 +13,7 @@ from django.utils.timezone import localtime
 register = template.Library()
 
 NOTHING = "–"
+FIGURE_DECIMALS = 4
 
 
 @register.filter
@@ -24,6 +25,26 @@ def grouped(number: float | None) -> str:
 @register.filter
 def decimals(number: float | None, places: int) -> str:
     return NOTHING if number is None else f"{number:.{places}f}"
+
+
+@register.filter
+def figure(number: float | str | None) -> str:
+    """A figure of any size, as exact as people compare it: 0.98, 5, 1,234,567."""
+    if number is None or isinstance(number, str):
+        return number or NOTHING
+    return f"{number:,.{FIGURE_DECIMALS}f}".rstrip("0").rstrip(".")
+
+
+@register.filter
+def entry(values: dict[str, Any], name: str) -> Any:
+    """`values[name]`, for a name that only data knows."""
+    return values.get(name)
+
+
+@register.filter
+def is_chosen(point: dict[str, Any], tune: dict[str, Any]) -> bool:
+    """Whether this point of the curve is the effort that the version searches with."""
+    return all(point.get(name) == value for name, value in tune["search_params"].items())
 
 
 @register.filter

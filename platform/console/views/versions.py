@@ -1,18 +1,27 @@
-"""The switch and the way back."""
+"""A version and its evidence; the switch and the way back."""
 
 from __future__ import annotations
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.views.decorators.http import require_POST
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_POST
 
 from common.errors import InvalidArgument
 from console.base import page, service_for
 from tenants.permissions import Permission
+from versions import selectors
 from versions.actions import version_activate, version_rollback
 
 VERSION_DIGITS_MAX = 9
+
+
+@require_GET
+@page
+def show(request: HttpRequest, tenant: str, service: str, number: int) -> HttpResponse:
+    _, owner, found = service_for(request, tenant, service, Permission.VIEW)
+    version = selectors.version_view(selectors.version_get(found, number))
+    return render(request, "console/version.html", {"tenant": owner, "service": found, "version": version})
 
 
 @require_POST

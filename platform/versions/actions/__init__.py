@@ -1,6 +1,7 @@
 """Everything that writes rows of builds, versions, replicas and activations.
 
 builds        asking for builds, cancel, retry, override
+admissions    who may take memory and disk next
 claims, runs  what a worker writes while it holds a build's fence
 results       what a build finds and makes: its drop, its version
 replicas      what nodes shall hold and what they report
@@ -9,6 +10,7 @@ retirement    how versions go
 """
 
 from versions.actions.activations import activation_await, activation_settle, version_activate, version_rollback
+from versions.actions.admissions import admission_take
 from versions.actions.builds import (
     build_cancel,
     build_expire,
@@ -68,6 +70,7 @@ __all__ = [
     "FenceLost",
     "activation_await",
     "activation_settle",
+    "admission_take",
     "build_cancel",
     "build_claim",
     "build_expire",

@@ -236,8 +236,8 @@ def _refuse_unchecked(version: Version) -> None:
 def _resume_waiting_build(version: Version) -> None:
     """A build that was held only before the switch to this very version has nothing to wait for any more."""
     waits = Build.objects.filter(pk=version.build_id, state=BuildState.HELD, version_number=version.number)
-    build = waits.filter(error_reason__startswith=HELD_BEFORE_SWITCH).first()
-    if build is None:
+    build = waits.first()
+    if build is None or not build.error_reason.startswith(HELD_BEFORE_SWITCH):
         return
     try:
         build_resume(build=build)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -66,17 +66,33 @@ def replica_drop(claim: Claim, *, replica: Replica) -> None:
 
 
 @transaction.atomic
-def orders_give(claim: Claim, *, version: Version, kind: str, order_id: str) -> None:
-    """Gives every READY replica of `version` this one order (WARM or CHECK), instead of those it had."""
+def orders_give(
+    claim: Claim, *, version: Version, kind: str, order_id: str, beside: Version | None = None, top_k: int = 0
+) -> None:
+    """Gives every READY replica of `version` this one order (WARM, CHECK or COMPARE), instead of those it had.
+
+    With `beside` (of COMPARE) only those on whose node that version is READY too.
+    """
     fenced(claim)
-    _set_orders(version, [{"order_id": order_id, "kind": kind}])
+    order = {"order_id": order_id, "kind": kind}
+    if beside is None:
+        _set_orders(version, lambda _: [order])
+        return
+    others = dict(Replica.objects.filter(version=beside, state=ReplicaState.READY).values_list("node_id", "pk"))
+    more = {"beside_version": beside.number, "top_k": top_k}
+    _set_orders(
+        version,
+        lambda replica: (
+            [{**order, **more, "beside": f"r{others[replica.node_id]}"}] if replica.node_id in others else []
+        ),
+    )
 
 
 @transaction.atomic
 def orders_withdraw(claim: Claim, *, version: Version) -> None:
     """Takes back all orders of `version`; else an agent that starts anew would carry them out again."""
     fenced(claim)
-    _set_orders(version, [])
+    _set_orders(version, lambda _: [])
 
 
 def node_report(seen: NodeSeen) -> None:
@@ -118,9 +134,10 @@ def replica_report(replica: Replica, seen: ReplicaSeen) -> None:
 _BLANK: dict[str, Any] = {"address": "", "orders": [], "results": {}, "error": "", "items": 0, "rss_bytes": 0}
 
 
-def _set_orders(version: Version, orders: list[dict[str, str]]) -> None:
+def _set_orders(version: Version, orders_of: Callable[[Replica], list[dict[str, Any]]]) -> None:
     changed = []
     for replica in Replica.objects.filter(version=version, state=ReplicaState.READY):
+        orders = orders_of(replica)
         if replica.orders != orders:
             Replica.objects.filter(pk=replica.pk).update(orders=orders)
             changed.append(replica.node_id)

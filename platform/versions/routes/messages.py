@@ -113,5 +113,5 @@ def _placement(replica: Replica) -> documents_pb2.Placement:
         version=version.number,
         artifact=version.artifact,
         manifest_sha256=version.manifest_sha256,
-        orders=[documents_pb2.Order(order_id=order["order_id"], kind=order["kind"]) for order in replica.orders],
+        orders=[documents_pb2.Order(**order) for order in replica.orders],
     )

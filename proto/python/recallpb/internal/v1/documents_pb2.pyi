@@ -113,20 +113,28 @@ class Placement(_message.Message):
     def __init__(self, replica_id: _Optional[str] = ..., tenant: _Optional[str] = ..., service: _Optional[str] = ..., version: _Optional[int] = ..., artifact: _Optional[str] = ..., manifest_sha256: _Optional[str] = ..., orders: _Optional[_Iterable[_Union[Order, _Mapping]]] = ...) -> None: ...
 
 class Order(_message.Message):
-    __slots__ = ("order_id", "kind")
+    __slots__ = ("order_id", "kind", "beside", "beside_version", "top_k")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[Order.Kind]
         WARM: _ClassVar[Order.Kind]
         CHECK: _ClassVar[Order.Kind]
+        COMPARE: _ClassVar[Order.Kind]
     KIND_UNSPECIFIED: Order.Kind
     WARM: Order.Kind
     CHECK: Order.Kind
+    COMPARE: Order.Kind
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
     order_id: str
     kind: Order.Kind
-    def __init__(self, order_id: _Optional[str] = ..., kind: _Optional[_Union[Order.Kind, str]] = ...) -> None: ...
+    beside: str
+    beside_version: int
+    top_k: int
+    def __init__(self, order_id: _Optional[str] = ..., kind: _Optional[_Union[Order.Kind, str]] = ..., beside: _Optional[str] = ..., beside_version: _Optional[int] = ..., top_k: _Optional[int] = ...) -> None: ...
 
 class NodeReport(_message.Message):
     __slots__ = ("node", "cpu_count", "memory_total_bytes", "memory_available_bytes", "replicas", "placements_stamp", "agent_pid")
@@ -183,7 +191,7 @@ class ReplicaReport(_message.Message):
     def __init__(self, replica_id: _Optional[str] = ..., state: _Optional[_Union[ReplicaReport.State, str]] = ..., address: _Optional[str] = ..., pid: _Optional[int] = ..., version: _Optional[int] = ..., items: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., error: _Optional[str] = ..., orders: _Optional[_Iterable[_Union[OrderResult, _Mapping]]] = ..., respawns: _Optional[int] = ...) -> None: ...
 
 class OrderResult(_message.Message):
-    __slots__ = ("order_id", "ok", "error", "p50_ms", "p99_ms", "queries", "agreement", "version", "items")
+    __slots__ = ("order_id", "ok", "error", "p50_ms", "p99_ms", "queries", "agreement", "version", "items", "agreement_min", "rows_sampled", "rows_found", "beside_p50_ms", "beside_p99_ms", "overlap", "mean_score", "beside_mean_score", "beside_version")
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     OK_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -193,6 +201,15 @@ class OrderResult(_message.Message):
     AGREEMENT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
+    AGREEMENT_MIN_FIELD_NUMBER: _ClassVar[int]
+    ROWS_SAMPLED_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FOUND_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_P50_MS_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_P99_MS_FIELD_NUMBER: _ClassVar[int]
+    OVERLAP_FIELD_NUMBER: _ClassVar[int]
+    MEAN_SCORE_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_MEAN_SCORE_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_VERSION_FIELD_NUMBER: _ClassVar[int]
     order_id: str
     ok: bool
     error: str
@@ -202,7 +219,16 @@ class OrderResult(_message.Message):
     agreement: float
     version: int
     items: int
-    def __init__(self, order_id: _Optional[str] = ..., ok: _Optional[bool] = ..., error: _Optional[str] = ..., p50_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ..., queries: _Optional[int] = ..., agreement: _Optional[float] = ..., version: _Optional[int] = ..., items: _Optional[int] = ...) -> None: ...
+    agreement_min: float
+    rows_sampled: int
+    rows_found: int
+    beside_p50_ms: float
+    beside_p99_ms: float
+    overlap: float
+    mean_score: float
+    beside_mean_score: float
+    beside_version: int
+    def __init__(self, order_id: _Optional[str] = ..., ok: _Optional[bool] = ..., error: _Optional[str] = ..., p50_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ..., queries: _Optional[int] = ..., agreement: _Optional[float] = ..., version: _Optional[int] = ..., items: _Optional[int] = ..., agreement_min: _Optional[float] = ..., rows_sampled: _Optional[int] = ..., rows_found: _Optional[int] = ..., beside_p50_ms: _Optional[float] = ..., beside_p99_ms: _Optional[float] = ..., overlap: _Optional[float] = ..., mean_score: _Optional[float] = ..., beside_mean_score: _Optional[float] = ..., beside_version: _Optional[int] = ...) -> None: ...
 
 class GatewayReport(_message.Message):
     __slots__ = ("gateway", "address", "pid", "serving", "stale_seconds")

@@ -81,7 +81,7 @@ class ReplicaServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Execute(self, request, context):
-        """Executes one order: WARM or CHECK.
+        """Executes one order: WARM or CHECK. COMPARE is carried out by the agent, from outside.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,185 @@
+"""Asks two replicas of one node the same queries, in turns, from a process that is neither of them.
+
+    python -m replicas.compare ARTIFACT OURS OUR_VERSION BESIDE BESIDE_VERSION TOP_K
+
+OURS and BESIDE are gRPC targets; ARTIFACT is ours, for its queries. Short bursts go to the one and the other by turns,
+so that a noisy moment disturbs both. Prints {"p50_ms", "p99_ms", "beside_p50_ms", "beside_p99_ms", "overlap",
+"mean_score", "beside_mean_score", "queries"} and exits 0, or {"error": text} and exits 1.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf.message_factory import GetMessageClass
+
+from bundles import layout
+from recallpb.internal.v1 import replica_pb2
+from recallpb.v1 import recall_pb2
+from replicas.client import CHANNEL_OPTIONS, SERVICE
+from replicas.queries import Floats
+
+QUERIES_MAX = 1_000
+BURST_QUERIES = 20
+# A p99 of fewer is hardly one: the queries are asked again until so many were timed, or time is up.
+TIMED_MIN = 1_000
+SECONDS_MAX = 30.0
+CALL_SECONDS_MAX = 5.0
+MS_PER_SECOND = 1_000
+
+
+class Unanswered(Exception):
+    """One of the two does not answer these queries."""
+
+
+@dataclass
+class Side:
+    """One replica: what it was asked, and what came."""
+
+    who: str
+    version: int
+    call: Any
+    took_ms: list[float] = field(default_factory=list)
+
+    def ask(self, requests: list[bytes]) -> list[recall_pb2.RecallResponse]:
+        """One burst, query by query. Raises Unanswered."""
+        answers = []
+        for raw in requests:
+            request = replica_pb2.AnswerRequest(requests=[raw], version=self.version)
+            began = time.perf_counter()
+            try:
+                response = self.call(request, timeout=CALL_SECONDS_MAX)
+            except grpc.RpcError as error:
+                raise Unanswered(f"{self.who} did not answer: {error.code().name}") from error
+            self.took_ms.append((time.perf_counter() - began) * MS_PER_SECOND)
+            answers.append(response.answers[0])
+        return [self._read(answer) for answer in answers]
+
+    def percentiles(self) -> list[float]:
+        """p50 and p99 of all bursts but the first, which opened the connection."""
+        timed = self.took_ms[BURST_QUERIES:] or self.took_ms
+        found: list[float] = np.percentile(timed, [50, 99]).tolist()
+        return found
+
+    def _read(self, answer: replica_pb2.Answer) -> recall_pb2.RecallResponse:
+        if answer.WhichOneof("result") != "response":
+            raise Unanswered(f"{self.who} does not answer these queries: {answer.error.message}")
+        return recall_pb2.RecallResponse.FromString(answer.response)
+
+
+@dataclass
+class Likeness:
+    """How alike the answers of both are, summed over the queries."""
+
+    queries: int = 0
+    overlap: float = 0.0
+    mean_score: float = 0.0
+    beside_mean_score: float = 0.0
+
+    def add(self, ours: recall_pb2.RecallResponse, beside: recall_pb2.RecallResponse) -> None:
+        own, other = _ids(ours), _ids(beside)
+        self.queries += 1
+        self.overlap += len(own & other) / max(1, len(own), len(other))
+        self.mean_score += _mean(ours.scores)
+        self.beside_mean_score += _mean(beside.scores)
+
+
+def compare(ours: Side, beside: Side, queries: Floats, top_k: int) -> dict[str, Any]:
+    """Likeness over each query once, latencies over all bursts. Raises Unanswered."""
+    requests = [_request(query, top_k) for query in queries]
+    likeness = Likeness()
+    give_up_at = time.monotonic() + SECONDS_MAX
+    bursts = [requests[start : start + BURST_QUERIES] for start in range(0, len(requests), BURST_QUERIES)]
+    turn = 0
+    while turn < len(bursts) or len(ours.took_ms) < TIMED_MIN + BURST_QUERIES:
+        burst = bursts[turn % len(bursts)]
+        # Who comes second finds warmer caches: by turns.
+        first, second = (ours, beside) if turn % 2 else (beside, ours)
+        answers = {side.who: side.ask(burst) for side in (first, second)}
+        if turn < len(bursts):
+            for pair in zip(answers[ours.who], answers[beside.who], strict=True):
+                likeness.add(*pair)
+        turn += 1
+        if time.monotonic() > give_up_at:
+            break
+    return _result(ours, beside, likeness)
+
+
+def main() -> int:
+    """0 with the figures, 1 with why there are none."""
+    artifact, our_target, our_version, beside_target, beside_version, top_k = sys.argv[1:]
+    queries = _queries(Path(artifact))
+    if not len(queries):
+        return _say({"error": "the artifact holds no queries"}, code=1)
+    with _channel(our_target) as our_channel, _channel(beside_target) as beside_channel:
+        ours = Side("the new version", int(our_version), _method(our_channel))
+        beside = Side("the live version", int(beside_version), _method(beside_channel))
+        try:
+            result = compare(ours, beside, queries, int(top_k))
+        except Unanswered as error:
+            return _say({"error": str(error)}, code=1)
+    return _say(result, code=0)
+
+
+def _queries(artifact: Path) -> Floats:
+    recorded: Floats = np.load(artifact / layout.QUERIES, mmap_mode="r", allow_pickle=False)
+    places = np.unique(np.linspace(0, len(recorded) - 1, min(QUERIES_MAX, len(recorded))).astype(np.int64))
+    return np.asarray(recorded[places], dtype="<f4")
+
+
+def _request(query: Floats, top_k: int) -> bytes:
+    vectors = recall_pb2.VectorQuery(vectors=[recall_pb2.Vector(packed=query.tobytes())])
+    return recall_pb2.RecallRequest(vectors=vectors, top_k=top_k).SerializeToString()
+
+
+def _ids(response: recall_pb2.RecallResponse) -> set[int] | set[str]:
+    return set(response.text_ids) if response.text_ids else set(response.ids)
+
+
+def _mean(scores: Sequence[float]) -> float:
+    return sum(scores) / len(scores) if scores else 0.0
+
+
+def _result(ours: Side, beside: Side, likeness: Likeness) -> dict[str, Any]:
+    p50_ms, p99_ms = ours.percentiles()
+    beside_p50_ms, beside_p99_ms = beside.percentiles()
+    return {
+        "p50_ms": p50_ms,
+        "p99_ms": p99_ms,
+        "beside_p50_ms": beside_p50_ms,
+        "beside_p99_ms": beside_p99_ms,
+        "overlap": likeness.overlap / likeness.queries,
+        "mean_score": likeness.mean_score / likeness.queries,
+        "beside_mean_score": likeness.beside_mean_score / likeness.queries,
+        "queries": likeness.queries,
+    }
+
+
+def _channel(target: str) -> grpc.Channel:
+    return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+
+
+def _method(channel: grpc.Channel) -> Any:
+    method = SERVICE.methods_by_name["Answer"]
+    return channel.unary_unary(
+        f"/{SERVICE.full_name}/{method.name}",
+        request_serializer=GetMessageClass(method.input_type).SerializeToString,
+        response_deserializer=GetMessageClass(method.output_type).FromString,
+    )
+
+
+def _say(result: dict[str, Any], *, code: int) -> int:
+    sys.stdout.write(json.dumps(result) + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""What an engine says that its items take is what they take: builds are admitted by it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.data import clustered
+from engines import registry
+from engines.description import Metric
+
+pytestmark = pytest.mark.servers
+
+FEW, MANY = 1_000, 61_000
+# Of what is predicted: the system hands out memory in pages and arenas.
+TOLERANCE = 0.2
+NOISE_BYTES = 6 * 2**20
+QUICK: dict[str, int] = {"ef_construction": 8}
+
+
+@pytest.mark.parametrize(("dimension", "metric"), [(64, "ip"), (16, "l2")])
+def test_the_formula_of_an_engine_says_what_a_build_takes(
+    engine: str, dimension: int, metric: Metric, tmp_path: Path
+) -> None:
+    model = registry.describe(engine).params_model
+    params = model(**{name: value for name, value in QUICK.items() if name in model.model_fields}).model_dump()
+    each = registry.describe(engine).item_bytes(dimension, metric, params)
+    few, many = (_built(tmp_path / str(rows), engine, rows, dimension, metric, params) for rows in (FEW, MANY))
+    rows = MANY - FEW
+    assert many["files"] - few["files"] == pytest.approx(each.stored * rows, rel=TOLERANCE)
+    # The build reads the mapped vectors, too, which the peak counts and the formula does not.
+    held = many["peak_rss_bytes"] - few["peak_rss_bytes"] - 4 * dimension * rows
+    assert held <= each.building * rows * (1 + TOLERANCE) + NOISE_BYTES
+    assert held >= each.building * rows * (1 - TOLERANCE) - NOISE_BYTES
+
+
+def test_parameters_and_dimension_count(engine: str) -> None:
+    describe = registry.describe(engine)
+    params = describe.params_model().model_dump()
+    small, large = (describe.item_bytes(dimension, "ip", params) for dimension in (8, 80))
+    assert large.serving - small.serving >= 4 * 72
+    assert large.serving >= max(large.building, large.stored)
+
+
+def _built(folder: Path, engine: str, rows: int, dimension: int, metric: str, params: dict[str, Any]) -> dict[str, int]:
+    folder.mkdir()
+    np.save(folder / "vectors.npy", clustered(rows, dimension, seed=1)[0])
+    order = {
+        "engine": engine,
+        "spec": {"metric": metric, "dimension": dimension, "threads": 1, "params": params},
+        "vectors": str(folder / "vectors.npy"),
+        "rows": rows,
+        "out_dir": str(folder / "index"),
+    }
+    (folder / "order.json").write_text(json.dumps(order))
+    command = [sys.executable, "-m", "engines.build", str(folder / "order.json")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = json.loads(ended.stdout.splitlines()[-1])
+    files = sum(path.stat().st_size for path in (folder / "index").iterdir())
+    return {"files": files, "peak_rss_bytes": done["peak_rss_bytes"]}
