@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -96,12 +96,14 @@ def list_drops(source: Path) -> list[DropRef]:
 
 def newest_complete(source: Path) -> DropRef:
     """The newest drop that carries a marker. Raises DropError drop.not_found or drop.incomplete."""
-    drops: list[DropRef] = []
-    # Older ones than the first that is complete are not looked into.
-    for drop in _drops(source):
-        drops.append(drop)
-        if drop.complete:
-            return replace(drop, skipped=tuple(_skipped(drops[:-1])))
+    return choose_newest(list(_until_complete(_drops(source))))
+
+
+def choose_newest(drops: Sequence[DropRef]) -> DropRef:
+    """Of drops in the order of `list_drops` the first that is complete. Raises as `newest_complete` does."""
+    newest = first_complete(drops)
+    if newest:
+        return newest
     if not drops:
         raise DropError("drop.not_found", "The source holds no drop: no sub-folder, and no marker of its own.")
     message = f"No drop is complete: `{drops[0].name}`, the newest, has neither {MANIFEST_NAME} nor {SUCCESS_MARKER}."
@@ -140,15 +142,23 @@ def inspect(source: Path, sample_rows: int = 20, *, files: Sequence[str] = ()) -
     Raises DropError, as `open_drop` does, and drop.unreadable.
     """
     drops = list_drops(source)
-    newest = _newest_complete(drops) or (drops[0] if drops else None)
+    newest = first_complete(drops) or (drops[0] if drops else None)
     drop = open_drop(source, newest.name if newest else source.name, files=files, allow_unmarked=True)
+    count = drop.count if drop.count is not None else count_rows(drop)
+    return inspect_opened(drop, newest, sample_rows, count=count, files=files)
+
+
+def inspect_opened(
+    drop: Drop, newest: DropRef | None, sample_rows: int, *, count: int | None, files: Sequence[str] = ()
+) -> Inspection:
+    """What an opened drop holds; `newest` is how its source lists it, `count` its rows if they are known."""
     return inspect_files(
         drop=drop.name,
         missing="" if newest and newest.complete else NO_MARKER,
         skipped=newest.skipped if newest else (),
         item_files=drop.item_files,
         source_files=_source_files(drop, files),
-        count=drop.count if drop.count is not None else count_rows(drop),
+        count=count,
         sample_rows=min(sample_rows, INSPECT_ROWS_MAX),
     )
 
@@ -163,14 +173,22 @@ def _drops(source: Path) -> Iterator[DropRef]:
         yield DropRef(name, source / name, _marker(_entries(source / name)))
 
 
+def _until_complete(drops: Iterable[DropRef]) -> Iterator[DropRef]:
+    """Older ones than the first that is complete are not looked into."""
+    for drop in drops:
+        yield drop
+        if drop.complete:
+            return
+
+
 def _source_files(drop: Drop, files: Sequence[str]) -> list[str]:
     """Patterns for a source whose drops are like this one: what the manifest says, else those that match."""
     patterns = drop.manifest.items if drop.manifest else tuple(files) or DEFAULT_FILES
     return [pattern for pattern in patterns if drop.manifest or _matches(drop.path, pattern)]
 
 
-def _newest_complete(drops: Sequence[DropRef]) -> DropRef | None:
-    """Of drops in the order of `list_drops` the first that is complete."""
+def first_complete(drops: Sequence[DropRef]) -> DropRef | None:
+    """Of drops in the order of `list_drops` the first that is complete, and which it passed over."""
     for position, drop in enumerate(drops):
         if drop.complete:
             return replace(drop, skipped=tuple(_skipped(drops[:position])))
@@ -214,11 +232,20 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _may_be_drop(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False) and not entry.name.startswith((".", "_"))
+    return entry.is_dir(follow_symlinks=False) and is_drop_name(entry.name)
+
+
+def is_drop_name(name: str) -> bool:
+    """Whether a folder of that name may be a drop: tools hide what they work on behind these two."""
+    return not name.startswith((".", "_"))
 
 
 def _marker(entries: Sequence[os.DirEntry[str]]) -> str:
-    names = {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
+    return marker_among({entry.name for entry in entries if entry.is_file(follow_symlinks=False)})
+
+
+def marker_among(names: Collection[str]) -> str:
+    """Which of a folder's files makes it a complete drop; empty when none does."""
     return next((marker for marker in (MANIFEST_NAME, SUCCESS_MARKER) if marker in names), "")
 
 

@@ -2,6 +2,7 @@
 
     BundleError             reason (a stable id), message, owner ("user" or "platform"), details
     ├── UriError            uri.*        a source address that is not allowed; also field and remedy
+    ├── SourceError         source.*     a remote place that does not give what it should; also remedy and temporary
     ├── DropError           drop.*       what the training job delivered cannot be imported; the user's
     └── ArtifactError       artifact.*   a version's files cannot be published or trusted; the platform's
 
@@ -32,7 +33,7 @@ class BundleError(Exception):
 class UriError(BundleError):
     """A source address that is not allowed; `remedy` says what to write instead.
 
-    Reasons: uri.bad_syntax, uri.chained, uri.bad_protocol, uri.parent, uri.outside_root.
+    Reasons: uri.bad_syntax, uri.chained, uri.bad_protocol, uri.parent, uri.outside_root, uri.not_allowed.
     """
 
     owner: Owner = "user"
@@ -41,6 +42,26 @@ class UriError(BundleError):
         super().__init__(reason, message, {"field": field, "remedy": remedy})
         self.field = field
         self.remedy = remedy
+
+
+# What another try may mend.
+TEMPORARY_REASONS = frozenset({"source.unreachable", "source.timeout", "source.busy"})
+
+
+class SourceError(BundleError):
+    """A remote place that cannot be read. The message ends with the remedy and never quotes a server or a library.
+
+    Reasons: source.unreachable, source.timeout, source.busy, source.forbidden, source.not_found,
+    source.redirect_refused, source.failed, source.bad_settings, source.not_installed, source.no_room.
+    """
+
+    def __init__(self, reason: str, message: str, *, remedy: str = "", owner: Owner = "platform") -> None:
+        super().__init__(reason, f"{message} {remedy}".strip(), {"remedy": remedy})
+        self.owner = owner
+
+    @property
+    def temporary(self) -> bool:
+        return self.reason in TEMPORARY_REASONS
 
 
 class DropError(BundleError):

@@ -2,9 +2,9 @@
 
     python -m bundles.inspect_child SOURCE ROWS
 
-Prints one line of JSON: {"inspection": {...}} and exits 0, or {"error": {"reason", "message"}} and exits 1. In the
-sample, lists are cut after LIST_ITEMS_MAX values and texts after TEXT_CHARACTERS_MAX characters. Uses at most
-MEMORY_BYTES_MAX of memory.
+SOURCE is a places.Source as JSON, which holds no secret. Prints one line of JSON: {"inspection": {...}} and exits 0, or
+{"error": {"reason", "message"}} and exits 1. In the sample, lists are cut after LIST_ITEMS_MAX values and texts after
+TEXT_CHARACTERS_MAX characters. Uses at most MEMORY_BYTES_MAX of memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import resource
 import signal
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 MEMORY_BYTES_MAX = 1024**3
@@ -31,20 +30,21 @@ def main() -> int:
     source, rows = sys.argv[1:]
     signal.alarm(LIFE_SECONDS_MAX)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
-    answer = look(Path(source), int(rows))
+    answer = look(json.loads(source), int(rows))
     sys.stdout.write(json.dumps(answer, allow_nan=False) + "\n")
     return 1 if "error" in answer else 0
 
 
-def look(source: Path, rows: int) -> dict[str, Any]:
+def look(source: dict[str, str], rows: int) -> dict[str, Any]:
     """What the line says."""
     # Arrow is loaded under the memory cap.
-    from bundles.drop import inspect
-    from bundles.errors import DropError
+    from bundles.errors import BundleError
+    from bundles.places import source_from
+    from bundles.sources import inspect
 
     try:
-        inspection = inspect(source, rows).to_dict()
-    except DropError as error:
+        inspection = inspect(source_from(source), rows).to_dict()
+    except BundleError as error:
         return {"error": {"reason": error.reason, "message": error.message}}
     except MemoryError:
         return {"error": TOO_LARGE}

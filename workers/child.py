@@ -1,7 +1,8 @@
 """Runs the heavy part of a step in a process of its own, which says what it does in JSON lines on standard output.
 
-{"rows_done": n, "rows": N} while it works, {"done": true, ...} at its end, {"error": {"reason", "owner", "message"}}
-when it failed. The child dies with this process (PDEATHSIG), and at once when `check` raises.
+{"rows_done": n, "rows": N} or {"bytes_done": n, "bytes": N} while it works, {"done": true, ...} at its end,
+{"error": {"reason", "owner", "message"}} when it failed. The child dies with this process (PDEATHSIG), and at once when
+`check` raises.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from workers.outcomes import StepFailed
 
@@ -27,8 +28,13 @@ SILENCE_SECONDS_MAX = 1_800
 STDERR_TAIL_BYTES = 2_000
 EXIT_SECONDS_MAX = 30
 
-Progress = Callable[[int, int], None]
 Check = Callable[[], None]
+
+
+class Progress(Protocol):
+    """Hears what is done, what is expected in all (0: not known), and of what."""
+
+    def __call__(self, done: int, expected: int, unit: str = "rows", /) -> None: ...
 
 
 def run_child(module: str, order: dict[str, Any], folder: Path, *, check: Check, progress: Progress) -> dict[str, Any]:
@@ -69,6 +75,8 @@ def _follow(child: subprocess.Popen[bytes], check: Check, progress: Progress) ->
             done = line
         elif "rows_done" in line:
             progress(int(line["rows_done"]), int(line["rows"]))
+        elif "bytes_done" in line:
+            progress(int(line["bytes_done"]), int(line["bytes"]), "bytes")
     child.wait(EXIT_SECONDS_MAX)
     return done
 

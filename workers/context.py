@@ -140,15 +140,18 @@ class BuildContext:
 
 
 class RowProgress:
-    """Turns counts of rows into share, rows a second and seconds left; written at most once in PROGRESS_SECONDS."""
+    """Turns counts of rows (or bytes) into share, rate and seconds left; written at most once in PROGRESS_SECONDS."""
 
     def __init__(self, ctx: BuildContext) -> None:
         self._ctx = ctx
         self._began_at = time.monotonic()
         self._told_at = 0.0
+        self._unit = "rows"
 
-    def __call__(self, done: int, expected: int) -> None:
+    def __call__(self, done: int, expected: int, unit: str = "rows", /) -> None:
         now = time.monotonic()
+        if unit != self._unit:
+            self._unit, self._began_at = unit, now
         if now - self._told_at < PROGRESS_SECONDS:
             return
         self._told_at = now
@@ -166,7 +169,7 @@ class RowProgress:
             progress=min(1.0, done / expected) if known else None,
             rate=rate,
             eta_seconds=max(0.0, (expected - done) / rate) if known and rate > 0 else None,
-            detail=f"{done:,} of {expected:,} rows" if known else f"{done:,} rows",
+            detail=f"{done:,} of {expected:,} {self._unit}" if known else f"{done:,} {self._unit}",
         )
 
 

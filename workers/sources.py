@@ -10,10 +10,9 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from bundles import uris
-from bundles.drop import newest_complete, open_drop
-from bundles.errors import DropError, UriError
-from catalog.actions import source_root
+from bundles import sources
+from bundles.errors import BundleError, DropError
+from catalog.actions import source_at
 from catalog.models import Service
 from common.errors import RecallError
 from versions import actions
@@ -28,6 +27,8 @@ LOOKS_MAX = 200
 TICK_SECONDS_MAX = 5.0
 # Celery ends a tick after this time, for a file system that does not answer; its source waits LOOK_SECONDS_MAX.
 TICK_SECONDS_KILLED = 30
+# For a server that does not answer.
+REMOTE_LOOK_SECONDS_MAX = 15.0
 
 
 def notice_drops(now: datetime | None = None) -> None:
@@ -60,13 +61,15 @@ def newest(service: Service) -> Seen:
     """The newest complete drop as a build would find it."""
     spec = service.spec["source"]
     try:
-        source = uris.resolve(spec["uri"], source_root(service.tenant))
-        found = newest_complete(source)
-    except (UriError, DropError) as error:
-        return Seen(problem=error.message)
-    try:
-        return Seen(found.name, open_drop(source, found.name, files=spec["files"]).fingerprint)
+        source = source_at(service.tenant, spec["uri"])
+        found = sources.find(source, files=spec["files"], seconds_max=REMOTE_LOOK_SECONDS_MAX)
     except DropError as error:
+        if "drop" not in error.details:
+            return Seen(problem=error.message)  # There is none yet.
         # It is known by what is wrong with it.
-        said = json.dumps([found.name, error.reason, error.message])
-        return Seen(found.name, hashlib.sha256(said.encode()).hexdigest(), bad=True, problem=error.message)
+        said = json.dumps([error.details["drop"], error.reason, error.message])
+        fingerprint = hashlib.sha256(said.encode()).hexdigest()
+        return Seen(error.details["drop"], fingerprint, bad=True, problem=error.message)
+    except BundleError as error:
+        return Seen(problem=error.message)
+    return Seen(found.name, found.fingerprint)

@@ -12,8 +12,9 @@ from django.db.models import F, Max
 from django.utils import timezone
 
 from audit.actions import record
-from bundles import uris
-from bundles.uris import UriError
+from bundles import places
+from bundles.errors import SourceError, UriError
+from bundles.places import Source
 from catalog import webhooks
 from catalog.models import Service
 from catalog.patch import changes_between, merged_spec
@@ -22,7 +23,7 @@ from catalog.spec import ServiceSpec, parse_spec
 from common.actor import Actor
 from common.checks import check_reason
 from common.dispatch import after_commit
-from common.errors import Conflict, InvalidArgument, QuotaExceeded
+from common.errors import Conflict, FailedPrecondition, InvalidArgument, QuotaExceeded
 from tenants.actions import keys_revoke_of_service
 from tenants.models import Quota, Tenant
 from tenants.permissions import service_not_found, tenant_not_found
@@ -113,15 +114,22 @@ def service_release(*, actor: Actor, service: Service, reason: str = "") -> Serv
     return service
 
 
-def source_root(tenant: Tenant) -> Path:
-    """The folder that the tenant's `file` sources must lie in; it need not exist."""
-    return Path(settings.RECALL_DROPS) / tenant.name
+def source_at(tenant: Tenant, uri: str) -> Source:
+    """A source of a tenant with what the platform lets it name: its own folder, and the configured remote places."""
+    return Source(
+        uri=uri,
+        tenant=tenant.name,
+        root=str(Path(settings.RECALL_DROPS) / tenant.name),
+        settings_file=str(settings.RECALL_SOURCES_FILE),
+    )
 
 
 def _check_source(tenant: Tenant, wanted: ServiceSpec) -> None:
-    """Follows links on disk, therefore outside every transaction."""
+    """Follows links on disk, therefore outside every transaction; asks no remote place."""
     try:
-        uris.resolve(wanted.source.uri, source_root(tenant))
+        places.locate(source_at(tenant, wanted.source.uri))
+    except SourceError as error:
+        raise FailedPrecondition(error.message, reason="SOURCE_BAD_SETTINGS", field="source.uri") from error
     except UriError as error:
         raise _invalid("source.uri", f"{error.message} {error.remedy}") from error
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 from typing import Any
 
-from bundles import uris
-from bundles.uris import UriError
-from catalog.actions import source_root
+from bundles import places
+from bundles.errors import TEMPORARY_REASONS, SourceError, UriError
+from catalog.actions import source_at
 from common.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 from tenants.models import Tenant
 
@@ -29,19 +31,30 @@ _places = threading.BoundedSemaphore(INSPECTIONS_AT_ONCE_MAX)
 def source_inspect(*, tenant: Tenant, uri: str) -> dict[str, Any]:
     """What the newest drop at `uri` holds and the schema it suggests: bundles.inspection.Inspection as a dict.
 
-    The files are anybody's, therefore a child process with a memory cap reads them.
+    The files are anybody's and a remote place may be slow, therefore a child process with a memory cap reads them.
     Raises InvalidArgument for an address that is not allowed, FailedPrecondition for a drop that cannot be read,
-    Unavailable when enough of them are being read already.
+    Unavailable when enough of them are being read already or the place cannot be reached.
     """
+    source = source_at(tenant, uri)
     try:
-        path = uris.resolve(uri, source_root(tenant), field="uri")
+        places.locate(source, field="uri")
     except UriError as error:
         raise InvalidArgument(f"{error.message} {error.remedy}", reason=_reason(error.reason), field="uri") from error
-    command = [sys.executable, "-m", "bundles.inspect_child", str(path), str(SAMPLE_ROWS)]
+    except SourceError as error:
+        raise FailedPrecondition(error.message, reason=_reason(error.reason), field="uri") from error
+    command = [sys.executable, "-m", "bundles.inspect_child", json.dumps(source.to_dict()), str(SAMPLE_ROWS)]
     if not _places.acquire(blocking=False):
         raise Unavailable("Other drops are being looked into. Try again in a moment.", reason="INSPECTIONS_BUSY")
     try:
-        done = subprocess.run(command, capture_output=True, timeout=INSPECT_SECONDS_MAX, check=False)
+        # What the child leaves is gone with this folder, also when it had to be ended.
+        with tempfile.TemporaryDirectory(prefix="recall-inspect-") as folder:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                timeout=INSPECT_SECONDS_MAX,
+                check=False,
+                env={**os.environ, "TMPDIR": folder},
+            )
     except subprocess.TimeoutExpired as error:
         raise DeadlineExceeded(f"The drop could not be read within {INSPECT_SECONDS_MAX} seconds.") from error
     finally:
@@ -57,7 +70,10 @@ def _answer(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
         log.exception("Looking into a drop ended with %s: %s", done.returncode, done.stderr[-ERROR_CHARACTERS_MAX:])
         raise FailedPrecondition("The drop's files cannot be read.", reason="DROP_UNREADABLE") from error
     if "error" in said:
-        raise FailedPrecondition(said["error"]["message"], reason=_reason(said["error"]["reason"]), field="uri")
+        reason, message = said["error"]["reason"], said["error"]["message"]
+        if reason in TEMPORARY_REASONS:
+            raise Unavailable(message, reason=_reason(reason))
+        raise FailedPrecondition(message, reason=_reason(reason), field="uri")
     inspection: dict[str, Any] = said["inspection"]
     return inspection
 

@@ -24,6 +24,8 @@ RECALL_HOME = Path(env_str("RECALL_HOME", str(Path.cwd() / "var"))).resolve()
 RECALL_DROPS = Path(env_str("RECALL_DROPS", str(RECALL_HOME / "drops"))).resolve()
 RECALL_ARTIFACTS = Path(env_str("RECALL_ARTIFACTS", str(RECALL_HOME / "artifacts"))).resolve()
 RECALL_WORK = Path(env_str("RECALL_WORK", str(RECALL_HOME / "work"))).resolve()
+# Which remote places each tenant's sources may name; TOML with secrets, therefore 0600. Not there: none.
+RECALL_SOURCES_FILE = Path(env_str("RECALL_SOURCES_FILE", str(RECALL_HOME / "sources.toml"))).resolve()
 
 # Secrets; each is NAME, NAME_FILE, or a file of this RECALL_HOME that is made on first use.
 SECRET_KEY = env_secret("RECALL_SECRET_KEY", RECALL_HOME / "secrets" / "secret_key")

@@ -19,6 +19,8 @@ from tenants.actions import key_create, key_revoke
 from tenants.models import Tenant
 from tests.api.conftest import Caller
 from tests.factories import TESTER
+from tests.support.false_namenode import running_false_namenode
+from tests.support.sources_file import write_sources
 from tests.support.valkey import running_valkey
 
 INSPECT = "/tenants/films/sources:inspect"
@@ -126,3 +128,32 @@ def test_gateways_hear_of_revoked_keys(films: Tenant, settings: Any) -> None:
 def test_nobody_else_hears_of_them(db: None, token: str) -> None:
     found = Client().get("/internal/revocations", headers={"X-Recall-Internal": token})
     assert (found.status_code, found.json()["error"]["code"]) == (401, "UNAUTHENTICATED")
+
+
+def test_a_remote_source_is_shown_where_it_is_configured_and_refused_elsewhere(
+    machine: Caller, drops: Path, settings: Any
+) -> None:
+    with running_false_namenode() as namenode:
+        place = {"namenode": namenode.address, "prefixes": ["/films/"], "user": "films"}
+        settings.RECALL_SOURCES_FILE = write_sources(drops / "s.toml", {"films": {"webhdfs": [place]}})
+        namenode.payload = b'id,vector\n1,"[0.6, 0.8]"\n'
+        namenode.list_files({"items.csv": len(namenode.payload), "_SUCCESS": 0})
+        answer = machine.post(INSPECT, {"uri": f"webhdfs://{namenode.address}/films/movies/"})
+        assert (answer.status, answer.body["drop"], answer.body["complete"]) == (200, "movies", True)
+        assert answer.body["suggested_schema"]["dimension"] == 2
+        asked = len(namenode.asked)
+        for uri in (f"webhdfs://{namenode.address}/books/", "s3://vault/films/"):
+            refused = machine.post(INSPECT, {"uri": uri})
+            assert (refused.status, refused.error["reason"]) == (400, "URI_NOT_ALLOWED")
+            assert "RECALL_SOURCES_FILE" in refused.error["message"]
+        assert len(namenode.asked) == asked
+        namenode.send_to = "http://169.254.169.254/latest/meta-data/"
+        sent = machine.post(INSPECT, {"uri": f"webhdfs://{namenode.address}/films/movies/"})
+        assert (sent.status, sent.error["reason"]) == (400, "SOURCE_REDIRECT_REFUSED")
+        assert "169.254" not in json.dumps(sent.error)
+        namenode.send_to, namenode.status = "", 503
+        busy = machine.post(INSPECT, {"uri": f"webhdfs://{namenode.address}/films/movies/"})
+        assert (busy.status, busy.error["reason"]) == (503, "SOURCE_BUSY")
+        (drops / "s.toml").chmod(0o644)
+        open_to_all = machine.post(INSPECT, {"uri": f"webhdfs://{namenode.address}/films/movies/"})
+        assert (open_to_all.status, open_to_all.error["reason"]) == (400, "SOURCE_BAD_SETTINGS")

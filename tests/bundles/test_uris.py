@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bundles.errors import UriError
-from bundles.uris import URI_BYTES_MAX, check_syntax, resolve
+from bundles.uris import URI_BYTES_MAX, check_syntax, parse_remote, resolve
 
 
 @pytest.fixture
@@ -55,7 +55,24 @@ def test_percent_signs_are_taken_literally(root: Path) -> None:
         ("simplecache::file:///etc/passwd", "uri.chained"),
         ("file::films", "uri.chained"),
         ("http://169.254.169.254/latest", "uri.bad_protocol"),
-        ("s3://bucket/films/", "uri.bad_protocol"),
+        ("s3a://bucket/films/", "uri.bad_protocol"),
+        ("gs://bucket/films/", "uri.bad_protocol"),
+        ("simplecache::s3://bucket/films/", "uri.chained"),
+        ("s3:bucket/films/", "uri.bad_syntax"),
+        ("s3:///films/", "uri.bad_syntax"),
+        ("s3://Bucket/films/", "uri.bad_syntax"),
+        ("s3://key:secret@bucket/films/", "uri.bad_syntax"),
+        ("s3://bucket/films//daily/", "uri.bad_syntax"),
+        ("s3://bucket/films/?versionId=1", "uri.bad_syntax"),
+        ("s3://bucket/films/#x", "uri.bad_syntax"),
+        ("s3://bucket/" + "f" * 256, "uri.bad_syntax"),
+        ("s3://bucket/films/../books/", "uri.parent"),
+        ("s3://bucket/..", "uri.parent"),
+        ("webhdfs://nn1/films/", "uri.bad_syntax"),
+        ("webhdfs://nn1:x/films/", "uri.bad_syntax"),
+        ("webhdfs://user@nn1:9870/films/", "uri.bad_syntax"),
+        ("webhdfs://nn1:9870/films/../books/", "uri.parent"),
+        ("hdfs://nn1:8020/films/", "uri.bad_protocol"),
         ("local:films", "uri.bad_protocol"),
         ("memory://films", "uri.bad_protocol"),
         ("file:../books", "uri.parent"),
@@ -71,6 +88,30 @@ def test_it_refuses_what_is_no_plain_file_uri(uri: str, reason: str, root: Path)
         assert caught.value.field == "source.uri"
         assert caught.value.remedy
         assert caught.value.owner == "user"
+
+
+@pytest.mark.parametrize(
+    ("uri", "host", "path"),
+    [
+        ("s3://bucket/films/", "bucket", "films/"),
+        ("S3://bucket/films/daily", "bucket", "films/daily/"),
+        ("s3://bucket", "bucket", ""),
+        ("s3://bucket/%2e%2e/", "bucket", "%2e%2e/"),
+        ("webhdfs://NN1.example.com:9870/data/films/", "nn1.example.com:9870", "data/films/"),
+    ],
+)
+def test_remote_uris_have_parts(uri: str, host: str, path: str, root: Path) -> None:
+    check_syntax(uri)
+    parsed = parse_remote(uri)
+    assert parsed is not None
+    assert (parsed.host, parsed.path) == (host, path)
+    with pytest.raises(UriError, match="neither a `file:` URI"):
+        resolve(uri, root)
+
+
+def test_a_local_uri_is_no_remote_one(root: Path) -> None:
+    assert parse_remote("file:daily/") is None
+    assert parse_remote(str(root)) is None
 
 
 def test_the_example_of_a_refusal_does_not_read_like_the_root_itself(root: Path) -> None:

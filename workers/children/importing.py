@@ -1,29 +1,43 @@
 """`python -m workers.children.importing ORDER.json`: a drop's rows become an artifact's data files.
 
-A strange file can do no more here than end this process. Result: {"report", "queries", "queries_source"}.
+The files of a remote drop are brought here first, and are gone when they have been read. A strange file or a server
+that does not answer can do no more here than end this process. Result: {"report", "queries", "queries_source"}.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bundles import layout
+from bundles import layout, places
 from bundles.drop import Drop, open_drop
 from bundles.errors import DropError
+from bundles.fetching import fetch_drop
 from bundles.importing import import_items
 from bundles.queries import load_queries
 from bundles.schema import ImportSchema
 from failpoints import failpoint
-from workers.children.program import Order, RowsDone, run
+from workers.children.program import BytesDone, Order, RowsDone, run
 
 
 def work(order: Order) -> dict[str, Any]:
-    """Raises DropError."""
+    """Raises DropError, SourceError."""
     failpoint("import_child.started")
+    try:
+        result = _import(order)
+    except DropError:
+        # It will not get better by another try.
+        shutil.rmtree(order["spool"], ignore_errors=True)
+        raise
+    shutil.rmtree(order["spool"], ignore_errors=True)
+    return result
+
+
+def _import(order: Order) -> dict[str, Any]:
     drop = _the_same_drop(order)
     schema = ImportSchema.from_spec(order["schema"], order["columns"])
     out_dir = Path(order["out_dir"])
@@ -36,7 +50,18 @@ def work(order: Order) -> dict[str, Any]:
 
 
 def _the_same_drop(order: Order) -> Drop:
-    drop = open_drop(Path(order["source"]), order["drop"], files=order["files"], allow_unmarked=order["allow_unmarked"])
+    location = places.locate(places.source_from(order["source"]))
+    if not isinstance(location, Path):
+        return fetch_drop(
+            location,
+            order["drop"],
+            order["fingerprint"],
+            Path(order["spool"]),
+            files=order["files"],
+            previous=Path(order["previous_spool"]) if order["previous_spool"] else None,
+            progress=BytesDone(),
+        )
+    drop = open_drop(location, order["drop"], files=order["files"], allow_unmarked=order["allow_unmarked"])
     if drop.fingerprint != order["fingerprint"]:
         message = f"Drop `{drop.name}` changed since the build began; write a drop completely before its marker."
         raise DropError("drop.changed_while_read", message, {"drop": drop.name})

@@ -51,8 +51,10 @@ def run(work: Work, arguments: list[str]) -> int:
     return 0
 
 
-class RowsDone:
-    """Says how many rows are done, at most once in PROGRESS_SECONDS."""
+class _Done:
+    """Says how much is done, at most once in PROGRESS_SECONDS."""
+
+    unit: str
 
     def __init__(self) -> None:
         self._said_at = time.monotonic()
@@ -61,7 +63,19 @@ class RowsDone:
         now = time.monotonic()
         if now - self._said_at >= PROGRESS_SECONDS:
             self._said_at = now
-            say({"rows_done": done, "rows": expected})
+            say({f"{self.unit}_done": done, self.unit: expected})
+
+
+class RowsDone(_Done):
+    """Rows that were read, added or checked."""
+
+    unit = "rows"
+
+
+class BytesDone(_Done):
+    """Bytes that were brought here."""
+
+    unit = "bytes"
 
 
 def say(line: dict[str, Any]) -> None:

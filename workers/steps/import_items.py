@@ -8,13 +8,22 @@ from typing import Any
 from bundles import layout
 from workers import guards
 from workers.context import BuildContext
-from workers.outcomes import Done, Evidence, Outcome
+from workers.outcomes import Done, Evidence, Outcome, StepFailed
+from workers.patience import wait_for_source
 from workers.steps.check_counts import count_facts
+
+SPOOL = "spool"
 
 
 def step(ctx: BuildContext) -> Outcome:
     """Raises StepFailed with the drop's fault. What was imported before a hold is not imported again."""
-    imported = _imported_before(ctx) or _import(ctx)
+    try:
+        imported = _imported_before(ctx) or _import(ctx)
+    except StepFailed as error:
+        waiting = wait_for_source(ctx, error.reason, error.message)
+        if waiting is None:
+            raise
+        return waiting
     report = {"import": imported["report"]}
     facts = count_facts(ctx, imported["items"])
     context = {"import": imported, "counts": facts}
@@ -43,7 +52,9 @@ def _imported_before(ctx: BuildContext) -> dict[str, Any] | None:
 
 
 def _import(ctx: BuildContext) -> dict[str, Any]:
-    out_dir = ctx.new_work_dir() / "import"
+    previous = ctx.build.work_dir
+    work_dir = ctx.new_work_dir()
+    out_dir = work_dir / "import"
     out_dir.mkdir(exist_ok=True)
     order = {
         "source": ctx.values["source"],
@@ -55,6 +66,9 @@ def _import(ctx: BuildContext) -> dict[str, Any]:
         "schema": ctx.spec["schema"],
         "columns": ctx.spec["source"]["columns"],
         "out_dir": str(out_dir),
+        # Where a remote drop is brought to, and what an earlier worker may have brought of it.
+        "spool": str(work_dir / SPOOL),
+        "previous_spool": str(Path(previous) / SPOOL) if previous else "",
     }
     done = ctx.run_child("workers.children.importing", order)
     return {

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from bundles import uris
-from bundles.drop import newest_complete, open_drop
-from catalog.actions import source_root
+from bundles import sources
+from bundles.errors import SourceError
+from catalog.actions import source_at
 from versions import actions
 from versions.states import DUPLICATE
 from workers.context import BuildContext
 from workers.outcomes import Cancel, Done, Outcome
+from workers.patience import wait_for_source
 
 
 def step(ctx: BuildContext) -> Outcome:
-    """Raises UriError, DropError (drop.not_found, drop.incomplete, drop.bad_manifest, drop.empty)."""
-    source = uris.resolve(ctx.spec["source"]["uri"], source_root(ctx.build.service.tenant))
-    name, skipped = _chosen(ctx, source)
-    # A drop asked for by its name is taken as it lies, complete or not.
-    named = bool(ctx.build.drop_name)
-    drop = open_drop(source, name, files=ctx.spec["source"]["files"], allow_unmarked=named)
+    """Raises UriError, SourceError, DropError (drop.not_found, drop.incomplete, drop.bad_manifest, drop.empty)."""
+    source = source_at(ctx.build.service.tenant, ctx.spec["source"]["uri"])
+    try:
+        # A drop asked for by its name is taken as it lies, complete or not.
+        drop = sources.find(source, name=ctx.build.drop_name, files=ctx.spec["source"]["files"], check=ctx.lease.check)
+    except SourceError as error:
+        waiting = wait_for_source(ctx, error.reason, error.message)
+        if waiting is None:
+            raise
+        return waiting
     told = {
         "count": drop.count,
         "model_version": drop.model_version,
-        "files": len(drop.item_files),
+        "files": drop.files,
         "bytes": drop.bytes,
-        "skipped": list(skipped),
+        "skipped": list(drop.skipped),
     }
     twin = actions.drop_resolve(ctx.claim, name=drop.name, fingerprint=drop.fingerprint, drop=told)
     if twin is not None:
@@ -33,13 +36,5 @@ def step(ctx: BuildContext) -> Outcome:
             f"version {twin.version_number} (build {twin.number})" if twin.version_number else f"build {twin.number}"
         )
         message = f"Drop {drop.name} under this spec is {told_of}."
-        return Cancel(DUPLICATE, " ".join([message, *(f"{each}." for each in skipped)]))
-    return Done(context={"source": str(source)}, detail="; ".join([drop.name, *skipped]))
-
-
-def _chosen(ctx: BuildContext, source: Path) -> tuple[str, tuple[str, ...]]:
-    """The name of the drop, and which newer ones were passed over."""
-    if ctx.build.drop_name:
-        return ctx.build.drop_name, ()
-    newest = newest_complete(source)
-    return newest.name, newest.skipped
+        return Cancel(DUPLICATE, " ".join([message, *(f"{each}." for each in drop.skipped)]))
+    return Done(context={"source": source.to_dict()}, detail="; ".join([drop.name, *drop.skipped]))

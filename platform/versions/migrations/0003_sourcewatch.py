@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('catalog', '0001_initial'),
-        ('versions', '0001_initial'),
+        ('versions', '0002_health'),
     ]
 
     operations = [
