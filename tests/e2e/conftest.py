@@ -35,6 +35,7 @@ def hnsw_service(name: str, *, dimension: int = 64, **limits: Any) -> dict[str, 
         "source": {"uri": f"file:{name}/", "notice": "manual"},
         "engine": {"name": "hnsw", "params": {"M": 8, "ef_construction": 40}},
         "search": {"params": {"ef": 300}},
-        "guards": {"min_recall": 0.85, "p99_floor_ms": 100},
+        # Ids tell which version an answer is of, so that versions have none in common.
+        "guards": {"min_recall": 0.85, "p99_floor_ms": 100, "min_id_overlap_percent": None},
         "limits": {"qps": 5000, "concurrency": 256, **limits},
     }
