@@ -160,6 +160,7 @@ def _judge(batch: RawBatch, schema: ImportSchema) -> tuple[np.ndarray[Any, np.dt
         # The engines compute in float32, where a longer vector would score infinity against itself.
         finite &= squares <= FLOAT32_MAX
     codes = codes_of(
+        ("bad_line", np.zeros(len(squares), np.bool_) if batch.bad_lines is None else batch.bad_lines),
         ("bad_id", _nulls(batch.ids)),
         ("null_vector", batch.lengths < 0),
         ("wrong_dimension", batch.lengths != schema.dimension),

@@ -32,6 +32,7 @@ app.conf.beat_schedule = {
     "reports": _every(1, "sweep.reports"),
     "documents": _every(5, "sweep.documents"),
     "versions": _every(5, "sweep.versions"),
+    "sources": _every(2, "sweep.sources"),
     "files": _every(30, "sweep.files"),
     "alerts": _every(5, "sweep.alerts"),
 }

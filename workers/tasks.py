@@ -8,7 +8,7 @@ from celery import shared_task
 
 from alerts import sending
 from versions import routes
-from workers import files, pipeline, sweep
+from workers import files, pipeline, sources, sweep
 
 
 @shared_task(name="build.run")
@@ -47,6 +47,11 @@ def sweep_versions(**_unknown: Any) -> None:
     sweep.tend_held_builds()
     sweep.close_deleted_services()
     sweep.retire_versions()
+
+
+@shared_task(name="sweep.sources", time_limit=sources.TICK_SECONDS_KILLED)
+def sweep_sources(**_unknown: Any) -> None:
+    sources.notice_drops()
 
 
 @shared_task(name="sweep.files")

@@ -7,6 +7,7 @@ results       what a build finds and makes: its drop, its version
 replicas      what nodes shall hold and what they report
 activations   the switch of the live pointer, and the way back
 retirement    how versions go
+sources       what a look at a source leads to
 """
 
 from versions.actions.activations import activation_await, activation_settle, version_activate, version_rollback
@@ -60,6 +61,7 @@ from versions.actions.runs import (
     steps_prepare,
     steps_redo,
 )
+from versions.actions.sources import Seen, must_look, source_looked, watch_take, watches_begin
 
 __all__ = [
     "LEASE_SECONDS",
@@ -68,6 +70,7 @@ __all__ = [
     "Claim",
     "Completed",
     "FenceLost",
+    "Seen",
     "activation_await",
     "activation_settle",
     "admission_take",
@@ -86,6 +89,7 @@ __all__ = [
     "drop_resolve",
     "epoch_raise",
     "lease_renew",
+    "must_look",
     "node_report",
     "orders_give",
     "orders_withdraw",
@@ -93,6 +97,7 @@ __all__ = [
     "replica_report",
     "replicas_place",
     "replicas_replenish",
+    "source_looked",
     "step_done",
     "step_progress",
     "step_start",
@@ -109,6 +114,8 @@ __all__ = [
     "version_unload",
     "version_unload_held",
     "version_unrouted",
+    "watch_take",
+    "watches_begin",
     "work_dir_deleted",
     "work_dir_set",
 ]
