@@ -96,18 +96,23 @@ def list_drops(source: Path) -> list[DropRef]:
 
 def newest_complete(source: Path) -> DropRef:
     """The newest drop that carries a marker. Raises DropError drop.not_found or drop.incomplete."""
-    return choose_newest(list(_until_complete(_drops(source))))
+    # Older ones than the first that is complete are not looked into.
+    return choose_newest(_drops(source))
 
 
-def choose_newest(drops: Sequence[DropRef]) -> DropRef:
+def choose_newest(drops: Iterable[DropRef]) -> DropRef:
     """Of drops in the order of `list_drops` the first that is complete. Raises as `newest_complete` does."""
-    newest = first_complete(drops)
-    if newest:
-        return newest
-    if not drops:
+    passed_over: list[DropRef] = []
+    for drop in drops:
+        if drop.complete:
+            return replace(drop, skipped=tuple(_skipped(passed_over)))
+        passed_over.append(drop)
+    if not passed_over:
         raise DropError("drop.not_found", "The source holds no drop: no sub-folder, and no marker of its own.")
-    message = f"No drop is complete: `{drops[0].name}`, the newest, has neither {MANIFEST_NAME} nor {SUCCESS_MARKER}."
-    raise DropError("drop.incomplete", message, {"newest": drops[0].name})
+    message = (
+        f"No drop is complete: `{passed_over[0].name}`, the newest, has neither {MANIFEST_NAME} nor {SUCCESS_MARKER}."
+    )
+    raise DropError("drop.incomplete", message, {"newest": passed_over[0].name})
 
 
 def open_drop(source: Path, name: str, *, files: Sequence[str] = (), allow_unmarked: bool = False) -> Drop:
@@ -171,14 +176,6 @@ def _drops(source: Path) -> Iterator[DropRef]:
         return
     for name in sorted((entry.name for entry in entries if _may_be_drop(entry)), reverse=True):
         yield DropRef(name, source / name, _marker(_entries(source / name)))
-
-
-def _until_complete(drops: Iterable[DropRef]) -> Iterator[DropRef]:
-    """Older ones than the first that is complete are not looked into."""
-    for drop in drops:
-        yield drop
-        if drop.complete:
-            return
 
 
 def _source_files(drop: Drop, files: Sequence[str]) -> list[str]:

@@ -68,7 +68,7 @@ class Outline:
 
 def newest_complete(store: Store, location: RemoteLocation) -> DropRef:
     """The newest drop with a marker, and which it passed over. Raises DropError, SourceError."""
-    return choose_newest(list(_newest_first(store, location)))
+    return choose_newest(_newest_first(store, location))
 
 
 def newest(store: Store, location: RemoteLocation) -> DropRef | None:

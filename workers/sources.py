@@ -10,8 +10,8 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from bundles import sources
-from bundles.errors import BundleError, DropError
+from bundles.errors import DropError, SourceError, UriError
+from bundles.sources import find
 from catalog.actions import source_at
 from catalog.models import Service
 from common.errors import RecallError
@@ -27,8 +27,8 @@ LOOKS_MAX = 200
 TICK_SECONDS_MAX = 5.0
 # Celery ends a tick after this time, for a file system that does not answer; its source waits LOOK_SECONDS_MAX.
 TICK_SECONDS_KILLED = 30
-# For a server that does not answer.
-REMOTE_LOOK_SECONDS_MAX = 15.0
+# Of which a look at a remote source takes at most so long.
+REMOTE_SECONDS_MAX = 20.0
 
 
 def notice_drops(now: datetime | None = None) -> None:
@@ -61,15 +61,14 @@ def newest(service: Service) -> Seen:
     """The newest complete drop as a build would find it."""
     spec = service.spec["source"]
     try:
-        source = source_at(service.tenant, spec["uri"])
-        found = sources.find(source, files=spec["files"], seconds_max=REMOTE_LOOK_SECONDS_MAX)
-    except DropError as error:
-        if "drop" not in error.details:
-            return Seen(problem=error.message)  # There is none yet.
-        # It is known by what is wrong with it.
-        said = json.dumps([error.details["drop"], error.reason, error.message])
-        fingerprint = hashlib.sha256(said.encode()).hexdigest()
-        return Seen(error.details["drop"], fingerprint, bad=True, problem=error.message)
-    except BundleError as error:
+        found = find(source_at(service.tenant, spec["uri"]), files=spec["files"], seconds_max=REMOTE_SECONDS_MAX)
+    except (UriError, SourceError) as error:
         return Seen(problem=error.message)
+    except DropError as error:
+        name = error.details.get("drop")
+        if name is None:
+            return Seen(problem=error.message)
+        # It is known by what is wrong with it.
+        said = json.dumps([name, error.reason, error.message])
+        return Seen(name, hashlib.sha256(said.encode()).hexdigest(), bad=True, problem=error.message)
     return Seen(found.name, found.fingerprint)
