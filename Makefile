@@ -9,12 +9,13 @@ ENVIRONMENT := $(VENV)/.recall-environment
 STATIC := static-collected/.recall-collected
 STATIC_SOURCES := $(shell find platform/*/static -type f 2>/dev/null)
 TYPED := platform/config platform/common platform/audit platform/catalog platform/alerts platform/versions \
-	platform/api platform/console tenants workers bundles engines replicas gateway documents cli clients/python/recall_client
+	platform/api platform/console tenants workers bundles engines replicas gateway documents failpoints cli \
+	clients/python/recall_client
 
-.PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick bench-build clean
+.PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick bench-build bench-switches bench-beside clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: $(ENVIRONMENT) $(STATIC) ## the environment in .venv, from uv.lock, and the console's static files
 
@@ -53,6 +54,12 @@ protos-check: setup ## fails when the committed stubs differ from the protos
 
 bench-quick: setup ## recall and throughput through the gateway against raw hnswlib, in one run
 	@$(BIN)/python -m benchmarks.quick
+
+bench-switches: setup ## 50 switches and rollbacks under load: no call fails, a rollback takes at most 1 s (ARGS="--switches 10")
+	@$(BIN)/python -m benchmarks.switches $(ARGS)
+
+bench-beside: setup ## p99 while a build of 1 M x 64 runs against without; about 35 minutes (ARGS="--items 100000")
+	@$(BIN)/python -m benchmarks.build_beside_serving $(ARGS)
 
 bench-build: setup ## a whole build against raw hnswlib, in one run; ITEMS=100000 for a short one
 	@$(BIN)/python -m benchmarks.build $(if $(ITEMS),--items $(ITEMS))

@@ -23,6 +23,7 @@ from bundles import ids, layout
 from bundles.batches import Float32, Int64
 from bundles.checksums import FORMAT, check_keys, read_manifest, sha256_of, verify_files, walk_files
 from bundles.errors import ArtifactError
+from failpoints import failpoint
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,22 @@ def publish(work_dir: Path, final_dir: Path, manifest: Mapping[str, Any]) -> Pub
     check_keys({**manifest, "files": {}})
     if os.path.lexists(final_dir):
         raise ArtifactError("artifact.exists", f"{final_dir} exists; an artifact is never written over.")
+    failpoint("publish.after_files")
     try:
         (work_dir / layout.MANIFEST).unlink(missing_ok=True)
         listed = {name: _listed(work_dir / name) for name in walk_files(work_dir)}
+        failpoint("publish.after_checksums")
         payload = json.dumps({**manifest, "format": FORMAT, "files": listed}, indent=1, sort_keys=True).encode()
         for folder in _folders(work_dir):
             _sync(folder)
+        failpoint("publish.before_manifest")
         _write_durably(work_dir / layout.MANIFEST, payload)
+        failpoint("publish.after_manifest")
         _sync(work_dir)
         final_dir.parent.mkdir(parents=True, exist_ok=True)
+        failpoint("publish.before_rename")
         os.rename(work_dir, final_dir)
+        failpoint("publish.after_rename")
         _sync(final_dir.parent)
     except OSError as error:
         raise _publish_error(final_dir, error) from error
@@ -191,6 +198,7 @@ def _folders(work_dir: Path) -> Iterator[Path]:
 def _write_durably(path: Path, payload: bytes) -> None:
     with path.open("wb") as file:
         file.write(payload)
+        failpoint("publish.within_manifest")
         file.flush()
         os.fsync(file.fileno())
 

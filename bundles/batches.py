@@ -43,7 +43,8 @@ class RawBatch:
     `ids`: integers or texts, null where there is none that can be read.
     `vectors`: float32 [n, dimension]; a row counts only where `lengths` [n] equals the dimension (-1: null).
     `attributes`: a column of the schema's type for each attribute; `bad_cells` [n]: one of them, or
-    `searchable`, cannot be read. `shown_ids`: the ids as they are in the file, for the report.
+    `searchable`, cannot be read. `bad_lines` [n]: no row could be made of a line at all; None where files have no
+    lines. `shown_ids`: the ids as they are in the file, for the report.
     """
 
     file: str
@@ -55,6 +56,7 @@ class RawBatch:
     attributes: Mapping[str, pa.Array]
     searchable: Flags
     bad_cells: Flags
+    bad_lines: Flags | None = None
 
 
 @dataclass(frozen=True)
@@ -83,18 +85,36 @@ class Format(Protocol):
         """All rows in order, in batches within the limits."""
 
 
+@dataclass
+class Place:
+    """How far a reader has come: `rows` were read of its file."""
+
+    rows: int = 0
+
+    def __str__(self) -> str:
+        return f" after row {self.rows}" if self.rows else ""
+
+
 @contextmanager
-def reading(item: ItemFile, kind: str) -> Iterator[None]:
-    """Turns what a library says about a damaged file into a DropError, the cause being a change if there was one."""
+def reading(item: ItemFile, kind: str) -> Iterator[Place]:
+    """Turns what a library says about a damaged file into a DropError, the cause being a change if there was one.
+
+    So it does with memory that is not there: of a file that is read in pieces it is one piece that does not fit.
+    """
+    place = Place()
     try:
-        yield
-    except MemoryError:
-        raise
+        yield place
+    except MemoryError as error:
+        message = (
+            f"{item.name}{place} holds a piece that does not fit into the memory of an import. "
+            "Write smaller pages and shorter values."
+        )
+        raise DropError("drop.too_large", message, {"file": item.name, "row": place.rows + 1}) from error
     except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError) as error:
         item.check_unchanged()
         said = (str(error).splitlines() or [""])[0][:ERROR_CHARACTERS_MAX]
-        message = f"{item.name} cannot be read as {kind}: {said}"
-        raise DropError("drop.unreadable", message, {"file": item.name}) from error
+        message = f"{item.name} cannot be read as {kind}{place}: {said}"
+        raise DropError("drop.unreadable", message, {"file": item.name, "row": place.rows + 1}) from error
 
 
 def missing_column(file: str, column: str, found: list[str], what: str = "") -> DropError:

@@ -91,19 +91,17 @@ def list_drops(source: Path) -> list[DropRef]:
     A source that holds a marker itself is one drop with the name of its folder. Links and folders whose name
     begins with `.` or `_` are no drops. Raises DropError drop.not_found when there is no such folder.
     """
-    marker = _marker(_entries(source))
-    if marker:
-        return [DropRef(source.name, source, marker)]
-    names = sorted((entry.name for entry in _entries(source) if _may_be_drop(entry)), reverse=True)
-    return [DropRef(name, source / name, _marker(_entries(source / name))) for name in names]
+    return list(_drops(source))
 
 
 def newest_complete(source: Path) -> DropRef:
     """The newest drop that carries a marker. Raises DropError drop.not_found or drop.incomplete."""
-    drops = list_drops(source)
-    newest = _newest_complete(drops)
-    if newest:
-        return newest
+    drops: list[DropRef] = []
+    # Older ones than the first that is complete are not looked into.
+    for drop in _drops(source):
+        drops.append(drop)
+        if drop.complete:
+            return replace(drop, skipped=tuple(_skipped(drops[:-1])))
     if not drops:
         raise DropError("drop.not_found", "The source holds no drop: no sub-folder, and no marker of its own.")
     message = f"No drop is complete: `{drops[0].name}`, the newest, has neither {MANIFEST_NAME} nor {SUCCESS_MARKER}."
@@ -155,6 +153,16 @@ def inspect(source: Path, sample_rows: int = 20, *, files: Sequence[str] = ()) -
     )
 
 
+def _drops(source: Path) -> Iterator[DropRef]:
+    entries = _entries(source)
+    marker = _marker(entries)
+    if marker:
+        yield DropRef(source.name, source, marker)
+        return
+    for name in sorted((entry.name for entry in entries if _may_be_drop(entry)), reverse=True):
+        yield DropRef(name, source / name, _marker(_entries(source / name)))
+
+
 def _source_files(drop: Drop, files: Sequence[str]) -> list[str]:
     """Patterns for a source whose drops are like this one: what the manifest says, else those that match."""
     patterns = drop.manifest.items if drop.manifest else tuple(files) or DEFAULT_FILES
@@ -177,9 +185,8 @@ def _skipped(newer: Sequence[DropRef]) -> Iterator[str]:
 
 
 def _find(source: Path, name: str, allow_unmarked: bool) -> DropRef:
-    drops = list_drops(source)
-    ref = next((drop for drop in drops if drop.name == name), None)
-    if ref is None and allow_unmarked and not drops and name == source.name:
+    ref = next((drop for drop in _drops(source) if drop.name == name), None)
+    if ref is None and allow_unmarked and name == source.name and not list_drops(source):
         # By hand, a folder of plain files is read as it lies.
         ref = DropRef(source.name, source, "")
     if ref is None:
@@ -309,12 +316,17 @@ def _matches(folder: Path, pattern: str) -> list[str]:
 def _glob(folder: Path, parts: Sequence[str]) -> Iterator[str]:
     for entry in _entries(folder):
         # A name may hold what means something in a pattern: `part[1].parquet`.
-        if entry.name != parts[0] and not fnmatchcase(entry.name, parts[0]):
+        if entry.name != parts[0] and (_is_hidden(entry.name, parts[0]) or not fnmatchcase(entry.name, parts[0])):
             continue
         if len(parts) > 1 and entry.is_dir(follow_symlinks=False):
             yield from (f"{entry.name}/{name}" for name in _glob(folder / entry.name, parts[1:]))
         elif len(parts) == 1 and not entry.is_dir(follow_symlinks=False):
             yield entry.name
+
+
+def _is_hidden(name: str, pattern: str) -> bool:
+    """Spark's and Hadoop's own files and folders (`_temporary`, `.part-0.crc`) match only a pattern that says so."""
+    return name.startswith((".", "_")) and not pattern.startswith(name[0])
 
 
 def _queries(folder: Path, manifest: DropManifest | None) -> DropFile | None:

@@ -79,7 +79,7 @@ class DropFile:
         try:
             file = open_without_links(self.path)
         except FileNotFoundError as error:
-            raise _changed(self.name) from error
+            raise _gone(self.name) from error
         except OSError as error:
             if error.errno in (*_LINK_ERRNOS, errno.EINVAL):
                 raise _unsafe(self.name) from error
@@ -96,7 +96,7 @@ class DropFile:
         try:
             status = os.lstat(self.path)
         except OSError as error:
-            raise _changed(self.name) from error
+            raise _gone(self.name) from error
         if FileStamp.of(status) != self.stamp:
             raise _changed(self.name)
 
@@ -104,6 +104,11 @@ class DropFile:
 def _unsafe(name: str) -> DropError:
     message = f"{name} is a link or not a regular file; a drop holds its own files only."
     return DropError("drop.unsafe_path", message, {"file": name})
+
+
+def _gone(name: str) -> DropError:
+    message = f"{name} disappeared while the drop was read; keep a drop for as long as its build runs."
+    return DropError("drop.changed_while_read", message, {"file": name})
 
 
 def _changed(name: str) -> DropError:

@@ -23,6 +23,7 @@ from bundles.errors import DropError
 from bundles.report import BAD_ROWS_SHOWN, BadRow, BadRowLog, Codes, ImportReport, codes_of, shown_id
 from bundles.schema import ImportSchema
 from bundles.spool import Spool
+from failpoints import failpoint
 
 # The size of all vectors as float32, beyond which a drop is refused.
 VECTOR_BYTES_MAX = 256 << 30
@@ -57,6 +58,7 @@ def import_items(
     with Spool(out_dir, schema) as spool:
         for batch in _batches(drop, schema, limits):
             work.take(batch, spool)
+            failpoint("import_child.within_rows")
             progress(work.rows, expected)
         drop.check_unchanged()
         arrangement = spool.arrange()
@@ -160,6 +162,7 @@ def _judge(batch: RawBatch, schema: ImportSchema) -> tuple[np.ndarray[Any, np.dt
         # The engines compute in float32, where a longer vector would score infinity against itself.
         finite &= squares <= FLOAT32_MAX
     codes = codes_of(
+        ("bad_line", np.zeros(len(squares), np.bool_) if batch.bad_lines is None else batch.bad_lines),
         ("bad_id", _nulls(batch.ids)),
         ("null_vector", batch.lengths < 0),
         ("wrong_dimension", batch.lengths != schema.dimension),

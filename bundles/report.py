@@ -18,6 +18,7 @@ ID_CHARACTERS_SHOWN = 200
 # A row has one reason: the first of these that applies. Good rows have code 0.
 REASONS = (
     "",
+    "bad_line",
     "bad_id",
     "null_vector",
     "wrong_dimension",

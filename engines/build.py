@@ -32,6 +32,7 @@ from engines.leash import (
     peak_memory_bytes,
     watch_memory,
 )
+from failpoints import failpoint
 
 PROGRESS_SECONDS = 1.0
 EXIT_FAILED = 1
@@ -75,6 +76,7 @@ def main(arguments: list[str]) -> int:
 def build(order: BuildOrder) -> None:
     """Build under the order's limits. Raises EngineError, MemoryError."""
     die_with_parent(order.parent_pid)
+    failpoint("build_child.started")
     be_nice(order.nice)
     if order.cpus is not None:
         keep_to_cpus(order.cpus)
@@ -86,6 +88,7 @@ def build(order: BuildOrder) -> None:
         cap_memory(order.memory_bytes_max)
     spec = order.spec if order.seed is None else replace(order.spec, seed=order.seed)
     builder.build(spec, vectors, order.out_dir, Progress(order.rows))
+    failpoint("build_child.before_answer")
 
 
 def read_order(path: Path) -> BuildOrder:

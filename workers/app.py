@@ -34,6 +34,7 @@ app.conf.beat_schedule = {
     "replicas": _every(1, "audit.replicas", HEALTH),
     "documents": _every(5, "sweep.documents"),
     "versions": _every(5, "sweep.versions"),
+    "sources": _every(2, "sweep.sources"),
     "files": _every(30, "sweep.files"),
     "alerts": _every(5, "sweep.alerts"),
 }

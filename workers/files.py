@@ -37,15 +37,14 @@ def delete_files() -> None:
         state__in=[VersionState.RETIRED, VersionState.FAILED], files_deleted_at__isnull=True
     )
     for version in unwanted.exclude(replicas__state__in=actions.PLACED).order_by("pk")[:ROWS_MAX]:
-        if version.artifact:
-            _delete(Path(version.artifact), settings.RECALL_ARTIFACTS)
-        actions.version_files_deleted(version=version)
+        if not version.artifact or _delete(Path(version.artifact), settings.RECALL_ARTIFACTS):
+            actions.version_files_deleted(version=version)
     kept = Q(state=BuildState.FAILED, ended_at__gt=Now() - timedelta(seconds=FAILED_WORK_SECONDS))
     for build in (
         Build.objects.filter(state__in=BUILD_FINAL).exclude(work_dir="").exclude(kept).order_by("pk")[:ROWS_MAX]
     ):
-        _delete(Path(build.work_dir), settings.RECALL_WORK)
-        actions.work_dir_deleted(build=build)
+        if _delete(Path(build.work_dir), settings.RECALL_WORK):
+            actions.work_dir_deleted(build=build)
 
 
 def delete_orphans() -> None:
@@ -60,13 +59,22 @@ def delete_orphans() -> None:
         _delete(path, settings.RECALL_WORK)
 
 
-def _delete(path: Path, root: Path) -> None:
-    """Refuses what does not lie two folders below `root`, whatever a row says."""
+def _delete(path: Path, root: Path) -> bool:
+    """Whether the row may forget the folder: it is gone, or none of ours. What the disk refuses is tried again.
+
+    None of ours is what does not lie two folders below `root`, whatever a row says.
+    """
     if path.is_symlink() or path.resolve().parent.parent.parent != root.resolve():
         log.error("%s does not lie in %s and is not deleted.", path, root)
-        return
+        return True
     log.info("Deleting %s", path)
-    shutil.rmtree(path, ignore_errors=True)
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        pass  # Another sweeper is at it, or was.
+    except OSError as error:
+        log.error("%s could not be deleted: %s", path, error)  # noqa: TRY400 - the path says where, no trace is needed
+    return not path.exists()
 
 
 def _old(root: Path, name: re.Pattern[str]) -> Iterator[Path]:

@@ -17,6 +17,7 @@ from django.db import Error, connection
 
 from bundles.errors import BundleError
 from engines.errors import EngineError
+from failpoints import failpoint
 from versions import actions
 from versions.actions import Claim, FenceLost
 from versions.models import Build
@@ -82,6 +83,7 @@ def run(build_id: int) -> None:
         claim = actions.build_claim(build_id, owner=f"{socket.gethostname()}:{os.getpid()}")
         if claim is None:
             return
+        failpoint("build.claimed")
         with Lease(claim) as lease:
             _run_claimed(claim, lease)
     except FenceLost:
@@ -98,6 +100,7 @@ def _run_claimed(claim: Claim, lease: Lease) -> None:
         for step in _prepare(claim):
             if not _run_step(claim, lease, step):
                 return
+        failpoint("build.before_success")
         actions.build_succeed(claim)
     except CancelRequested:
         build = Build.objects.get(pk=claim.build_id)
@@ -127,6 +130,7 @@ def _prepare(claim: Claim) -> list[str]:
 
 def _run_step(claim: Claim, lease: Lease, name: str) -> bool:
     """Runs one step and records what it says; True when the build goes on."""
+    failpoint(f"step.{name}.before")
     lease.check()
     row = actions.step_start(claim, name)
     build = Build.objects.select_related("service__tenant").get(pk=claim.build_id)
@@ -134,6 +138,7 @@ def _run_step(claim: Claim, lease: Lease, name: str) -> bool:
         claim=claim, build=build, step=name, started_at=row.started_at or row.build.requested_at, lease=lease
     )
     outcome = dict(STEPS)[name](ctx)
+    failpoint(f"step.{name}.after")
     log.info("Build %s (%s): %s is %s.", claim.build_id, build, name, type(outcome).__name__)
     match outcome:
         case Done(report, context, detail):

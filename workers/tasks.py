@@ -8,7 +8,7 @@ from celery import shared_task
 
 from alerts import sending
 from versions import routes
-from workers import audit, files, pipeline, standby, sweep
+from workers import audit, files, pipeline, sources, standby, sweep
 
 
 @shared_task(name="build.run")
@@ -54,6 +54,11 @@ def sweep_versions(**_unknown: Any) -> None:
 @shared_task(name="audit.replicas")
 def audit_replicas(**_unknown: Any) -> None:
     audit.replicas()
+
+
+@shared_task(name="sweep.sources", time_limit=sources.TICK_SECONDS_KILLED)
+def sweep_sources(**_unknown: Any) -> None:
+    sources.notice_drops()
 
 
 @shared_task(name="sweep.files")

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from bundles.batches import Format
 from bundles.errors import DropError
-from bundles.formats import csv, npy, parquet
+from bundles.formats import csv, jsonl, npy, parquet, word2vec
 
 FORMATS: dict[str, Format] = {
     ".parquet": parquet,
     ".npy": npy,
     ".csv": csv,
+    ".jsonl": jsonl,
+    ".txt": word2vec,
 }
 
 

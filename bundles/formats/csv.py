@@ -70,7 +70,7 @@ def describe(item: ItemFile, rows: int) -> FileDescription:
 
 def read(item: ItemFile, schema: ImportSchema, limits: BatchLimits) -> Iterator[RawBatch]:
     """All rows in order. Raises DropError for missing columns or another number of v columns, before any row."""
-    with reading(item, "csv"), item.data.open() as file:
+    with reading(item, "csv") as place, item.data.open() as file:
         names = _header(item, file)
         vector_names = _check_columns(item.name, names, schema)
         ragged = _Ragged(names.index(schema.id_column))
@@ -85,6 +85,7 @@ def read(item: ItemFile, schema: ImportSchema, limits: BatchLimits) -> Iterator[
                 placed = ragged.put_back(batch, first_row)
                 yield _raw_batch(item.name, first_row, placed, vector_names, schema)
                 first_row += placed.batch.num_rows
+                place.rows = first_row - 1
         rest = ragged.put_back(_no_rows(names), first_row)
         if rest.batch.num_rows:
             if first_row == 1 and vector_names == [schema.vector_column]:
@@ -147,6 +148,8 @@ def _cell(text: str, index: int) -> str | None:
 
 def _header(item: ItemFile, file: BinaryIO) -> list[str]:
     line = file.readline(HEADER_BYTES_MAX)
+    if len(line) >= HEADER_BYTES_MAX:
+        raise _unreadable(item.name, f"has a header of {HEADER_BYTES_MAX} bytes or more")
     file.seek(0)
     try:
         names = next(csv.reader([line.decode("utf-8-sig")]), [])

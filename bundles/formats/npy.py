@@ -75,13 +75,14 @@ def describe(item: ItemFile, rows: int) -> FileDescription:
 def read(item: ItemFile, schema: ImportSchema, limits: BatchLimits) -> Iterator[RawBatch]:
     """All rows in order. Raises DropError for ids, attributes or a dimension that the schema does not expect."""
     _check_schema(item, schema)
-    with reading(item, "npy"), item.data.open() as file, _ids(item).open() as id_file:
+    with reading(item, "npy") as place, item.data.open() as file, _ids(item).open() as id_file:
         header, id_header = _headers(item, file, id_file)
         count, dimension = header.shape
         if dimension != schema.dimension:
             raise dimension_mismatch(item.name, dimension, schema.dimension)
         step = limits.batch_rows(dimension * max(4, header.dtype.itemsize))
         for start in range(0, count, step):
+            place.rows = start
             stop = min(start + step, count)
             ids = _rows(id_file, id_header, start, stop)
             with np.errstate(over="ignore"):

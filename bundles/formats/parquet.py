@@ -59,7 +59,7 @@ def describe(item: ItemFile, rows: int) -> FileDescription:
 
 def read(item: ItemFile, schema: ImportSchema, limits: BatchLimits) -> Iterator[RawBatch]:
     """All rows in order. Raises DropError for columns that are missing or of another type, before any row."""
-    with reading(item, "Parquet"), item.data.open() as file:
+    with reading(item, "Parquet") as place, item.data.open() as file:
         reader = open_file(file, _wanted(schema))
         _check_columns(item.name, reader.schema_arrow, schema)
         batch_rows = limits.batch_rows(row_bytes(item.name, reader.metadata, _wanted(schema), schema))
@@ -68,6 +68,7 @@ def read(item: ItemFile, schema: ImportSchema, limits: BatchLimits) -> Iterator[
         for batch in reader.iter_batches(batch_size=batch_rows, columns=names):
             yield _raw_batch(item.name, first_row, batch, schema)
             first_row += batch.num_rows
+            place.rows = first_row - 1
         if first_row - 1 != reader.metadata.num_rows:
             message = f"{item.name} holds {first_row - 1} rows; its footer says {reader.metadata.num_rows}."
             raise DropError("drop.unreadable", message, {"file": item.name})

@@ -171,6 +171,7 @@ def _tell(found: dict[str, Any]) -> None:
     import yaml
 
     live, held, last = found["live"] or {}, found["held"] or {}, found["last_build"] or {}
+    watch = found["watch"] or {}
     pairs(
         [
             ("service", f"{found['tenant']}/{found['name']}"),
@@ -179,6 +180,10 @@ def _tell(found: dict[str, Any]) -> None:
             ("p99 ms", live.get("p99_ms")),
             ("held", held.get("reason")),
             ("last build", f"{last['number']} {last['state']}" if last else ""),
+            ("newest drop", watch.get("drop")),
+            ("source", watch.get("problem")),
+            ("next due", watch.get("due_at")),
+            ("late since", watch.get("late_since")),
         ]
     )
     spec = {block: found[block] for block in BLOCKS if block in found}

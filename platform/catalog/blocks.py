@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from bundles import uris
 from bundles.uris import UriError
-from catalog import webhooks
+from catalog import notices, webhooks
 from engines import registry
 
 DIMENSION_MAX = 4_096
@@ -139,8 +139,8 @@ class Source(Block):
         "part-*.parquet",
     )
     columns: Columns = Columns()
-    notice: Literal["marker", "manual"] = "marker"
-    expect_every: None = None
+    notice: Annotated[str, AfterValidator(notices.check_notice)] = notices.MARKER
+    expect_every: Annotated[str, AfterValidator(notices.check_expect_every)] | None = None
 
 
 class Engine(Block):

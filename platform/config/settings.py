@@ -165,6 +165,8 @@ BUILD_MEMORY_BYTES_MAX = env_int("RECALL_BUILD_MEMORY_BYTES_MAX", _MEMORY_BYTES 
 COLD_AFTER_SECONDS = env_int("RECALL_COLD_AFTER_SECONDS", 600)
 # How long a build waits for room that other work is going to give back, before it is held.
 BUILD_WAIT_SECONDS_MAX = env_int("RECALL_BUILD_WAIT_SECONDS_MAX", 3600)
+# How often a source is looked at for new drops.
+SOURCE_LOOK_SECONDS = env_int("RECALL_SOURCE_LOOK_SECONDS", 10)
 # How long a withdrawn version stays loaded, and how long its files stay, after it left the routes.
 RETIRE_DRAIN_SECONDS = env_int("RECALL_RETIRE_DRAIN_SECONDS", 10)
 RETIRE_FILES_SECONDS = env_int("RECALL_RETIRE_FILES_SECONDS", 3600)

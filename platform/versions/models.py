@@ -139,6 +139,36 @@ class Version(TenantScoped):
         return f"{self.service} version {self.number}"
 
 
+class SourceWatch(TenantScoped):
+    """What the watcher knows of the source of one service; made by the first tick after the service."""
+
+    tenant_path = "service__tenant"
+
+    service = models.OneToOneField(Service, on_delete=models.CASCADE, related_name="watch")
+    began_at = models.DateTimeField()
+    # Whoever looks takes the row by moving this, so that of two workers one looks.
+    next_look_at = models.DateTimeField(db_index=True)
+    looked_at = models.DateTimeField(null=True, blank=True)
+    # Why no complete drop was found by the last look.
+    problem = models.CharField(max_length=500, blank=True)
+    # The newest complete drop, and since when it is known.
+    drop_name = models.CharField(max_length=255, blank=True)
+    drop_fingerprint = models.CharField(max_length=64, blank=True)
+    drop_seen_at = models.DateTimeField(null=True, blank=True)
+    # A bad drop that was seen once; seen again it is the newest.
+    suspect = models.CharField(max_length=64, blank=True)
+    # The drop and spec for which the watcher asked for a build last.
+    requested = models.CharField(max_length=64, blank=True)
+    # The expression that `due_at` was computed by.
+    cron = models.CharField(max_length=100, blank=True)
+    due_at = models.DateTimeField(null=True, blank=True)
+    # Since when the alert drop.late stands.
+    late_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.service} source"
+
+
 class Node(models.Model):
     """A host of the data plane, known from its agent's reports."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
 from catalog.models import Service
 from tenants.models import Tenant
-from versions.models import Activation, Build, Node, PlatformState, Reload, Replica, Version
+from versions.models import Activation, Build, Node, PlatformState, Reload, Replica, SourceWatch, Version
 from versions.queue import Admission, admissions, in_turn_for, pending_in_turn
 from versions.states import BUILD_UNFINISHED, ReplicaState, Verdict, VersionState
 from versions.views import activation_view, build_view, node_view, replica_view, service_view, version_view
@@ -25,6 +25,7 @@ __all__ = [
     "build_view",
     "builds_of",
     "coolable_versions",
+    "due_watches",
     "fresh_nodes",
     "healthy_replicas",
     "in_turn_for",
@@ -61,6 +62,8 @@ NODE_FRESH_SECONDS = 15
 LOAD_STEPS = ("place_replicas", "warm_replicas", "check_replicas")
 # What was live on a node that is silent for so long is loaded elsewhere; an agent that restarts is back long before.
 NODE_LOST_SECONDS = 120
+# No source waits longer for its next look than this, unless there are too many of them.
+LOOK_SECONDS_MAX = 300
 
 
 def builds_of(service: Service) -> QuerySet[Build]:
@@ -259,6 +262,16 @@ def fresh_nodes() -> QuerySet[Node]:
     """Nodes whose agent was heard lately, most free memory first."""
     heard = Node.objects.filter(seen_at__gte=Now() - timedelta(seconds=NODE_FRESH_SECONDS))
     return heard.order_by("-memory_available_bytes", "name")
+
+
+def due_watches(now: datetime) -> QuerySet[SourceWatch]:
+    """Sources that are to be looked at, the one that waits for the longest time first: so each has its turn.
+
+    One that is due far ahead was taken under a clock that has been set back since.
+    """
+    due = Q(next_look_at__lte=now) | Q(next_look_at__gt=now + timedelta(seconds=2 * LOOK_SECONDS_MAX))
+    watches = SourceWatch.objects.filter(due, service__deleted_at__isnull=True)
+    return watches.select_related("service__tenant").order_by("next_look_at", "pk")
 
 
 def platform_epoch() -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from catalog.models import Service
 from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE, is_checked
-from versions.models import Activation, Build, BuildStep, Node, Replica, Version
+from versions.models import Activation, Build, BuildStep, Node, Replica, SourceWatch, Version
 from versions.outlook import release_outlook
 from versions.states import BUILD_UNFINISHED, DUPLICATE, BuildState, ReplicaState, StepState, VersionState
 
@@ -106,8 +106,24 @@ def service_view(service: Service) -> dict[str, Any]:
         "live": _live(service),
         "held": _held(service),
         "last_build": {"number": last_build.number, "state": last_build.state} if last_build else None,
+        "watch": _watch(service),
         "created_at": service.created_at,
         "created_by": service.created_by,
+    }
+
+
+def _watch(service: Service) -> dict[str, Any] | None:
+    """What is known of the source: None until it was looked at for the first time."""
+    watch = SourceWatch.objects.of(service.tenant).filter(service=service, looked_at__isnull=False).first()
+    if watch is None:
+        return None
+    return {
+        "drop": watch.drop_name,
+        "seen_at": watch.drop_seen_at,
+        "looked_at": watch.looked_at,
+        "problem": watch.problem,
+        "due_at": watch.due_at,
+        "late_since": watch.late_at,
     }
 
 

@@ -15,7 +15,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "operating" / "settings.md").read_text()
 NAME = re.compile(r"RECALL_[A-Z]+(?:_[A-Z]+)*")
 MODELS: tuple[type[BaseSettings], ...] = (GatewaySettings, HostSettings, AgentSettings, LauncherSettings)
-READERS = [ROOT / "platform" / "config" / "settings.py", *(ROOT / "cli").rglob("*.py")]
+READERS = [
+    ROOT / "platform" / "config" / "settings.py",
+    ROOT / "failpoints" / "__init__.py",
+    *(ROOT / "cli").rglob("*.py"),
+]
 
 
 def test_every_setting_is_on_the_page() -> None:

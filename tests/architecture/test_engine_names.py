@@ -10,7 +10,18 @@ import pytest
 from engines import registry
 
 ROOT = Path(__file__).parents[2]
-CODE = ("platform", "tenants", "workers", "bundles", "documents", "engines", "replicas", "gateway", "clients/python")
+CODE = (
+    "platform",
+    "tenants",
+    "workers",
+    "bundles",
+    "documents",
+    "failpoints",
+    "engines",
+    "replicas",
+    "gateway",
+    "clients/python",
+)
 LIBRARIES = r"\b(hnsw|hnswlib|milvus|faiss)\b"
 # `flat` is also a word; as an engine's name it stands in quotes.
 NAMES = re.compile(rf"{LIBRARIES}|[\"']({'|'.join(registry.names())})[\"']", re.IGNORECASE)

@@ -26,6 +26,7 @@ CODE_FOLDERS = (
     "replicas",
     "gateway",
     "documents",
+    "failpoints",
     "cli",
     "clients/python/recall_client",
     "benchmarks",
@@ -34,6 +35,7 @@ CODE_FOLDERS = (
 )
 KNOWN_TOP_LEVEL = {
     *("platform", "tenants", "workers", "bundles", "engines", "replicas", "gateway", "documents", "cli", "clients"),
+    "failpoints",
     *("proto", "benchmarks", "demo", "deploy", "docs", "tests", "tools", ".ci"),
     *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile", "manage.py"),
     *("pyproject.toml", "uv.lock", ".gitignore", ".importlinter", ".dockerignore", ".gitattributes"),

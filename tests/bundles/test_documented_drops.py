@@ -17,22 +17,22 @@ from tests.bundles.making import imported
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "tenants" / "drops.md").read_text()
-EXAMPLES = re.findall(r"```(python|csv)\n(.*?)```", PAGE, re.DOTALL)
+EXAMPLES = re.findall(r"```(python|csv|jsonl|txt)\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_the_page_has_an_example_of_each_format() -> None:
-    assert [kind for kind, _ in EXAMPLES] == ["python", "python", "csv", "csv"]
+    assert [kind for kind, _ in EXAMPLES] == ["python", "python", "csv", "csv", "jsonl", "txt"]
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(6))
 def test_each_example_is_inspected_and_imported(drop: Path, out: Path, number: int) -> None:
     kind, text = EXAMPLES[number]
-    if kind == "csv":
-        (drop / "items.csv").write_text(text)
-    else:
+    if kind == "python":
         subprocess.run([sys.executable, "-c", text], cwd=drop, check=True)
+    else:
+        (drop / f"items.{kind}").write_text(text)
     found = inspect(drop.parent)
-    attributes = () if found.format == "npy" else (("genre", "list<string>"), ("year", "int64"))
+    attributes = () if found.format in ("npy", "txt") else (("genre", "list<string>"), ("year", "int64"))
     schema = ImportSchema("int64", found.suggested_schema["dimension"], "ip", attributes=attributes)
     made = imported(drop, out, schema)
     assert (made.ids, made.report.bad_rows, made.vectors.tolist()[1]) == ([1, 2], 0, [1.0, 0.0])

@@ -26,7 +26,7 @@ def main(services_max: int) -> dict[str, dict[str, int]]:
     quota_update(actor=TESTER, tenant=films, services_max=services_max)
     for name in ("alice", "bob"):
         member_add(actor=TESTER, tenant=films, username=name, role="owner", password=PASSWORD)
-    return {"creations": creations(films), "namesakes": namesakes(), "owners": owners(films)}
+    return {"creations": creations(films), "namesakes": namesakes(), "owners": owners(films), "looks": looks()}
 
 
 def creations(films) -> dict[str, int]:
@@ -52,6 +52,24 @@ def owners(films) -> dict[str, int]:
 
     members = [member_get(films, name) for name in ("alice", "bob")]
     return race([lambda member=member: member_remove(actor=TESTER, member=member) for member in members])
+
+
+def looks() -> dict[str, int]:
+    """Eight workers who all saw the same new drop; one of them asks for a build."""
+    from django.utils import timezone
+
+    from tests.factories import make_service, make_tenant
+    from versions import actions
+    from versions.actions import Seen
+    from versions.models import Build, SourceWatch
+
+    service = make_service(make_tenant("games"), "chess")
+    now = timezone.now()
+    actions.watches_begin(now)
+    watch = SourceWatch.objects.select_related("service__tenant").get(service=service)
+    found = race([lambda: actions.source_looked(watch=watch, seen=Seen("1", "f" * 64), now=now)] * RACERS)
+    taken = race([lambda: actions.watch_take(SourceWatch.objects.get(pk=watch.pk), now=now)] * RACERS)
+    return {**found, "builds": Build.objects.filter(service=service).count(), "looked": sum(taken.values())}
 
 
 def race(runs: list[Callable[[], object]]) -> dict[str, int]:

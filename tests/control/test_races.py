@@ -33,4 +33,5 @@ def test_quotas_names_and_the_last_owner_hold_when_all_come_at_once(tmp_path):
         "creations": {"done": 3, "QUOTA_EXCEEDED": 5},
         "namesakes": {"done": 1, "SERVICE_EXISTS": 7},
         "owners": {"done": 1, "LAST_OWNER": 1},
+        "looks": {"done": 8, "builds": 1, "looked": 8},
     }

@@ -51,19 +51,18 @@ def expired(build: Build) -> None:
 
 def completed(claim: Claim, *, items: int = 100, **values: Any) -> Version:
     version = actions.version_reserve(claim)
-    made = Completed(
-        artifact=f"/artifacts/v{version.number}",
-        manifest_sha256="ab" * 32,
-        items=items,
-        searchable_items=items,
-        bytes=1000 * items,
-        engine="flat",
-        engine_params={},
-        search_params={},
-        recall=1.0,
-        **values,
-    )
-    return actions.version_complete(claim, version=version, completed=made)
+    made: dict[str, Any] = {
+        "artifact": f"/artifacts/v{version.number}",
+        "manifest_sha256": "ab" * 32,
+        "items": items,
+        "searchable_items": items,
+        "bytes": 1000 * items,
+        "engine": "flat",
+        "engine_params": {},
+        "search_params": {},
+        "recall": 1.0,
+    }
+    return actions.version_complete(claim, version=version, completed=Completed(**{**made, **values}))
 
 
 def made_version(service: Service, *, items: int = 100, loaded: bool = True, **values: Any) -> Version:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,15 +93,18 @@ def imported(service: Service, folder: Path, *, items: int = 1_000) -> Build:
     return build
 
 
-def published(service: Service, *, items: int = 60) -> Build:
-    """A build of a drop of its own that has come as far as its published artifact, without running any child."""
+def published(service: Service, *, items: int = 60, **values: Any) -> Build:
+    """A build of a drop of its own that has come as far as its published artifact, without running any child.
+
+    `values` are what the artifact is told to be.
+    """
     build = asked(service, force=True)
     claim = actions.build_claim(build.pk, owner="worker-1")
     assert claim is not None
     names = [step.name for step in pipeline.STEPS]
     actions.steps_prepare(claim, names)
     resolved(claim, f"drop-{build.number:04}")
-    completed(claim, items=items)
+    completed(claim, items=items, **values)
     live = refreshed(service)
     counts = {"items": items, "live_generation": live.live_generation}
     for name in names[: names.index("place_replicas")]:

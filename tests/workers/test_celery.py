@@ -14,12 +14,14 @@ import pytest
 from celery import current_app
 from django.conf import settings as django_settings
 
+from catalog.actions import service_update
+from tests.factories import TESTER, make_service
 from tests.support.history import asked, refreshed
 from tests.support.nodes import running_node
 from tests.support.source import write_drop
 from tests.support.valkey import Valkey
 from tests.workers.test_crashes import _database_url, until
-from versions.models import Build
+from versions.models import Build, SourceWatch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
@@ -59,8 +61,9 @@ def celery(folder: Path, valkey: Valkey) -> Iterator[dict[str, subprocess.Popen[
 
 
 def test_a_build_that_is_asked_for_is_run_and_one_that_nobody_rang_for_too(
-    films_service, folders, valkey, tmp_path, monkeypatch
+    films, folders, valkey, tmp_path, monkeypatch
 ):
+    films_service = make_service(films, source={"uri": "file:movies/", "notice": "manual"})
     write_drop(films_service, "1")
     forgotten = asked(films_service)  # The broker of the tests takes no message.
     with running_node(tmp_path / "node", valkey), celery(tmp_path, valkey) as processes:
@@ -71,6 +74,10 @@ def test_a_build_that_is_asked_for_is_run_and_one_that_nobody_rang_for_too(
         rung_for = asked(films_service)
         until(lambda: Build.objects.get(pk=rung_for.pk).state == "SUCCEEDED", "the doorbell to be heard")
         assert refreshed(films_service).live_version == 2
+        service_update(actor=TESTER, service=films_service, spec={"source": {"notice": "marker"}})
+        SourceWatch.objects.update(next_look_at="2020-01-01T00:00:00+00:00")
+        write_drop(films_service, "3", items=62)
+        until(lambda: refreshed(films_service).live_version == 3, "the drop to be noticed")
 
         pool = psutil.Process(processes["builds"].pid).children()
         assert pool

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
+from bundles import layout
+from bundles.artifact import open_artifact
+from bundles.errors import ArtifactError
 from tests.factories import TESTER
+from tests.support.artifacts import make_artifact
 from tests.support.history import activated, asked, claimed, completed, made_version, resolved
 from versions import actions
 from versions.models import Build, Replica, Version
@@ -119,3 +124,38 @@ def test_nothing_outside_the_roots_is_deleted_whatever_a_row_says(films_service,
     assert precious.is_dir()
     assert link.is_symlink()
     assert caplog.text.count("is not deleted") == 4
+
+
+def test_what_the_disk_will_not_give_up_is_tried_again(films_service, artifacts, work, monkeypatch):
+    claim = claimed(asked(films_service))
+    version = completed(claim, artifact=str(folder(artifacts, "v1-b1-f1")))
+    actions.work_dir_set(claim, str(folder(work, "build-1-f1")))
+    actions.build_stop(claim, reason="build.cancelled", message="")
+
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError("Device or resource busy")
+
+    with monkeypatch.context() as busy:
+        busy.setattr(files.shutil, "rmtree", refuse)
+        files.delete_files()
+    assert Version.objects.get(pk=version.pk).files_deleted_at is None
+    assert Build.objects.get().work_dir != ""
+    files.delete_files()
+    assert list(artifacts.glob("*/*/*")) == list(work.glob("*/*/*")) == []
+    assert Version.objects.get(pk=version.pk).files_deleted_at is not None
+    assert Build.objects.get().work_dir == ""
+
+
+def test_an_artifact_whose_deletion_was_cut_short_cannot_be_opened_and_is_deleted_at_last(
+    films_service, artifacts, tmp_path
+):
+    made = make_artifact(tmp_path / "made", items=20, dimension=4)
+    path = artifacts / "films" / "movies" / "v1-b1-f1"
+    shutil.copytree(made.path, path)
+    version = made_version(films_service, loaded=False, artifact=str(path), manifest_sha256=made.manifest_sha256)
+    Version.objects.filter(pk=version.pk).update(state="RETIRED")
+    (path / layout.VECTORS).unlink()
+    with pytest.raises(ArtifactError, match="not there"):
+        open_artifact(path, made.manifest_sha256)
+    files.delete_files()
+    assert not path.exists()

@@ -1,4 +1,4 @@
-"""Each guard before the index: a bad drop is held with its evidence, an override lets it pass and is audited."""
+"""Each guard before the index: a bad drop is held with evidence and alert, an override lets it pass and is audited."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from alerts.models import Alert
 from audit.models import AuditEvent
 from bundles import layout
 from catalog.models import Service
@@ -180,7 +181,11 @@ def assert_held_and_then_passed(build: Build, step: str, guard: str, value: floa
     evidence = {"name": guard, "value": value, "limit": limit, "what": "found"}
     assert build.report["held"]["evidence"] == [evidence]
     assert f"(guards.{guard})" in build.error_message
+    alert = Alert.objects.get(reason=f"guard.{guard}", subject=f"build {build.number}")
+    assert (alert.state, alert.message, alert.evidence["checks"]) == ("OPEN", build.error_message, [evidence])
     actions.build_override(actor=TESTER, build=build, reason="It is meant.")
+    alert.refresh_from_db()
+    assert alert.state == "RESOLVED"
     build = finish(build)
     assert (build.state, build.steps.get(name=step).state) == ("SUCCEEDED", "DONE")
     assert build.overrides == {step: {f"guard.{guard}": "It is meant."}}

@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bundles import layout
+from failpoints import failpoint
 from workers.children.program import Order, RowsDone, run
 
 CHUNK_KEYS = 1 << 20
@@ -25,6 +26,7 @@ Keys = NDArray[np.int64]
 
 def work(order: Order) -> dict[str, Any]:
     """A live version whose files cannot be read is not compared with, and the result says why."""
+    failpoint("compare_child.started")
     new_dir, live_dir = Path(order["new_dir"]), Path(order["live_dir"])
     try:
         live_keys, live_attributes = _keys(live_dir), _attributes(live_dir)

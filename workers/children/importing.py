@@ -17,11 +17,13 @@ from bundles.errors import DropError
 from bundles.importing import import_items
 from bundles.queries import load_queries
 from bundles.schema import ImportSchema
+from failpoints import failpoint
 from workers.children.program import Order, RowsDone, run
 
 
 def work(order: Order) -> dict[str, Any]:
     """Raises DropError."""
+    failpoint("import_child.started")
     drop = _the_same_drop(order)
     schema = ImportSchema.from_spec(order["schema"], order["columns"])
     out_dir = Path(order["out_dir"])
@@ -29,6 +31,7 @@ def work(order: Order) -> dict[str, Any]:
     vectors = np.load(out_dir / layout.VECTORS, mmap_mode="r", allow_pickle=False)
     queries, source = load_queries(drop, schema, vectors[: report.searchable_items])
     np.save(out_dir / layout.QUERIES, queries, allow_pickle=False)
+    failpoint("import_child.before_answer")
     return {"report": report.to_dict(), "queries": len(queries), "queries_source": source}
 
 

@@ -22,6 +22,7 @@ from engines import registry
 from engines.base import Float32, IndexSearcher, IndexSpec, Int64, SearchEffort
 from engines.exact import ExactScan
 from engines.metrics import exact_costs
+from failpoints import failpoint
 from workers.children.program import Order, RowsDone, run
 
 QUERIES_MAX = 200
@@ -65,6 +66,8 @@ def work(order: Order) -> dict[str, Any]:
     found = bench.find(selves, effort)
     out_dir = Path(order["out_dir"])
     np.save(out_dir / layout.SAMPLED_ROWS, selves[found < KNOWN_TOP_K], allow_pickle=False)
+    known = _write_known(bench, queries[:KNOWN_QUERIES], effort, out_dir)
+    failpoint("tune_child.before_answer")
     return {
         "count": searcher.count,
         "curve": [{**efforts[place], **point._asdict()} for place, point in enumerate(curve)],
@@ -76,7 +79,7 @@ def work(order: Order) -> dict[str, Any]:
         "queries": len(queries),
         "rows_found": int((found < bench.top_k).sum()),
         "rows_sampled": len(selves),
-        "known": _write_known(bench, queries[:KNOWN_QUERIES], effort, out_dir),
+        "known": known,
     }
 
 

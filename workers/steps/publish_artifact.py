@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from bundles import layout
 from bundles.artifact import Published, publish
+from failpoints import failpoint
 from versions import actions
 from versions.actions import Completed
 from versions.models import Version
@@ -34,6 +35,7 @@ def step(ctx: BuildContext) -> Outcome:
     if version.state == VersionState.READY:
         return Done(detail=f"version {version.number}")
     published = _publish(ctx, version)
+    failpoint("publish.before_row")
     actions.version_complete(ctx.claim, version=version, completed=_completed(ctx, published))
     size = f"{published.bytes / 1e6:,.1f} MB"
     return Done(report={"artifact": {"bytes": published.bytes}}, detail=f"version {version.number}, {size}")
@@ -50,6 +52,7 @@ def _publish(ctx: BuildContext, version: Version) -> Published:
     for source, place in _files(ctx):
         ctx.lease.check()
         _link(source, stage / place)
+        failpoint("publish.within_files")
     return publish(stage, folder / name, _manifest(ctx, version))
 
 

@@ -41,6 +41,15 @@ class ServiceLastBuild(serializers.Serializer[Any]):
     state = serializers.CharField()
 
 
+class ServiceWatch(serializers.Serializer[Any]):
+    drop = serializers.CharField(help_text="The newest complete drop that was seen; empty when there was none.")
+    seen_at = serializers.DateTimeField(allow_null=True, help_text="When it was first seen.")
+    looked_at = serializers.DateTimeField()
+    problem = serializers.CharField(help_text="Why the last look found no complete drop, or none that can be opened.")
+    due_at = serializers.DateTimeField(allow_null=True, help_text="With a cron expression: when it is due next.")
+    late_since = serializers.DateTimeField(allow_null=True, help_text="Set while the alert drop.late stands.")
+
+
 class ServiceOut(SpecOut):
     """The spec, and what has become of it."""
 
@@ -52,6 +61,7 @@ class ServiceOut(SpecOut):
     live = ServiceLive(allow_null=True)
     held = ServiceHeld(allow_null=True, help_text="Set while on hold: nothing is activated by itself.")
     last_build = ServiceLastBuild(allow_null=True)
+    watch = ServiceWatch(allow_null=True, help_text="What the watcher of the source saw; null before its first look.")
     created_at = serializers.DateTimeField()
     created_by = serializers.CharField()
 

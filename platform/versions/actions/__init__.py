@@ -9,6 +9,7 @@ health        what becomes of replicas that an audit found sick
 activations   the switch of the live pointer, and the way back
 standby       what is kept unloaded, and loaded again before it serves
 retirement    how versions go
+sources       what a look at a source leads to
 """
 
 from versions.actions.activations import (
@@ -75,6 +76,7 @@ from versions.actions.runs import (
     steps_prepare,
     steps_redo,
 )
+from versions.actions.sources import Seen, must_look, source_looked, watch_take, watches_begin
 from versions.actions.standby import (
     reload_end,
     reload_keep,
@@ -93,6 +95,7 @@ __all__ = [
     "Claim",
     "Completed",
     "FenceLost",
+    "Seen",
     "activation_await",
     "activation_settle",
     "admission_take",
@@ -111,6 +114,7 @@ __all__ = [
     "drop_resolve",
     "epoch_raise",
     "lease_renew",
+    "must_look",
     "node_report",
     "orders_give",
     "orders_withdraw",
@@ -130,6 +134,7 @@ __all__ = [
     "replica_treat",
     "replicas_place",
     "replicas_replenish",
+    "source_looked",
     "step_done",
     "step_progress",
     "step_start",
@@ -148,6 +153,8 @@ __all__ = [
     "version_unload_cold",
     "version_unload_held",
     "version_unrouted",
+    "watch_take",
+    "watches_begin",
     "work_dir_deleted",
     "work_dir_set",
 ]

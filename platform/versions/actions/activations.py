@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import Any
 
 import redis
@@ -18,6 +19,7 @@ from common.errors import Conflict, FailedPrecondition, StateConflict
 from common.texts import sentence
 from common.transitions import move
 from documents.store import Stamp
+from failpoints import failpoint
 from versions import routes
 from versions.actions.alarms import activation_alert, activation_alert_end
 from versions.actions.builds import build_resume
@@ -197,6 +199,7 @@ def _switch(
     if claim is not None:
         fenced_unless_cancelled(claim)
     reason = reason.strip()[:REASON_CHARACTERS_MAX]
+    failpoint("activate.before_update")
     found = Service.objects.filter(pk=service.pk, deleted_at__isnull=True, **expected)
     if found.update(**_pointer_to(version, _hold(left, reason))) != 1:
         raise _live_moved(service)
@@ -213,6 +216,8 @@ def _switch(
         reason=reason,
     )
     _audit(actor, activation, now)
+    failpoint("activate.before_commit")
+    transaction.on_commit(partial(failpoint, "activate.after_commit"))
     routes.publish_after_commit(service.pk)
     return activation
 
