@@ -5,33 +5,37 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('catalog', '0001_initial'),
-        ('versions', '0001_initial'),
+        ("catalog", "0001_initial"),
+        ("versions", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='SourceWatch',
+            name="SourceWatch",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('began_at', models.DateTimeField()),
-                ('next_look_at', models.DateTimeField(db_index=True)),
-                ('looked_at', models.DateTimeField(blank=True, null=True)),
-                ('problem', models.CharField(blank=True, max_length=500)),
-                ('drop_name', models.CharField(blank=True, max_length=255)),
-                ('drop_fingerprint', models.CharField(blank=True, max_length=64)),
-                ('drop_seen_at', models.DateTimeField(blank=True, null=True)),
-                ('suspect', models.CharField(blank=True, max_length=64)),
-                ('requested', models.CharField(blank=True, max_length=64)),
-                ('cron', models.CharField(blank=True, max_length=100)),
-                ('due_at', models.DateTimeField(blank=True, null=True)),
-                ('late_at', models.DateTimeField(blank=True, null=True)),
-                ('service', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='watch', to='catalog.service')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("began_at", models.DateTimeField()),
+                ("next_look_at", models.DateTimeField(db_index=True)),
+                ("looked_at", models.DateTimeField(blank=True, null=True)),
+                ("problem", models.CharField(blank=True, max_length=500)),
+                ("drop_name", models.CharField(blank=True, max_length=255)),
+                ("drop_fingerprint", models.CharField(blank=True, max_length=64)),
+                ("drop_seen_at", models.DateTimeField(blank=True, null=True)),
+                ("suspect", models.CharField(blank=True, max_length=64)),
+                ("requested", models.CharField(blank=True, max_length=64)),
+                ("cron", models.CharField(blank=True, max_length=100)),
+                ("due_at", models.DateTimeField(blank=True, null=True)),
+                ("late_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "service",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="watch", to="catalog.service"
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
     ]
