@@ -218,15 +218,19 @@ class Keeper:
 
     async def _audit(self, client: ReplicaClient) -> None:
         """Ask the known-answer queries again and again; the report says what came of it."""
-        while self._health is not None:
+        health = self._health
+        while health is not None:
             await asyncio.sleep(self._settings.audit_every_seconds)
+            # An order to restart ends the audits of this life while the process still drains.
+            if health is not self._health:
+                return
             try:
-                await self._health.ask(client, self._settings.audit_seconds_max)
+                await health.ask(client, self._settings.audit_seconds_max)
             except Unsupported:
                 # Of an older release, adopted; nothing is known of its health until it is replaced.
                 self._health = None
                 return
-            if self._health is not None and self._health.worrying:
+            if health.worrying:
                 self._changed()
 
     async def _describe(self, process: Process, client: ReplicaClient) -> replica_pb2.DescribeResponse | None:
