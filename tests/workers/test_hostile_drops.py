@@ -128,6 +128,7 @@ def imported(folder: Path, make: Callable[[Path], None], schema: dict[str, Any])
         "columns": {},
         "out_dir": str(out),
         "nice": 0,
+        "cpus": 1,
         "memory_bytes_max": CAP_BYTES,
         "parent_pid": os.getpid(),
     }
