@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("catalog", "0001_initial"),
-        ("versions", "0003_sourcewatch"),
+        ("versions", "0002_sourcewatch"),
     ]
 
     operations = [
