@@ -19,6 +19,8 @@ from versions import actions
 from versions.actions import Seen
 from versions.models import SourceWatch
 from versions.selectors import due_watches
+from workers import doorbell
+from workers.sweep import unless_redis_is_away
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,14 @@ TICK_SECONDS_MAX = 5.0
 TICK_SECONDS_KILLED = 30
 # Of which a look at a remote source takes at most so long.
 REMOTE_SECONDS_MAX = 20.0
+
+
+@unless_redis_is_away
+def notice_drops_alone() -> None:
+    """The tick: nothing while another worker is in it, so that slow sources never take every worker of the queue."""
+    with doorbell.alone("sources", seconds_max=TICK_SECONDS_KILLED) as mine:
+        if mine:
+            notice_drops()
 
 
 def notice_drops(now: datetime | None = None) -> None:

@@ -58,7 +58,7 @@ def audit_replicas(**_unknown: Any) -> None:
 
 @shared_task(name="sweep.sources", time_limit=sources.TICK_SECONDS_KILLED)
 def sweep_sources(**_unknown: Any) -> None:
-    sources.notice_drops()
+    sources.notice_drops_alone()
 
 
 @shared_task(name="sweep.files")

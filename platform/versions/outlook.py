@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from catalog.models import Service
 from versions.checked import HELD_BY_SERVICE
 from versions.models import Build, Version
 from versions.states import BuildState
 
+MADE_BY_BLOCKS = ("schema", "engine", "search")
+MADE_BY_SOURCE = ("files", "columns")
+
 
 def bad_twin(build: Build) -> Version | None:
-    """A version that was made of the same drop under the same spec as `build`, and that somebody rolled back from."""
+    """A version that was made of the same drop and in the same way as `build`, and that somebody rolled back from.
+
+    In the same way: by the parts of the spec that decide what is in a version. A changed limit, guard or number of
+    replicas makes bad data no better.
+    """
     if not build.drop_fingerprint:
         return None
-    same = {"build__drop_fingerprint": build.drop_fingerprint, "build__spec_generation": build.spec_generation}
-    bad = Version.objects.filter(service=build.service_id, bad_at__isnull=False, **same)
-    return bad.order_by("-number").first()
+    same_drop = Version.objects.filter(service=build.service_id, build__drop_fingerprint=build.drop_fingerprint)
+    bad = same_drop.filter(bad_at__isnull=False).order_by("-number")
+    return next((version for version in bad if _making(version.spec) == _making(build.spec)), None)
+
+
+def _making(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a spec that decides what is in a version."""
+    source = {name: spec["source"][name] for name in MADE_BY_SOURCE}
+    return {"source": source, **{name: spec[name] for name in MADE_BY_BLOCKS}}
 
 
 def release_outlook(service: Service) -> str:

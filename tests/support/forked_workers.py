@@ -53,6 +53,8 @@ class Workers:
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "RECALL_DATABASE_URL": database_url(),
             "RECALL_DEBUG": "True",
+            # Whatever a command line in this process has set.
+            "RECALL_LOG_LEVEL": "INFO",
         }
         with self.log_path.open("wb") as log:
             self._pool = subprocess.Popen(

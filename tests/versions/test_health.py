@@ -116,6 +116,8 @@ def test_a_sick_replica_leaves_the_routes_until_its_cure_has_succeeded(nodes, he
     assert (sick.sick_reason, sick.verdict, sick.withheld) == (verdict, verdict, True)
     assert nodes.routed() == ["b"]
     assert refreshed(nodes.service).route_generation == generation + 1
+    nodes.audit({"a": health, "b": WELL})  # What answers rightly has ended its calls by the next round.
+    sick = nodes.replica("a")
     assert [order["kind"] for order in sick.orders] == ["RESTART", "WARM", "CHECK"]
     alert = Alert.objects.get()
     assert (alert.reason, alert.subject, alert.severity) == (f"replica.{verdict.lower()}", f"r{sick.pk}", "warning")

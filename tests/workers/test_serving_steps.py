@@ -286,9 +286,16 @@ def test_a_released_service_takes_the_next_good_drop_and_the_old_one_under_a_cor
     sweep.tend_held_builds()
     assert (finish(good).state, refreshed(films_service).live_version) == ("SUCCEEDED", 3)
     assert release_outlook(films_service).startswith("No build waits for it.")
+    looser = same_drop_again(films_service, left)
+    guards = {**looser.spec["guards"], "max_drop_percent": 90}
+    Build.objects.filter(pk=looser.pk).update(spec_generation=2, spec={**looser.spec, "guards": guards})
+    held = finish(looser)
+    assert (held.state, held.error_reason) == ("HELD", "activate.bad_drop")
     corrected = same_drop_again(films_service, left)
-    Build.objects.filter(pk=corrected.pk).update(spec_generation=2)
-    assert (finish(corrected).state, refreshed(films_service).live_version) == ("SUCCEEDED", 4)
+    search = {**corrected.spec["search"], "recall_target": 0.99}
+    Build.objects.filter(pk=corrected.pk).update(spec_generation=3, spec={**corrected.spec, "search": search})
+    built = finish(corrected)
+    assert (built.state, refreshed(films_service).live_version) == ("SUCCEEDED", built.version_number)
 
 
 def test_versions_beyond_those_that_stay_are_retired(films_service, node):

@@ -9,8 +9,8 @@ from common.dispatch import QUEUES
 from documents.store import ROUTES
 from tests.support.history import refreshed
 from tests.workers.conftest import published
-from versions.models import Build
-from workers import tasks
+from versions.models import Build, SourceWatch
+from workers import doorbell, tasks
 from workers.app import app
 
 app.loader.import_default_modules()
@@ -52,6 +52,16 @@ def test_publishing_tasks_write_routes(films_service, valkey):
     assert valkey.client().hkeys(ROUTES.stamps_key) == [b"films/movies"]
     for task in (tasks.sweep_builds, tasks.sweep_reports, tasks.sweep_documents, tasks.sweep_versions):
         task()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_worker_at_a_time_looks_at_sources_so_that_slow_ones_leave_the_others_free(films_service, valkey):
+    with doorbell.alone("sources", seconds_max=10) as mine:
+        assert mine
+        tasks.sweep_sources()
+        assert not SourceWatch.objects.exists()
+    tasks.sweep_sources()
+    assert SourceWatch.objects.filter(looked_at__isnull=False).count() == 1
 
 
 @pytest.mark.django_db

@@ -86,7 +86,7 @@ def _by_bad_drop(ctx: BuildContext) -> Hold | None:
     if bad is None:
         return None
     message = (
-        f"This very drop, under this spec, made version {bad.number}, which was rolled back: "
+        f"This very drop, read and indexed in the same way, made version {bad.number}, which was rolled back: "
         f"{sentence(bad.bad_reason)} Deliver a corrected drop, or override."
     )
     return Hold("activate.bad_drop", message)
@@ -109,9 +109,10 @@ def _by_guards(ctx: BuildContext, service: Service) -> Hold | None:
 
 
 def _by_items(ctx: BuildContext, version: Version, service: Service) -> Hold | None:
-    """The same for ids and vectors."""
-    is_known = ctx.values["counts"]["live_generation"] == service.live_generation
-    return None if is_known else check_again(ctx, version)
+    """The same for ids and vectors; by a mark of their own, because an overridden count has renewed that of counts."""
+    before = ctx.values.get("items")
+    compared_with = before["live_version"] if before else None
+    return None if compared_with == service.live_version else check_again(ctx, version)
 
 
 def _by_gate(ctx: BuildContext, version: Version, service: Service) -> Hold | Wait | None:
@@ -122,7 +123,7 @@ def _by_gate(ctx: BuildContext, version: Version, service: Service) -> Hold | Wa
     name = f"g{service.live_generation}"
     compared = comparison.compare(ctx, version, name)
     if compared is None:
-        return Wait(WAIT_SECONDS, detail=f"beside version {service.live_version}, which went live meanwhile")
+        return _wait(ctx, f"beside version {service.live_version}, which went live meanwhile")
     actions.orders_withdraw(ctx.claim, version=version)
     checks = comparison.likeness_checks(ctx.spec, compared, version)
     if compared.good:
@@ -153,7 +154,13 @@ def _activate(ctx: BuildContext, version: Version, service: Service) -> None:
 def _again(ctx: BuildContext, error: Conflict | FailedPrecondition) -> Wait:
     if ctx.waited_seconds > SERVABLE_SECONDS_MAX:
         raise StepFailed("activate.refused", error.message) from error
-    return Wait(WAIT_SECONDS, detail=error.message)
+    return _wait(ctx, error.message)
+
+
+def _wait(ctx: BuildContext, detail: str) -> Wait:
+    """Keeps what was compared, so that it is not compared again each second."""
+    compared = {"items": ctx.values["items"]} if "items" in ctx.values else {}
+    return Wait(WAIT_SECONDS, detail=detail, context=compared)
 
 
 def _acknowledged(ctx: BuildContext, activation: Activation | None) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def check_again(ctx: BuildContext, version: Version) -> Hold | None:
     if live is None:
         return None
     found = _compare(ctx, live, version.artifact)
-    return guards.hold(_breaches(ctx.spec["guards"], found), report={"items": found}, context={})
+    ctx.build.context["items"] = found
+    return guards.hold(_breaches(ctx.spec["guards"], found), report={"items": found}, context={"items": found})
 
 
 def _compared_before(ctx: BuildContext, live: Version) -> dict[str, Any] | None:

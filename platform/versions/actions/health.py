@@ -77,12 +77,14 @@ def replica_treat(*, replica: Replica, finding: Finding | None) -> None:
     One that answers wrongly goes even if it is the last of its version. Of the others, the last one stays and is left
     alone: a slow answer is better than none, and a restart would be none for a while.
     """
-    _lock_version(replica)
+    _lock(replica)
     fresh = Replica.objects.select_related("version__service__tenant").filter(pk=replica.pk).exclude(sick_reason="")
     sick = fresh.first()
     if sick is None or (sick.sick_reason == Verdict.FAILED and not sick.withheld):
         return  # Its agent goes on trying.
-    withheld = sick.sick_reason == Verdict.WRONG or healthy_replicas(sick.version).exclude(pk=sick.pk).exists()
+    withheld = sick.sick_reason == Verdict.WRONG or _can_be_spared(sick)
+    # What still answers rightly ends its calls first: by the next round gateways ask others.
+    is_left_alone = sick.withheld or sick.sick_reason in (Verdict.WRONG, Verdict.FROZEN)
     if withheld != sick.withheld:
         Replica.objects.filter(pk=sick.pk).update(withheld=withheld)
         sick.withheld = withheld
@@ -90,7 +92,7 @@ def replica_treat(*, replica: Replica, finding: Finding | None) -> None:
         log.warning("%s is %s: %s.", sick, sick.sick_reason, "out of the routes" if withheld else "in the routes")
         if finding is not None:
             _raise(sick, finding)
-    if withheld and sick.state == ReplicaState.READY and _cure_is_due(sick):
+    if withheld and is_left_alone and sick.state == ReplicaState.READY and _cure_is_due(sick):
         _give_cure(sick)
 
 
@@ -100,7 +102,7 @@ def replica_recover(*, replica: Replica) -> bool:
 
     False while its cure is under way or has failed, or when there is nothing to recover from.
     """
-    _lock_version(replica)
+    _lock(replica)
     sick = Replica.objects.select_related("version__service__tenant").get(pk=replica.pk)
     if not sick.sick_reason or not _may_return(sick):
         return False
@@ -126,9 +128,21 @@ def _graveness(verdict: str) -> int:
     return GRAVENESS.index(Verdict(verdict))
 
 
-def _lock_version(replica: Replica) -> None:
-    """A write that changes nothing: of two replicas, each the other's stand-in, only one is taken out at a time."""
+def _lock(replica: Replica) -> None:
+    """Writes that change nothing: of two replicas, each the other's stand-in, only one is taken out at a time.
+
+    The service first and then the version, as a switch does.
+    """
+    Service.objects.filter(pk=replica.version.service_id).update(route_generation=F("route_generation"))
     Version.objects.filter(pk=replica.version_id).update(number=F("number"))
+
+
+def _can_be_spared(sick: Replica) -> bool:
+    """Whether another one is well. Of slow ones one at a time goes: overload makes all slow, and fewer even slower."""
+    others = Replica.objects.filter(version=sick.version).exclude(pk=sick.pk)
+    if sick.sick_reason == Verdict.SLOW and others.filter(withheld=True).exists():
+        return False
+    return healthy_replicas(sick.version).exclude(pk=sick.pk).exists()
 
 
 def _may_return(sick: Replica) -> bool:

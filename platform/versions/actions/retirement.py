@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from audit.actions import record
@@ -36,13 +36,19 @@ def version_retire(*, version: Version) -> Version:
         _locked(version, route_generation=F("route_generation") + 1)
         routes.publish_after_commit(version.service_id)
     move(version, VERSION, VersionState.RETIRING, where={"state": VersionState.READY}, retiring_at=Now())
+    # Its drain begins anew, unless it was cold, and no gateway has routed to it for long.
+    Version.objects.filter(pk=version.pk, cold_at__isnull=True).update(unrouted_at=None)
     _audit(version, "version.retire")
     return version
 
 
 def version_unrouted(*, version: Version) -> None:
-    """Notes that no gateway routes to this retiring version any more; its drain begins here."""
-    Version.objects.filter(pk=version.pk, unrouted_at__isnull=True).update(unrouted_at=Now())
+    """Notes that no gateway routes to this retiring or cold version any more; its drain begins here.
+
+    One that became live again meanwhile is left alone.
+    """
+    leaving = Version.objects.filter(Q(state=VersionState.RETIRING) | Q(cold_at__isnull=False), pk=version.pk)
+    leaving.filter(unrouted_at__isnull=True).update(unrouted_at=Now())
 
 
 @transaction.atomic
