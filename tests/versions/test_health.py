@@ -132,6 +132,17 @@ def test_a_sick_replica_leaves_the_routes_until_its_cure_has_succeeded(nodes, he
     assert nodes.alerts() == {f"replica.{verdict.lower()} r{sick.pk}": "RESOLVED"}
 
 
+def test_of_slow_replicas_one_at_a_time_leaves_the_routes(films_service, monkeypatch):
+    """Overload makes all of them slow, and the fewer are left the slower they are."""
+    three = Nodes(films_service, monkeypatch, "a", "b", "c")
+    three.audit({"a": WELL, "b": WELL, "c": WELL})
+    three.audit({"a": SLOW, "b": SLOW, "c": WELL})
+    assert three.routed() == ["b", "c"]
+    three.audit({"a": SLOW, "b": SLOW, "c": WELL})
+    assert three.routed() == ["b", "c"]
+    assert [three.replica(name).withheld for name in "abc"] == [True, False, False]
+
+
 def test_a_cure_that_failed_is_repeated_after_a_pause_that_grows(nodes):
     nodes.audit({"a": WRONG, "b": WELL})
     nodes.carry_out("a", ok=False)

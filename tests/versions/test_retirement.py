@@ -98,6 +98,12 @@ def test_a_retired_version_leaves_the_routes_at_once_and_the_node_later(films_se
     assert Version.objects.get(pk=old.pk).state == "RETIRED"
 
 
+def test_what_became_live_again_meanwhile_does_not_begin_to_drain(films_service):
+    live = activated(made_version(films_service))
+    actions.version_unrouted(version=live)
+    assert Version.objects.get(pk=live.pk).unrouted_at is None
+
+
 def test_a_held_version_is_unloaded_unless_its_build_goes_on_or_it_went_live(films_service):
     _, version = unfinished_version(films_service)
     for state, activated_at, unloaded in (("PENDING", None, 0), ("HELD", version.created_at, 0), ("HELD", None, 1)):
