@@ -46,7 +46,10 @@ def carry_on_reloads() -> None:
 
 
 def _carry_on(reload: Reload) -> None:
-    failure = _obsolete(reload) or _place(reload)
+    if needless := _needless(reload):
+        actions.reload_end(reload=reload, failure=needless, actor=SYSTEM, is_wanted=False)
+        return
+    failure = _overdue(reload) or _place(reload)
     if failure:
         actions.reload_end(reload=reload, failure=failure, actor=SYSTEM)
         return
@@ -68,13 +71,18 @@ def _carry_on(reload: Reload) -> None:
         actions.reload_keep(reload=reload, actor=SYSTEM)
 
 
-def _obsolete(reload: Reload) -> str:
-    """Why nobody needs this reload any more, or it will come to nothing; else empty."""
+def _needless(reload: Reload) -> str:
+    """Why nobody needs this reload any more; else empty."""
     service, version = reload.service, reload.version
     if service.deleted_at is not None or version.state != VersionState.READY:
         return f"Version {version.number} is on its way out."
     if service.live_generation != reload.live_generation:
         return f"Another switch came first: version {service.live_version} is live."
+    return ""
+
+
+def _overdue(reload: Reload) -> str:
+    """That it will come to nothing; else empty."""
     if Reload.objects.filter(pk=reload.pk, requested_at__lte=ago(RELOAD_SECONDS_MAX)).exists():
         return f"It was not loaded and checked within {RELOAD_SECONDS_MAX} s. Look at its replicas and nodes."
     return ""

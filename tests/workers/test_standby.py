@@ -111,6 +111,10 @@ def test_a_node_that_cannot_load_it_stops_the_rollback(two, cold, node):
     actions.version_rollback(actor=TESTER, service=cold)
     until(lambda: Reload.objects.get().ended_at is not None)
     assert (refreshed(cold).live_version, Reload.objects.get().failure) == (2, "local: cannot map the file")
+    node.load_error = ""
+    actions.version_rollback(actor=TESTER, service=cold)
+    until(lambda: refreshed(cold).live_version == 1, cool=False)
+    assert Alert.objects.get(reason="version.reload_failed").state == "RESOLVED"
 
 
 def test_another_switch_ends_the_load_and_switches_nothing_back(two, cold, node):
@@ -120,6 +124,7 @@ def test_another_switch_ends_the_load_and_switches_nothing_back(two, cold, node)
     until(lambda: Reload.objects.get().ended_at is not None)
     assert refreshed(cold).live_version == 3
     assert Reload.objects.get().failure == "Another switch came first: version 3 is live."
+    assert not Alert.objects.filter(reason="version.reload_failed").exists()
 
 
 def test_a_person_may_activate_a_cold_version_which_is_loaded_first(two, cold, node):

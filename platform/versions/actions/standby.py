@@ -20,7 +20,7 @@ from versions.actions.replicas import orders_set, replicas_replenish
 from versions.actions.retirement import replicas_withdraw
 from versions.models import Node, Reload, Replica, Version
 from versions.selectors import load_seconds, open_reload
-from versions.states import VersionState
+from versions.states import ReplicaState, VersionState
 
 RELOAD_FAILED = "version.reload_failed"
 HELD_REASON_CHARACTERS_MAX = 500
@@ -91,15 +91,20 @@ def reload_order(*, reload: Reload) -> None:
 
 
 @transaction.atomic
-def reload_end(*, reload: Reload, failure: str = "", actor: Actor) -> bool:
-    """Ends a reload, with an alert when it failed; False when somebody else has ended it."""
+def reload_end(*, reload: Reload, failure: str = "", actor: Actor, is_wanted: bool = True) -> bool:
+    """Ends a reload; False when somebody else has ended it.
+
+    One that failed and `is_wanted` still raises an alert, and leaves no replica behind that could not load the version:
+    the next try begins anew, on other nodes if there are any.
+    """
     if Reload.objects.filter(pk=reload.pk, ended_at__isnull=True).update(ended_at=Now(), failure=failure) != 1:
         return False
     orders_set(reload.version, lambda _: [])
     subject = f"version {reload.version.number}"
-    if not failure:
+    if not failure or not is_wanted:
         alert_resolve(service=reload.service, reason=RELOAD_FAILED, subject=subject)
         return True
+    replicas_withdraw(Replica.objects.filter(version=reload.version, state=ReplicaState.FAILED))
     message = f"Version {reload.version.number} was to be loaded again and was not: {failure}"
     alert_raise(
         service=reload.service, reason=RELOAD_FAILED, subject=subject, message=message, severity=Severity.CRITICAL
