@@ -56,7 +56,8 @@ async def test_reflection_names_the_service_and_may_be_switched_off(harness: Har
     await harness.stop()
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await _reflected(harness, gateway_reflection=False)
-    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    # The server refuses and resets the stream; now and then grpc's client hears of the reset first.
+    assert refused.value.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INTERNAL)
 
 
 async def _reflected(harness: Harness, **settings: Any) -> set[str]:
