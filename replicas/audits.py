@@ -65,7 +65,8 @@ class Auditor:
             got, want = self._ask(started)
             took_ms.append((time.monotonic() - started) * MS_PER_SECOND)
             self._outcomes.append((int(np.intersect1d(got, want).size), int(want.size)))
-        found, expected = (sum(column) for column in zip(*self._outcomes, strict=True))
+        # A copy: an audit that its agent has given up may still be running in another thread.
+        found, expected = (sum(column) for column in zip(*self._outcomes.copy(), strict=True))
         agreement = found / expected if expected else 0.0
         error = ""
         if loaded.searcher.count != loaded.schema.searchable_items:

@@ -94,7 +94,7 @@ class Store(ABC):
                     raise
                 log.warning("%s (attempt %d of %d)", error.reason, attempt, ATTEMPTS_MAX)
                 # Jitter, so that threads that failed together do not come back together.
-                time.sleep(PAUSE_SECONDS_MIN * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))  # noqa: S311
+                time.sleep(PAUSE_SECONDS_MIN * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
         raise AssertionError("the last attempt returns or raises")
 
     @contextmanager

@@ -17,7 +17,7 @@ class FlatSearchParams(EngineParams):
     """An exact search has no effort."""
 
 
-def item_bytes(dimension: int, metric: Metric, params: Mapping[str, object]) -> ItemBytes:  # noqa: ARG001
+def item_bytes(dimension: int, metric: Metric, params: Mapping[str, object]) -> ItemBytes:  # noqa: ARG001 - every engine is asked the same
     """Nothing is built; every search reads all vectors, and a distance keeps each row's square beside them."""
     square = FLOAT32_BYTES if metric == "l2" else 0
     return ItemBytes(building=0, serving=FLOAT32_BYTES * dimension + square, stored=0)

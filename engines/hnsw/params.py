@@ -52,7 +52,7 @@ class HnswSearchParams(EngineParams):
     )
 
 
-def item_bytes(dimension: int, metric: Metric, params: Mapping[str, object]) -> ItemBytes:  # noqa: ARG001
+def item_bytes(dimension: int, metric: Metric, params: Mapping[str, object]) -> ItemBytes:  # noqa: ARG001 - every engine is asked the same
     """The graph holds a copy of the vectors; the mapped ones beside it stay cold until an exact scan reads them."""
     graph = FLOAT32_BYTES * dimension + LINK_BYTES * HnswParams.model_validate(dict(params)).M
     held = graph + HELD_BYTES

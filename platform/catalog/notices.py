@@ -20,9 +20,12 @@ CRON_WORD = re.compile(r"l|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|sun|m
 EXPECT_PATTERN = re.compile(r"([1-9][0-9]{0,4})([mhd])", re.ASCII)
 EXPECT_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 EXPECT_MAX = timedelta(days=366)
-# What a build makes of a drop; a change of anything else (limits, retention) makes no other version of it.
-BUILT_BLOCKS = ("schema", "engine", "search", "guards", "replicas")
-BUILT_OF_SOURCE = ("uri", "files", "columns")
+# What is in a version is decided by these blocks, and by how a drop's files are read.
+MADE_BLOCKS = ("schema", "engine", "search")
+MADE_OF_SOURCE = ("files", "columns")
+# A change of these, too, is reason to build a drop again; a change of anything else (limits, retention) is not.
+BUILT_BLOCKS = ("guards", "replicas")
+BUILT_OF_SOURCE = ("uri",)
 
 
 def check_notice(notice: str) -> str:
@@ -66,6 +69,12 @@ def expect_time(text: str) -> timedelta:
 
 
 def built_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a spec that a version is made by."""
+    """The part of a spec of which a change is reason to build a drop again."""
     source = {name: spec["source"][name] for name in BUILT_OF_SOURCE}
-    return {"source": source, **{name: spec[name] for name in BUILT_BLOCKS}}
+    return {"made": made_spec(spec), "source": source, **{name: spec[name] for name in BUILT_BLOCKS}}
+
+
+def made_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a spec that decides what is in a version."""
+    source = {name: spec["source"][name] for name in MADE_OF_SOURCE}
+    return {"source": source, **{name: spec[name] for name in MADE_BLOCKS}}

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from catalog.models import Service
+from catalog.notices import made_spec
 from versions.checked import HELD_BY_SERVICE
 from versions.models import Build, Version
 from versions.states import BuildState
-
-MADE_BY_BLOCKS = ("schema", "engine", "search")
-MADE_BY_SOURCE = ("files", "columns")
 
 
 def bad_twin(build: Build) -> Version | None:
@@ -24,13 +19,7 @@ def bad_twin(build: Build) -> Version | None:
         return None
     same_drop = Version.objects.filter(service=build.service_id, build__drop_fingerprint=build.drop_fingerprint)
     bad = same_drop.filter(bad_at__isnull=False).order_by("-number")
-    return next((version for version in bad if _making(version.spec) == _making(build.spec)), None)
-
-
-def _making(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a spec that decides what is in a version."""
-    source = {name: spec["source"][name] for name in MADE_BY_SOURCE}
-    return {"source": source, **{name: spec[name] for name in MADE_BY_BLOCKS}}
+    return next((version for version in bad if made_spec(version.spec) == made_spec(build.spec)), None)
 
 
 def release_outlook(service: Service) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,14 @@ def test_one_neighbour_in_one_query_is_no_reason_to_take_a_replica_away(loaded: 
     audits = [one.audit() for _ in range(2 * KNOWN_QUERIES)]
     assert all(audit.ok for audit in audits), [audit.error for audit in audits if not audit.ok]
     assert audits[-1].agreement == pytest.approx(1 - 1 / (KNOWN_QUERIES * KNOWN_TOP_K))
+
+
+def test_audits_that_overtake_one_another_harm_none_of_them(loaded: LoadedVersion) -> None:
+    """A busy replica answers an audit when its agent has given it up and asks the next."""
+    one = Auditor(loaded, QueryLimits())
+    with ThreadPoolExecutor(4) as threads:
+        audits = list(threads.map(lambda _: one.audit(), range(400)))
+    assert all(audit.ok for audit in audits), {audit.error for audit in audits}
 
 
 def test_more_misses_than_the_check_allows_are_wrong_as_soon_as_they_are_met(loaded: LoadedVersion) -> None:
