@@ -23,10 +23,6 @@ CALLS_IN_FLIGHT_MAX = 2
 BATCH_QUERIES_MAX = 128
 # Between the starts of two calls passes what a call takes of late, and at most so long. A full batch does not wait.
 PACE_SECONDS_MAX = 0.03
-# A call with so many jobs comes from a crowd, in which everybody waits for the cores and nobody for the gathering. Then
-# calls start at half the pace and carry more: with 256 callers on two cores that is another tenth of queries a second.
-CROWD_JOBS_MIN = 32
-CROWD_PACE_FACTOR = 2
 # Rounds of the loop until a call that may start is on its way: the send, its task, and grpc's own task.
 ROUNDS_UNTIL_SENT = 3
 # How much the newest call counts in the mean of what a call takes.
@@ -141,8 +137,7 @@ class BatchQueue:
     def _wait_seconds(self, now: float) -> float:
         if not self._calls and self._jobs_sent_last == 1:
             return 0.0  # A lone caller: nobody else's query would come along.
-        factor = CROWD_PACE_FACTOR if self._jobs_sent_last >= CROWD_JOBS_MIN else 1
-        return self._sent_at + min(factor * self._call_seconds, PACE_SECONDS_MAX) - now
+        return self._sent_at + min(self._call_seconds, PACE_SECONDS_MAX) - now
 
     def _send_now(self) -> None:
         self._next_send = None

@@ -170,6 +170,17 @@ def test_a_service_that_is_hot_again_has_its_previous_version_loaded(two, cold, 
     assert actions.version_rollback(actor=TESTER, service=cold).loading == ""
 
 
+def test_a_rollback_takes_over_a_load_that_nobody_asked_for(two, cold, node):
+    service_update(actor=TESTER, service=cold, spec={"versions": {"standby": "hot"}})
+    standby.cool_versions()
+    assert Reload.objects.get().kind == ""
+    asked = actions.version_rollback(actor=TESTER, service=cold, reason="half the ids are gone")
+    assert (asked.state, asked.changed, refreshed(cold).held_at is None) == ("LOADING", True, False)
+    until(lambda: refreshed(cold).live_version == 1)
+    assert selectors.version_get(cold, 2).bad_at is not None
+    assert Reload.objects.filter(ended_at__isnull=True).count() == 0
+
+
 def test_the_live_version_is_never_cooled(two, cold):
     assert actions.version_cool(version=selectors.version_get(cold, 2)) is False
     assert selectors.version_get(cold, 2).cold_at is None

@@ -58,11 +58,14 @@ def reload_request(
     """Asks for a cold version to be loaded and checked and, with a `kind`, to be switched to after that.
 
     A rollback (`left` is what it leaves) puts the service on hold at once, so that no build goes live meanwhile.
-    Raises Conflict (RELOAD_UNDER_WAY) when a version of the service is being loaded already.
+    A load that nobody asked for gives way to one for a switch. Raises Conflict (RELOAD_UNDER_WAY) when a version of the
+    service is being loaded already.
     """
     # The service first and then the version, as a switch does.
     Service.objects.filter(pk=service.pk).update(route_generation=F("route_generation"))
     Version.objects.filter(pk=version.pk).update(number=F("number"))
+    if kind:
+        Reload.objects.filter(service=service, ended_at__isnull=True, kind="").update(ended_at=Now())
     asked = {"kind": kind, "from_version": service.live_version, "live_generation": service.live_generation}
     said = {"actor_kind": actor.kind, "actor": actor.name, "reason": reason}
     try:
