@@ -23,7 +23,7 @@ CALLS_IN_FLIGHT_MAX = 2
 BATCH_QUERIES_MAX = 128
 # Between the starts of two calls passes what a call takes of late, and at most so long. A full batch does not wait.
 PACE_SECONDS_MAX = 0.03
-# Rounds of the loop until a call that may start is on its way: the send, its task, and grpc's own task.
+# Rounds of the loop until a call that may start is on its way: the send, its task, and the loop's own write.
 ROUNDS_UNTIL_SENT = 3
 # How much the newest call counts in the mean of what a call takes.
 CALL_SECONDS_WEIGHT = 0.2

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 2**20
+UNIX = "unix:"
 # A unix socket's path ends at 107 bytes; longer ones are cut or refused.
 SOCKET_PATH_BYTES_MAX = 107
 
@@ -47,9 +48,9 @@ class HostSettings(NodeSettings):
     """Of one replica process."""
 
     search_threads: int = Field(default_factory=_cores, ge=1, le=1024)
-    # Batches answered at once; the gateway keeps two under way.
+    # Calls worked on at once; a gateway keeps two batches under way.
     answer_threads: int = Field(default=2, ge=1, le=64)
-    # Calls under way at once, waiting ones included; more are refused with RESOURCE_EXHAUSTED.
+    # gRPC calls under way at once, waiting ones included, and gateways' connections; more are refused.
     replica_calls_max: int = Field(default=64, ge=1)
     # A gateway's full batch of the largest requests, and all answers of a batch.
     replica_request_bytes_max: int = Field(default=128 * MIB, ge=MIB)
