@@ -1,10 +1,10 @@
 """One replica's queue: at most two calls under way, and whatever arrives meanwhile travels in the next.
 
 A call costs gateway and replica as much as several queries do, and sent as they trickle in, most queries would travel
-alone. So between two calls passes some of the time that one takes, the more the fuller the last one was: a lone caller's
-query is sent at once, and the busier the machine, the more queries gather, for a wait that is small beside the one they
-have anyway. With 128 callers on two busy cores, mean batches went from 5 to 40 queries, queries a second up by 70 %, and
-p99 down; with 16 callers, waiting for a whole call's time would cost a quarter of the throughput.
+alone. So between two calls passes some of the time that one takes, the more the fuller the last one was: a lone caller
+waits for nothing; the busier the machine, the more queries gather, for a wait that is small beside the one they have
+anyway. With 128 callers on two busy cores, mean batches went from 5 to 40 queries, queries a second up by 70 %, and p99
+down; with 16 callers, waiting for a whole call's time would cost a quarter of the throughput.
 
 A call carries the latest deadline of its jobs and belongs to nobody, so that one caller's cancel or deadline ends
 that caller's wait and nothing else. Jobs that nobody waits for any more are dropped before they are sent.
