@@ -20,6 +20,7 @@ from replicas import orders
 from replicas.answer import answer
 from replicas.audits import Auditor
 from replicas.checks import QueryLimits
+from replicas.client import STATUS_TRAILER
 from replicas.errors import AnswerTooLarge, InternalError, NotServed, ReplicaError
 from replicas.identity import Identity
 from replicas.items import get_items
@@ -34,7 +35,6 @@ SERVICE = replica_pb2.DESCRIPTOR.services_by_name["ReplicaService"]
 # Of the message limit, what errors and framing may take.
 MESSAGE_SPARE_BYTES = MIB // 2
 WARM, CHECK, AUDIT = documents_pb2.Order.WARM, documents_pb2.Order.CHECK, documents_pb2.Order.AUDIT
-STATUS_TRAILER = "grpc-status-details-bin"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Result = TypeVar("Result")
