@@ -18,7 +18,6 @@ from versions.verdicts import Finding, finding_of
 from workers import doorbell, reports
 from workers.sweep import unless_redis_is_away
 
-
 # Replicas that one round audits: whole services, those first that the round before has left out.
 REPLICAS_MAX = 1_000
 # A worker that died in a round is forgotten after so long.
