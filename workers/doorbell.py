@@ -50,15 +50,16 @@ def in_turn(tick: str, work: Mapping[KeyT, int], *, most: int) -> list[KeyT]:
     `work` says how much there is for each key. They come in order, and the next time those come first that were left
     out now, so that each has its turn. A turn that Redis has forgotten begins with the first. Raises redis.RedisError.
     """
-    ordered = sorted(work)
+    ordered: list[KeyT] = sorted(work)
     if sum(work.values()) <= most:
         return ordered
     key = f"{TURN_PREFIX}{tick}"
     raw: Any = _client(settings.REDIS_URL).get(key)
     last: Any = json.loads(raw or b"null")
-    passed = [each for each in ordered if last is not None and each <= last]
+    passed: list[KeyT] = [each for each in ordered if last is not None and each <= last]
     chosen: list[KeyT] = []
-    for each in [*ordered[len(passed) :], *passed]:
+    in_turn_now: list[KeyT] = ordered[len(passed) :] + passed
+    for each in in_turn_now:
         most -= work[each]
         if chosen and most < 0:
             break

@@ -174,7 +174,7 @@ class NodeRooms:
     def __init__(self, before: Iterable[Admission] = (), replicas: Iterable[Replica] | None = None) -> None:
         before = list(before)
         loaded = list(loaded_replicas() if replicas is None else replicas)
-        self._coming = sum(each.need["replica_bytes"] for each in before if not each.placed)
+        self._coming: int = sum(each.need["replica_bytes"] for each in before if not each.placed)
         self._held_here = sum(machine.held_by_children(each.need["pid"]) for each in before if not each.built)
         self._nodes = list(fresh_nodes())
         self._usable: dict[int, int] = {}
