@@ -38,6 +38,7 @@ urlpatterns = [
     path(f"{SERVICE}:hold", services.ServiceHoldView.as_view()),
     path(f"{SERVICE}:release", services.ServiceReleaseView.as_view()),
     path(f"{SERVICE}:recall", queries.ServiceRecallView.as_view()),
+    path(f"{SERVICE}:batchRecall", queries.ServiceBatchRecallView.as_view()),
     path(f"{SERVICE}:count", queries.ServiceCountView.as_view()),
     path(f"{SERVICE}/builds", builds.BuildsView.as_view()),
     path(BUILD, builds.BuildView.as_view()),

@@ -131,6 +131,7 @@ API_DOORS = (
     door(f"{SERVICE}:hold", "POST", OPERATE, {"reason": "a holiday"}),
     door(f"{SERVICE}:release", "POST", OPERATE),
     door(f"{SERVICE}:recall", "POST", QUERY, VECTORS),
+    door(f"{SERVICE}:batchRecall", "POST", QUERY, {"requests": [VECTORS]}),
     door(f"{SERVICE}:count", "POST", QUERY),
     door(f"{SERVICE}/builds", "GET", VIEW),
     door(BUILD, "GET", VIEW),
