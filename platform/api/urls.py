@@ -35,6 +35,7 @@ urlpatterns = [
     path(f"{SERVICE}:build", services.ServiceBuildView.as_view()),
     path(f"{SERVICE}:rollback", services.ServiceRollbackView.as_view()),
     path(f"{SERVICE}:activate", services.ServiceActivateView.as_view()),
+    path(f"{SERVICE}:clear", services.ServiceClearView.as_view()),
     path(f"{SERVICE}:hold", services.ServiceHoldView.as_view()),
     path(f"{SERVICE}:release", services.ServiceReleaseView.as_view()),
     path(f"{SERVICE}:recall", queries.ServiceRecallView.as_view()),

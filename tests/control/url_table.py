@@ -128,6 +128,7 @@ API_DOORS = (
     door(f"{SERVICE}:build", "POST", BUILDING, {"drop": "2026-11-21"}),
     door(f"{SERVICE}:rollback", "POST", OPERATE, {"reason": "bad"}),
     door(f"{SERVICE}:activate", "POST", OPERATE, {"version": 1}),
+    door(f"{SERVICE}:clear", "POST", OPERATE, {"reason": "a legal order"}),
     door(f"{SERVICE}:hold", "POST", OPERATE, {"reason": "a holiday"}),
     door(f"{SERVICE}:release", "POST", OPERATE),
     door(f"{SERVICE}:recall", "POST", QUERY, VECTORS),
