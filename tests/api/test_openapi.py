@@ -106,8 +106,8 @@ def test_a_call_from_swagger_ui_brings_the_token_that_a_session_needs(owner: Cal
     header = re.search(r'request\.headers\["([^"]+)"\] = "(\w+)"', body)
     assert header
     path = "/api/v1/tenants/films/services/nothing:count"
-    assert client.post(path).status_code == 403
-    allowed = client.post(path, headers={header[1]: header[2]})
+    assert client.post(path, {}, "application/json").status_code == 403
+    allowed = client.post(path, {}, "application/json", headers={header[1]: header[2]})
     assert (allowed.status_code, allowed.json()["error"]["reason"]) == (404, "SERVICE_NOT_FOUND")
 
 

@@ -235,10 +235,10 @@ def test_a_person_signed_in_to_the_console_may_ask(gateway: RunningGateway, alic
 
 
 def test_each_query_of_a_batch_counts(machine: Caller, gateway: RunningGateway, films: Tenant) -> None:
-    make_service(films, "series")
-    gateway.publish(service="series", qps=10)
+    make_service(films, "shorts")
+    gateway.publish(service="shorts", qps=10)
     batch = {"requests": [{"vectors": [VECTOR], "top_k": 1}] * 40}
-    answers = [machine.post("/tenants/films/services/series:batchRecall", batch) for _ in range(2)]
+    answers = [machine.post("/tenants/films/services/shorts:batchRecall", batch) for _ in range(2)]
     assert [answer.status for answer in answers] == [200, 429]
     assert int(answers[1].headers["Retry-After"]) >= 3
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ import pytest
 
 from recall_client import AsyncClient, Client, DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
 from recall_client.hedging import LATENCIES_KEPT, LATENCIES_MIN, TOKENS_MAX, TOKENS_PER_CALL, Hedging
+from recall_client.racing import Alarms
 from recallpb.v1 import recall_pb2
 from tests.client.scripted import Scripted, refuse, serving
 
@@ -226,3 +228,28 @@ def test_the_delay_is_the_95th_percentile_of_the_newest_calls() -> None:
     for _ in range(LATENCIES_KEPT):
         hedging.took("x", 0.01)
     assert hedging.delay_seconds("x") == 0.01, "what was long ago does not count"
+
+
+def test_alarms_ring_in_their_order_and_none_after_the_end() -> None:
+    alarms = Alarms()
+    rang: list[int] = []
+    both = threading.Event()
+    now = time.monotonic()
+    alarms.at(now + 0.05, lambda: (rang.append(2), both.set()))
+    alarms.at(now + 0.02, lambda: rang.append(1))
+    assert both.wait(5)
+    assert rang == [1, 2]
+    alarms.at(time.monotonic() + 0.05, lambda: rang.append(3))
+    alarms.close()
+    time.sleep(0.1)
+    assert rang == [1, 2]
+
+
+def test_many_threads_may_share_a_client_that_hedges(servers: list[Scripted], gateways: tuple[Gateway, Gateway]) -> None:
+    addresses = [server.address for server in servers]
+    with Client(addresses, KEY, service="films/similar", deadline_ms=10_000) as client, ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: client.recall(VECTOR), range(LATENCIES_MIN)))
+        gateways[0].slow, gateways[0].slow_seconds = True, 0.02
+        versions = list(threads.map(lambda _: client.recall(VECTOR).version, range(300)))
+    assert len(versions) == 300
+    assert set(versions) == {1, 2}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -24,6 +23,7 @@ from recall_client.endpoints import (
 )
 from recall_client.errors import RecallError, from_call
 from recall_client.hedging import NOT_HEDGED, Hedging
+from recall_client.racing import CHANNEL_OPTION, Alarms, Race, Run
 from recall_client.results import Answer, Items, ItemsCount, ServiceInfo
 from recallpb.v1 import recall_pb2
 
@@ -59,6 +59,8 @@ class Client:
         self._turns = Turns(self._channels)
         self._budget = RetryBudget()
         self._hedging = Hedging(on=len(self._turns) > 1 if hedge is None else hedge)
+        self._alarms = Alarms()
+        self._closed = False
 
     def recall(
         self,
@@ -119,6 +121,8 @@ class Client:
         return results.info_of(self._call("GetServiceInfo", request, deadline_ms, "GetServiceInfo"))
 
     def close(self) -> None:
+        self._closed = True
+        self._alarms.close()
         for channel in self._channels:
             channel.close()
 
@@ -172,40 +176,26 @@ class Client:
         endpoint = self._turns.take()
         call = getattr(endpoint.stub, method)
         try:
-            return call(request, metadata=self._metadata, timeout=max(0.0, end - time.monotonic()))
+            return call(request, metadata=self._metadata, timeout=_seconds_until(end))
         except grpc.RpcError as error:
             self._note(endpoint, error.code())
             raise
 
     def _race(self, method: str, request: Any, end: float, delay: float) -> Any:
         """The first good response of two calls, of which the second starts when the first takes longer than `delay`."""
-        ended: queue.SimpleQueue[tuple[Endpoint, Any]] = queue.SimpleQueue()
-        calls: list[Any] = []
+        first = self._turns.take()
+        call = first.stream(method)(request, metadata=self._metadata, timeout=_seconds_until(end))
 
-        def start(endpoint: Endpoint) -> Endpoint:
-            call = getattr(endpoint.stub, method).future(
-                request, metadata=self._metadata, timeout=max(0.0, end - time.monotonic())
-            )
-            calls.append(call)
-            call.add_done_callback(lambda done: ended.put((endpoint, done)))
-            return endpoint
+        def second() -> Run | None:
+            if self._closed or not self._hedging.spend():
+                return None
+            other = self._turns.take(avoid=first)
+            call = getattr(other.stub, method).future(request, metadata=self._metadata, timeout=_seconds_until(end))
+            return Run(other, call)
 
-        try:
-            first = start(self._turns.take())
-            try:
-                endpoint, call = ended.get(timeout=delay)
-            except queue.Empty:
-                if self._hedging.spend():
-                    start(self._turns.take(avoid=first))
-                endpoint, call = ended.get()
-            if call.code() is not grpc.StatusCode.OK and len(calls) == 2:
-                self._note(endpoint, call.code())
-                endpoint, call = ended.get()
-            self._note(endpoint, call.code())
-            return call.result()
-        finally:
-            for started in calls:
-                started.cancel()
+        race = Race(Run(first, call), second, self._note)
+        self._alarms.at(time.monotonic() + delay, race.hedge)
+        return race.answer()
 
     def _note(self, endpoint: Endpoint, code: grpc.StatusCode) -> None:
         """What the end of a call says of its endpoint, and of the platform."""
@@ -213,7 +203,11 @@ class Client:
         self._hedging.failed(code)
 
 
+def _seconds_until(end: float) -> float:
+    return max(0.0, end - time.monotonic())
+
+
 def _open(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
     if credentials is None:
-        return grpc.insecure_channel(target, CHANNEL_OPTIONS)
-    return grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)
+        return grpc.insecure_channel(target, (*CHANNEL_OPTIONS, CHANNEL_OPTION))
+    return grpc.secure_channel(target, credentials, (*CHANNEL_OPTIONS, CHANNEL_OPTION))

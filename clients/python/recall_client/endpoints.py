@@ -11,13 +11,16 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message_factory import GetMessageClass
 
-from recallpb.v1 import recall_pb2_grpc
+from recallpb.v1 import recall_pb2, recall_pb2_grpc
+
+_SERVICE = recall_pb2.DESCRIPTOR.services_by_name["RecallService"]
 
 DEADLINE_MS = 500
 ATTEMPTS_MAX = 3
@@ -70,8 +73,19 @@ def end_of_call(deadline_ms: float) -> float:
 class Endpoint:
     """One gateway, or one name of several. `rests_until`: time.monotonic() before which others are preferred."""
 
+    channel: grpc.Channel | grpc.aio.Channel
     stub: Any
     rests_until: float = 0.0
+    _streams: dict[str, Any] = field(default_factory=dict)
+
+    def stream(self, method: str) -> Any:
+        """The same call as `stub` has under this name, for a response that is read like a stream."""
+        if method not in self._streams:
+            described = _SERVICE.methods_by_name[method]
+            request, response = (GetMessageClass(one) for one in (described.input_type, described.output_type))
+            path = f"/{_SERVICE.full_name}/{method}"
+            self._streams[method] = self.channel.unary_stream(path, request.SerializeToString, response.FromString)
+        return self._streams[method]
 
 
 class Turns:
@@ -81,7 +95,7 @@ class Turns:
     """
 
     def __init__(self, channels: Sequence[grpc.Channel | grpc.aio.Channel]) -> None:
-        self._endpoints = [Endpoint(_stub(channel)) for channel in channels]
+        self._endpoints = [Endpoint(channel, _stub(channel)) for channel in channels]
         self._next = random.randrange(len(self._endpoints))  # noqa: S311  (spreads load, guards nothing)
 
     def __len__(self) -> int:

@@ -176,7 +176,7 @@ def _feature(name: str, value: Any) -> recall_pb2.Feature:
         raise ValueError(f"The feature {name} must be a value or a list of values, not of shape {list(values.shape)}.")
     plain = np.atleast_1d(values).tolist()
     if values.dtype.kind in "iub" or (not plain and not isinstance(value, np.ndarray)):
-        return recall_pb2.Feature(ints=recall_pb2.Int64List(values=plain))
+        return recall_pb2.Feature(ints=recall_pb2.Int64List(values=map(int, plain)))
     if values.dtype.kind == "f":
         return recall_pb2.Feature(floats=recall_pb2.FloatList(values=plain))
     # As they were given: numpy would make a text of a number beside texts.
