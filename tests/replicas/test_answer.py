@@ -208,6 +208,18 @@ NAN, INF, ZERO = np.full(DIMENSION, np.nan), np.full(DIMENSION, np.inf), np.zero
 GOOD = np.ones(DIMENSION)
 
 
+@pytest.mark.parametrize("policy", [MergePolicy.MAX, MergePolicy.WEIGHTED_SUM])
+@pytest.mark.parametrize("weight", [3.4e38, 1e-45])
+def test_scores_stay_numbers_however_great_vectors_and_weights_are(
+    loaded: LoadedVersion, policy: MergePolicy, weight: float
+) -> None:
+    found = one(loaded, ask(GOOD * 1e17, -GOOD * 1e17, weights=[weight, weight], merge=policy))
+
+    assert found.rows.size == 10
+    assert np.isfinite(found.scores).all()
+    assert (np.diff(found.scores) <= 0).all()
+
+
 @pytest.mark.parametrize(
     ("query", "field", "reason"),
     [
@@ -215,6 +227,7 @@ GOOD = np.ones(DIMENSION)
         (ask(GOOD, np.ones(DIMENSION + 1)), "vectors.vectors[1]", "DIMENSION_MISMATCH"),
         (ask(GOOD, NAN), "vectors.vectors[1]", "VECTOR_NOT_FINITE"),
         (ask(INF), "vectors.vectors[0]", "VECTOR_NOT_FINITE"),
+        (ask(GOOD, GOOD * 3e38), "vectors.vectors[1]", "VECTOR_TOO_LONG"),
         (ask(), "vectors", "VECTOR_COUNT_OUT_OF_RANGE"),
         (ask(*[GOOD] * 5), "vectors", "VECTOR_COUNT_OUT_OF_RANGE"),
         (ask(GOOD, weights=[1.0, 2.0]), "vectors.weights", "WEIGHTS_COUNT_MISMATCH"),
