@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import grpc.experimental
 
 from recall_client.endpoints import Endpoint
 
-# Has a call that streams run in the thread that asks.
-CHANNEL_OPTION = (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1)
+# Has a call that streams run in the thread that asks; grpc.experimental.ChannelOptions has the name, too.
+CHANNEL_OPTION = ("SingleThreadedUnaryStream", 1)
 ALARM_THREAD = "recall-hedges"
 
 
@@ -142,7 +141,5 @@ class Alarms:
 
 def _only_response(call: Any) -> Any:
     """The response of a call that streams one; read to the end, where its status is."""
-    response = None
-    for response in call:  # noqa: B007  (the last one, which is the only one)
-        pass
+    (response,) = call
     return response

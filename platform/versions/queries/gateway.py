@@ -135,7 +135,9 @@ def _stub(_pid: int, address: str) -> recall_pb2_grpc.RecallServiceStub:
 
 def _to_dict(reply: Message) -> dict[str, Any]:
     """Every field that can be absent only by being empty is there, so that an answer has one shape."""
-    answers = [result.response for result in reply.results] if isinstance(reply, recall_pb2.BatchRecallResponse) else [reply]
+    answers: list[Any] = [reply]
+    if isinstance(reply, recall_pb2.BatchRecallResponse):
+        answers = [result.response for result in reply.results]
     for answer in answers:
         for vector in getattr(answer, "vectors", ()):
             _unpack(vector)
