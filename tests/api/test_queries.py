@@ -226,6 +226,17 @@ def test_what_swagger_ui_offers_is_understood(machine: Caller, gateway: RunningG
         assert answer.status == 200 or answer.error["reason"] != "MALFORMED_QUERY"
 
 
+def test_items_may_be_asked_by_and_their_coverage_is_told(machine: Caller, gateway: RunningGateway) -> None:
+    first, second = gateway.made.ids[:2]
+    items = [{"id": first}, {"id": str(second), "weight": 0.5}, {"id": 5, "weight": 0.5}]
+    body = machine.post(f"{MOVIES}:recall", {"items": {"items": items}, "top_k": 5}).body
+    mean = (gateway.made.vectors[0] + 0.5 * gateway.made.vectors[1]) / 1.5
+    wanted, _ = exact_ids(gateway.made, mean, 5, exclude=[first, second])
+    assert body["ids"] == [str(number) for number in wanted]
+    assert body["coverage"]["missing"]["ids"] == ["5"]
+    assert body["coverage"]["weight_covered"] == 0.75
+
+
 def test_a_person_signed_in_to_the_console_may_ask(gateway: RunningGateway, alice: User, victor: User) -> None:
     for person in (alice, victor):
         caller = caller_by_session(person)

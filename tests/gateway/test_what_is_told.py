@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recall_client import Answer, AsyncClient, InvalidArgument, Query
+from recall_client import Answer, AsyncClient, InvalidArgument, ItemQuery, Query, WeightedItem
 from recallpb.v1 import recall_pb2
 from tests.gateway.harness import ALICES_KEY, FILMS, Harness, limits, route
 from tests.gateway.real import by_vectors, route_of, rows_of
-from tests.support.artifacts import MadeArtifact, make_artifact
+from tests.support.artifacts import MadeArtifact, exact_ids, make_artifact
 from tests.support.replica_hosts import Host, running_host
 
 DIMENSION = 16
@@ -141,3 +141,28 @@ async def test_the_parts_of_the_time_are_within_the_whole_and_the_whole_within_t
         assert timings.model_us == 0, "vectors need no model"
         assert sum(parts) <= timings.total_us <= took_us
     assert not any(answer.HasField("timings") for answer in answers[1::2])
+
+
+@pytest.mark.parametrize("id_type", SERVICES)
+async def test_the_client_asks_by_items_and_hears_which_were_known(told: Told, id_type: str) -> None:
+    harness, made_of = told
+    made = made_of[id_type]
+    first, second, seen = made.ids[:3]
+    unknown = "nothing" if id_type == "string" else 5
+    mean = (made.vectors[0] + 0.5 * made.vectors[1]) / 1.5
+    expected, scores = exact_ids(made, mean, 10, exclude=[first, second, seen])
+    query = ItemQuery([first, (second, 0.5), WeightedItem(unknown, 0.5)])
+    async with client_of(harness, id_type) as client:
+        single = await client.recall(query, exclude=[seen])
+        batched, refused = await client.batch_recall(
+            [Query(query, exclude=[seen]), ItemQuery([first, unknown], on_missing="fail")]
+        )
+    assert isinstance(batched, Answer)
+    for answer in (single, batched):
+        assert answer.ids.tolist() == expected
+        np.testing.assert_allclose(answer.scores, scores, rtol=1e-4)
+        assert answer.coverage is not None
+        assert (answer.coverage.used.tolist(), answer.coverage.missing.tolist()) == ([first, second], [unknown])
+        assert answer.coverage.weight_covered == 0.75
+    assert isinstance(refused, InvalidArgument)
+    assert (refused.reason, refused.field.startswith("items.items[1]")) == ("ITEM_UNKNOWN", True)
