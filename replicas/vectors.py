@@ -86,7 +86,7 @@ def as_searched(matrix: Floats, schema: VersionSchema) -> Stacked:
         if not norms.all():
             refused = {**dict.fromkeys(np.flatnonzero(norms == 0).tolist(), ZERO), **refused}
             norms = np.where(norms == 0, 1.0, norms)
-        matrix = matrix / norms[:, None]
+        matrix = (matrix / norms[:, None]).astype(np.float32)
     return Stacked(np.ascontiguousarray(matrix, dtype=np.float32), refused)
 
 
