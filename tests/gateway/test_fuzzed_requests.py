@@ -6,6 +6,7 @@ field or an RPC that is added is fuzzed without a line here.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -94,6 +95,10 @@ FUZZING = settings(
 )
 
 
+# Of each RPC, how often it was answered (under OK) and how often refused for each reason.
+OUTCOMES: dict[str, Counter[str]] = defaultdict(Counter)
+
+
 class Fuzzed:
     """The gateway process, the replicas behind it, and a caller with a good key."""
 
@@ -105,8 +110,11 @@ class Fuzzed:
     async def ask(self, rpc: str, request: Any) -> Any:
         """The answer, or None after a refusal of the contract; anything else fails."""
         try:
-            return await self.caller.call(rpc, request, seconds=CALL_SECONDS_MAX)
+            answer = await self.caller.call(rpc, request, seconds=CALL_SECONDS_MAX)
+            OUTCOMES[rpc]["OK"] += 1
+            return answer
         except Refused as refused:
+            OUTCOMES[rpc][refused.reason] += 1
             assert refused.code in REFUSALS, refused
             assert refused.reason.isupper(), refused
             assert refused.domain == "recall"
@@ -295,3 +303,11 @@ async def test_a_message_of_100_mb_is_refused_and_costs_the_gateway_no_such_memo
     assert caught.value.code() is Code.RESOURCE_EXHAUSTED
     assert fuzzed.gateway.memory_info().rss - before < 50 * 2**20
     await fuzzed.is_well()
+
+
+def test_what_was_fuzzed_got_past_the_first_check_and_met_the_others() -> None:
+    """Runs after the others: requests that all failed for one reason would have shown nothing."""
+    for rpc, outcomes in OUTCOMES.items():
+        assert outcomes["OK"] > outcomes.total() / 20, (rpc, outcomes)
+    if "Recall" in OUTCOMES:
+        assert len(OUTCOMES["Recall"]) > 15, OUTCOMES["Recall"]
