@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from replicas.queries import Floats, MergePolicy, Rows
 
-
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 

@@ -162,7 +162,10 @@ def test_a_batch_gives_an_answer_or_an_error_for_each_query(machine: Caller, gat
         ({"requests": "all"}, "requests"),
         ({"requests": [5]}, "requests[0]"),
         ({"requests": [{"topk": 5}]}, "requests[0].topk"),
-        ({"requests": [{"vectors": [VECTOR]}, {"vectors": [["a"]]}]}, "requests[1].vectors.vectors[0].values.values[0]"),
+        (
+            {"requests": [{"vectors": [VECTOR]}, {"vectors": [["a"]]}]},
+            "requests[1].vectors.vectors[0].values.values[0]",
+        ),
         ({"queries": []}, "queries"),
         ({"requests": [{"vectors": [VECTOR]}], "service": "tenants/books/services/novels"}, "service"),
     ],
@@ -189,7 +192,9 @@ def test_attributes_vectors_and_timings_come_when_they_are_asked_for(machine: Ca
     ).body
     rows = [gateway.made.ids.index(int(number)) for number in full["ids"]]
     [column] = full["attributes"]
-    years = [int(year) if there else None for year, there in zip(column["ints"]["values"], column["present"], strict=True)]
+    years = [
+        int(year) if there else None for year, there in zip(column["ints"]["values"], column["present"], strict=True)
+    ]
     assert years == [year_of(row) for row in rows]
     assert None in years
     vectors = [vector["values"]["values"] for vector in full["vectors"]]

@@ -49,8 +49,8 @@ class Gateway:
 
 
 @pytest.fixture
-def gateways() -> Iterator[tuple[Gateway, Gateway]]:
-    yield Gateway(1), Gateway(2)
+def gateways() -> tuple[Gateway, Gateway]:
+    return Gateway(1), Gateway(2)
 
 
 @pytest.fixture
@@ -245,9 +245,14 @@ def test_alarms_ring_in_their_order_and_none_after_the_end() -> None:
     assert rang == [1, 2]
 
 
-def test_many_threads_may_share_a_client_that_hedges(servers: list[Scripted], gateways: tuple[Gateway, Gateway]) -> None:
+def test_many_threads_may_share_a_client_that_hedges(
+    servers: list[Scripted], gateways: tuple[Gateway, Gateway]
+) -> None:
     addresses = [server.address for server in servers]
-    with Client(addresses, KEY, service="films/similar", deadline_ms=10_000) as client, ThreadPoolExecutor(8) as threads:
+    with (
+        Client(addresses, KEY, service="films/similar", deadline_ms=10_000) as client,
+        ThreadPoolExecutor(8) as threads,
+    ):
         list(threads.map(lambda _: client.recall(VECTOR), range(LATENCIES_MIN)))
         gateways[0].slow, gateways[0].slow_seconds = True, 0.02
         versions = list(threads.map(lambda _: client.recall(VECTOR).version, range(300)))

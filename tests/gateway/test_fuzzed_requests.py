@@ -111,17 +111,12 @@ class Fuzzed:
         """The answer, or None after a refusal of the contract; anything else fails."""
         try:
             answer = await self.caller.call(rpc, request, seconds=CALL_SECONDS_MAX)
-            OUTCOMES[rpc]["OK"] += 1
-            return answer
         except Refused as refused:
+            check_refusal(refused)
             OUTCOMES[rpc][refused.reason] += 1
-            assert refused.code in REFUSALS, refused
-            assert refused.reason.isupper(), refused
-            assert refused.domain == "recall"
-            assert refused.details
-            named = bool(refused.fields) or refused.reason in WITHOUT_FIELD
-            assert named or refused.code is not Code.INVALID_ARGUMENT, refused
             return None
+        OUTCOMES[rpc]["OK"] += 1
+        return answer
 
     async def send(self, rpc: str, payload: bytes) -> None:
         """The same for bytes that may be no request at all."""
@@ -129,7 +124,7 @@ class Fuzzed:
         try:
             await call(payload, metadata=(("authorization", f"Bearer {ALICES_KEY}"),), timeout=CALL_SECONDS_MAX)
         except grpc.aio.AioRpcError as error:
-            assert error.code() in REFUSALS, error
+            check_refusal(Refused(error))
 
     async def is_well(self) -> None:
         """Nobody has died, and a plain query is answered."""
@@ -138,6 +133,16 @@ class Fuzzed:
         for service in self.hosts:
             answer = await self.caller.recall(by_vectors(np.ones(DIMENSION), service=service))
             assert len(answer.scores) == 10
+
+
+def check_refusal(refused: Refused) -> None:
+    """An error of the contract: its code, a stable reason, words, and what is invalid has a field."""
+    assert refused.code in REFUSALS, refused
+    assert refused.reason.isupper(), refused
+    assert refused.domain == "recall"
+    assert refused.details
+    named = bool(refused.fields) or refused.reason in WITHOUT_FIELD
+    assert named or refused.code is not Code.INVALID_ARGUMENT, refused
 
 
 @pytest.fixture(scope="module")

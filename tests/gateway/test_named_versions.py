@@ -132,7 +132,9 @@ async def test_no_answer_mixes_a_model_with_another_models_index_while_versions_
             assert is_of(answer, answer.version, versions[answer.version][0], vector)
             answered[model].append(answer.version)
 
-    async with AsyncClient(f"127.0.0.1:{harness.port}", ALICES_KEY, service="films/movies", deadline_ms=5_000) as client:
+    async with AsyncClient(
+        f"127.0.0.1:{harness.port}", ALICES_KEY, service="films/movies", deadline_ms=5_000
+    ) as client:
         callers = [asyncio.create_task(keep_asking(client, model, start)) for start, model in enumerate(answered)]
         await harness.until(lambda: len(answered["tower-1"]) > ANSWERS_PER_SWITCH and refused)
         early = set(refused)
@@ -158,7 +160,9 @@ async def test_a_batch_keeps_to_the_route_that_was_live_when_it_came(
     publish(harness, versions, 1, 2)
     await harness.start()
     queries = versions[1][0].queries[:150]
-    async with AsyncClient(f"127.0.0.1:{harness.port}", ALICES_KEY, service="films/movies", deadline_ms=5_000) as client:
+    async with AsyncClient(
+        f"127.0.0.1:{harness.port}", ALICES_KEY, service="films/movies", deadline_ms=5_000
+    ) as client:
         for switch in range(SWITCHES):
             asked = asyncio.create_task(client.batch_recall(queries, top_k=TOP_K))
             await asyncio.sleep(0.002 * switch)

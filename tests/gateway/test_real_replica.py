@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -151,7 +152,10 @@ WRONG |= {
         _by_items(recall_pb2.WeightedItem(id=1), on_missing=recall_pb2.FAIL),
         "items.items",
     ),
-    "a way with missing items that is none": (_by_items(recall_pb2.WeightedItem(id=1), on_missing=7), "items.on_missing"),
+    "a way with missing items that is none": (
+        _by_items(recall_pb2.WeightedItem(id=1), on_missing=7),
+        "items.on_missing",
+    ),
 }
 WRONG["a weight too many"][0].vectors.weights.extend([1.0, 2.0])
 
@@ -187,9 +191,7 @@ async def test_a_replica_of_another_version_is_no_replica(harness: Harness, made
     assert refused.code is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_killed_host_that_comes_back_fails_no_call(
-    harness: Harness, made: MadeArtifact, host: Host
-) -> None:
+async def test_a_killed_host_that_comes_back_fails_no_call(harness: Harness, made: MadeArtifact, host: Host) -> None:
     folder = harness.home
     started: list[subprocess.Popen[bytes]] = harness.processes
     started.append(_start(made, folder))

@@ -161,10 +161,7 @@ class Client:
         started = time.monotonic()
         delay = self._hedging.delay_seconds(kind)
         try:
-            if delay is None:
-                response = self._ask(method, request, end)
-            else:
-                response = self._race(method, request, end, delay)
+            response = self._ask(method, request, end) if delay is None else self._race(method, request, end, delay)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 self._hedging.took(kind, time.monotonic() - started)

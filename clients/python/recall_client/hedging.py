@@ -66,7 +66,7 @@ class Hedging:
             self._tokens = min(TOKENS_MAX, self._tokens + TOKENS_PER_CALL)
 
     def failed(self, code: grpc.StatusCode) -> None:
-        """A call, or a hedge, failed. Was it for an overload, there are no hedges until other calls have earned them."""
+        """A call, or a hedge, failed. After an overload there are no hedges until other calls have earned them."""
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             with self._lock:
                 self._tokens = 0.0

@@ -1,4 +1,4 @@
-"""What a service can be asked by: vectors (plain arrays), items, features; and a query of a batch with its own options."""
+"""What a service can be asked by: vectors (plain arrays), items, features; and a query with options of its own."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class WeightedItem(NamedTuple):
 class ItemQuery:
     """Asks for what resembles some items: the weighted mean of their vectors.
 
-    items: ids, or {id: weight}, or tuples (id, weight, timestamp_seconds) of which the end may be left out, mixed as you
-    like. half_life_seconds: an item's weight halves with each; 0 for no decay; items without a timestamp do not decay.
+    items: {id: weight}, or ids and tuples (id, weight, timestamp_seconds) of which the end may be left out, mixed as
+    you like. half_life_seconds: an item's weight halves with each; 0 for no decay; items without a timestamp do not decay.
     on_missing: what unknown ids do: "skip" passes them over, "fail" refuses the query, "min_coverage" refuses it when
     the known ones hold less than the share `min_coverage` (0 to 1) of the weight. keep_query_items: the items asked by
     may be answers, too.
@@ -42,8 +42,8 @@ class ItemQuery:
 class FeatureQuery:
     """Asks by raw features: the version's own query model makes the vectors.
 
-    features: name -> a number, a text, or a sequence or array of one dimension of either, of the types that the schema's
-    inputs have. Whole numbers and booleans travel as int64, others as float32. An empty list travels as int64; an empty
+    features: name -> a number, a text, or a sequence or array of one dimension of either, of the types that the
+    schema's inputs have. Whole numbers and booleans travel as int64, others as float32. An empty list travels as int64; an empty
     array says by its dtype what it is.
     """
 

@@ -88,11 +88,13 @@ def items_request(
 def item_ids(ids: Ids) -> recall_pb2.ItemIds:
     """int ids or text ids, told by the first one."""
     values: list[Any] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
-    return recall_pb2.ItemIds(text_ids=values) if values and isinstance(values[0], str) else recall_pb2.ItemIds(ids=values)
+    return (
+        recall_pb2.ItemIds(text_ids=values) if values and isinstance(values[0], str) else recall_pb2.ItemIds(ids=values)
+    )
 
 
 def kind_of(request: recall_pb2.RecallRequest) -> str:
-    """The kind of call for `Hedging`: queries of one kind cost about the same; an exact search is too costly for two."""
+    """The kind of call for `Hedging`: queries of one kind cost about the same; an exact search costs too much."""
     return NOT_HEDGED if request.params.exact else f"Recall by {request.WhichOneof('query')}"
 
 
@@ -111,7 +113,7 @@ def _ask_by(request: recall_pb2.RecallRequest, query: Any, weights: Any) -> None
 def _ask_for(
     request: recall_pb2.RecallRequest,
     *,
-    filter: str = "",  # noqa: A002  (the contract's name)
+    filter: str = "",
     exclude: Ids = (),
     merge: str = "max",
     ef: int | None = None,

@@ -136,9 +136,7 @@ def live_clear(*, actor: Actor, service: Service, reason: str) -> Service:
         return service
     reason = reason.strip()[:REASON_CHARACTERS_MAX]
     held = {"held_at": Now(), "held_reason": sentence(f"Cleared: {reason}")[:REASON_CHARACTERS_MAX]}
-    found = Service.objects.filter(
-        pk=service.pk, deleted_at__isnull=True, live_generation=service.live_generation
-    )
+    found = Service.objects.filter(pk=service.pk, deleted_at__isnull=True, live_generation=service.live_generation)
     if found.update(**_pointer_to(None, held)) != 1:
         raise _live_moved(service)
     now = _fresh(service)
