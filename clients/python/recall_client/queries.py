@@ -25,10 +25,10 @@ class ItemQuery:
     """Asks for what resembles some items: the weighted mean of their vectors.
 
     items: {id: weight}, or ids and tuples (id, weight, timestamp_seconds) of which the end may be left out, mixed as
-    you like. half_life_seconds: an item's weight halves with each; 0 for no decay; items without a timestamp do not decay.
-    on_missing: what unknown ids do: "skip" passes them over, "fail" refuses the query, "min_coverage" refuses it when
-    the known ones hold less than the share `min_coverage` (0 to 1) of the weight. keep_query_items: the items asked by
-    may be answers, too.
+    you like. half_life_seconds: an item's weight halves with each; 0 for no decay; items without a timestamp do not
+    decay. on_missing: what unknown ids do: "skip" passes them over, "fail" refuses the query, "min_coverage" refuses it
+    when the known ones hold less than the share `min_coverage` (0 to 1) of the weight. keep_query_items: the items asked
+    by may be answers, too.
     """
 
     items: Iterable[int | str | tuple[Any, ...]] | Mapping[int, float] | Mapping[str, float]
@@ -43,8 +43,8 @@ class FeatureQuery:
     """Asks by raw features: the version's own query model makes the vectors.
 
     features: name -> a number, a text, or a sequence or array of one dimension of either, of the types that the
-    schema's inputs have. Whole numbers and booleans travel as int64, others as float32. An empty list travels as int64; an empty
-    array says by its dtype what it is.
+    schema's inputs have. Whole numbers and booleans travel as int64, others as float32. An empty list travels as int64;
+    an empty array says by its dtype what it is.
     """
 
     features: Mapping[str, Any]
