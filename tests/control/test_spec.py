@@ -11,7 +11,6 @@ from catalog import blocks
 from catalog.spec import NOT_YET, ServiceSpec, parse_spec
 from common.errors import InvalidArgument
 from engines import registry
-from engines.description import PARTITIONS_MAX
 from tests.factories import make_spec
 
 # CONTRACT section 2 with every default written out; only what a later release brings is left out.
@@ -204,7 +203,7 @@ def test_it_says_what_this_release_does_not_serve_yet(path, value):
 
 def test_an_index_may_be_divided_and_not_into_dust():
     assert parse_spec(changed("engine.partitions", 4)).engine.partitions == 4
-    for value in (0, PARTITIONS_MAX + 1):
+    for value in (0, registry.PARTITIONS_MAX + 1):
         assert list(faults(changed("engine.partitions", value))) == ["engine.partitions"]
 
 
