@@ -55,9 +55,9 @@ class Run(NamedTuple):
 class PartitionedBuilder:
     """Builds with the engine's builder, in one partition or in several, always on `spec.threads` threads.
 
-    As many partitions at a time as there are threads, each on one of them, which makes the build repeatable; where there
-    are more threads than partitions, one partition after another on all of them. Threads that several builds started
-    each for itself could together have no room, which some libraries do not survive.
+    As many partitions at a time as there are threads, each on one of them, which makes the build repeatable; where
+    there are more threads than partitions, one partition after another on all of them. Threads that several builds
+    started each for itself could together have no room, which some libraries do not survive.
     """
 
     def __init__(self, engine: IndexBuilder) -> None:

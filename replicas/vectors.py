@@ -76,7 +76,7 @@ def as_searched(matrix: Floats, schema: VersionSchema) -> Stacked:
     """Vectors float32 [n, d] of any origin as they are searched: normalised when the schema says so."""
     # One pass tells both: the length of a vector with NaN or an infinite value is not below anything.
     norms = _norms(matrix)
-    good = norms < (np.inf if schema.normalized else LENGTH_MAX)
+    good: NDArray[np.bool_] = norms < (np.inf if schema.normalized else LENGTH_MAX)
     refused: dict[int, Refusal] = {}
     if not good.all():
         refused = {row: TOO_LONG if np.isfinite(norms[row]) else NOT_FINITE for row in np.flatnonzero(~good).tolist()}

@@ -55,7 +55,10 @@ class Expected:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    files=drops, metric=st.sampled_from(["ip", "cosine", "l2"]), text=st.booleans(), partitions=st.sampled_from([1, 3, 5])
+    files=drops,
+    metric=st.sampled_from(["ip", "cosine", "l2"]),
+    text=st.booleans(),
+    partitions=st.sampled_from([1, 3, 5]),
 )
 def test_an_import_equals_its_rules(
     files: list[list[tuple[Any, ...]]], metric: str, text: bool, partitions: int

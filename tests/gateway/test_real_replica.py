@@ -152,7 +152,7 @@ WRONG |= {
         _by_items(recall_pb2.WeightedItem(id=1), on_missing=recall_pb2.FAIL),
         "items.items",
     ),
-    "a way with missing items that is none": (
+    "an unknown way with missing items": (
         _by_items(recall_pb2.WeightedItem(id=1), on_missing=7),
         "items.on_missing",
     ),

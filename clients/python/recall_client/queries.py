@@ -27,8 +27,8 @@ class ItemQuery:
     items: {id: weight}, or ids and tuples (id, weight, timestamp_seconds) of which the end may be left out, mixed as
     you like. half_life_seconds: an item's weight halves with each; 0 for no decay; items without a timestamp do not
     decay. on_missing: what unknown ids do: "skip" passes them over, "fail" refuses the query, "min_coverage" refuses it
-    when the known ones hold less than the share `min_coverage` (0 to 1) of the weight. keep_query_items: the items asked
-    by may be answers, too.
+    when the known ones hold less than the share `min_coverage` (0 to 1) of the weight. keep_query_items: the items
+    asked by may be answers, too.
     """
 
     items: Iterable[int | str | tuple[Any, ...]] | Mapping[int, float] | Mapping[str, float]
