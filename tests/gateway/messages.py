@@ -71,4 +71,7 @@ def _value(field: FieldDescriptor, hints: Hints) -> Strategy:
     """What the field might sensibly hold, or anything."""
     anything = messages(field.message_type, hints) if field.message_type is not None else ANY_VALUE[field.type]
     hint = hints.get(field.full_name)
-    return st.one_of(*[hint] * HINTS_PER_ANYTHING, anything) if hint is not None else anything
+    if hint is None:
+        return anything
+    # Not one_of, which takes equal strategies for one.
+    return st.sampled_from([*[hint] * HINTS_PER_ANYTHING, anything]).flatmap(lambda chosen: chosen)
