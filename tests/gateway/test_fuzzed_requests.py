@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recallpb.v1 import recall_pb2
-from tests.gateway.harness import ALICES_KEY, FILMS, Caller, Harness, Refused, limits, query, route
+from tests.gateway.harness import ALICES_KEY, FILMS, Caller, Harness, Refused, limits, packed, query, route
 from tests.gateway.messages import ANY_TEXT, messages
 from tests.gateway.real import by_vectors, route_of
 from tests.support.artifacts import MadeArtifact, make_artifact
@@ -81,6 +81,7 @@ HINTS: dict[str, st.SearchStrategy[Any]] = {
     "recallpb.v1.RecallRequest.min_token": st.just(""),
     "recallpb.v1.RecallRequest.merge": st.integers(0, 2),
     "recallpb.v1.SearchParams.ef": st.integers(1, 500),
+    "recallpb.v1.SearchParams.nprobe": st.integers(1, 100),
     "recallpb.v1.Vector.packed": packed_vectors,
     "recallpb.v1.VectorQuery.weights": st.just(1.0),
     "recallpb.v1.ItemIds.ids": st.integers(990, 1_700),
@@ -88,6 +89,19 @@ HINTS: dict[str, st.SearchStrategy[Any]] = {
     "recallpb.v1.WeightedItem.id": st.integers(990, 1_700),
     "recallpb.v1.WeightedItem.text_id": st.integers(990, 1_700).map(lambda number: f"film-{number}"),
     "recallpb.v1.FeatureQuery.FeaturesEntry.key": st.sampled_from(["hist_item", "age", "city"]),
+}
+# Half of the queries ask by something that can be answered, so that the rest of the request matters.
+good_vectors = st.lists(
+    st.lists(st.floats(-10, 10, width=32), min_size=DIMENSION, max_size=DIMENSION).map(packed), min_size=1, max_size=3
+).map(lambda vectors: recall_pb2.VectorQuery(vectors=vectors))
+good_items = st.lists(
+    st.integers(333, 400).map(lambda number: recall_pb2.WeightedItem(id=number * 3 + 1)), min_size=1, max_size=4
+).map(lambda items: recall_pb2.ItemQuery(items=items))
+seen = st.lists(st.integers(990, 1_700), max_size=5).map(lambda ids: recall_pb2.ItemIds(ids=ids))
+HINTS |= {
+    "recallpb.v1.RecallRequest.vectors": good_vectors | messages(recall_pb2.VectorQuery.DESCRIPTOR, HINTS),
+    "recallpb.v1.RecallRequest.items": good_items | messages(recall_pb2.ItemQuery.DESCRIPTOR, HINTS),
+    "recallpb.v1.RecallRequest.exclude": seen | messages(recall_pb2.ItemIds.DESCRIPTOR, HINTS),
 }
 FUZZING = settings(
     deadline=None,
