@@ -4,7 +4,8 @@ A list is what one query vector found, best first; `rows` and `scores` are [m, k
 Every policy orders equal scores by row, so the same lists always give the same answer.
 
 MAX           an item's score is its best weighted score. Similarities are multiplied by their list's weight,
-              squared distances (l2) are divided by it, so a greater weight always favours its list.
+              squared distances (l2) are divided by it, so a greater weight favours its list (but not in
+              similarities below 0, which it takes farther away). No item that the lists lack could be better.
 WEIGHTED_SUM  an item's score is the sum of weight x score over the lists that hold it. For l2 the least sum is
               best; a list that lacks the item adds weight x its own farthest distance, which is the least that
               the item's distance can be there. (Else an item would gain by being far from most vectors.)
@@ -20,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicas.queries import Floats, MergePolicy, Rows
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class Merged(NamedTuple):
@@ -47,7 +50,9 @@ def merge(
     score = _best if policy is MergePolicy.MAX else _summed
     items, values, found_by = score(rows, scores, weights, larger_is_better)
     order = np.lexsort((items, -values if larger_is_better else values))[:top_k]
-    return Merged(items[order], values[order].astype(np.float32), found_by[order].astype(np.int32))
+    # Weights may be as great as float32 goes, and their products are not numbers of it.
+    narrowed = np.clip(values[order], -FLOAT32_MAX, FLOAT32_MAX).astype(np.float32)
+    return Merged(items[order], narrowed, found_by[order].astype(np.int32))
 
 
 def _best(rows: Rows, scores: Floats, weights: NDArray[np.float64], larger_is_better: bool) -> _Entries:
