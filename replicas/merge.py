@@ -101,15 +101,16 @@ def _merge_in_turns(rows: Rows, scores: Floats, weights: NDArray[np.float64], to
     kept = [np.flatnonzero(found >= 0) for found in rows]
     lists: list[list[int]] = [found[places].tolist() for found, places in zip(rows, kept, strict=True)]
     position = [0] * len(lists)
-    turn_at = [1.0 / weight for weight in weights]
+    # Turns are counted: sums of rounded shares would not meet where the lists' turns do.
+    turns = [0] * len(lists)
     taken: dict[int, tuple[int, int]] = {}
     waiting = {number for number, found in enumerate(lists) if found}
     while waiting and len(taken) < top_k:
-        number = min(waiting, key=lambda which: (turn_at[which], which))
+        number = min(waiting, key=lambda which: ((turns[which] + 1) / weights[which], which))
         place = _skip_taken(lists[number], position[number], taken)
         if place < len(lists[number]):
             taken[lists[number][place]] = (number, place)
-            turn_at[number] += 1.0 / weights[number]
+            turns[number] += 1
         position[number] = place + 1
         if position[number] >= len(lists[number]):
             waiting.discard(number)
