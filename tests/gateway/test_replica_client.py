@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
 
@@ -30,13 +31,6 @@ from tests.gateway.harness import route, route_version
 
 SECONDS = 20.0
 GREETING = bytes(4)
-
-
-@pytest.fixture
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-    """The loop that gateways run on: it drops a connection that is cancelled in its own way."""
-    policy: asyncio.AbstractEventLoopPolicy = uvloop.EventLoopPolicy()
-    return policy
 
 
 class Replica:
@@ -116,8 +110,8 @@ def refused(code: int, reason: str = "WHY") -> Callable[[replica_pb2.Question], 
     return lambda _: reply(error=error)
 
 
-@pytest.fixture
-async def replica() -> AsyncIterator[Replica]:
+@asynccontextmanager
+async def listening() -> AsyncIterator[Replica]:
     with tempfile.TemporaryDirectory(prefix="rl-") as name:
         replica = Replica(Path(name))
         await replica.start()
@@ -126,8 +120,8 @@ async def replica() -> AsyncIterator[Replica]:
             await replica.stop()
 
 
-@pytest.fixture
-async def client(replica: Replica) -> AsyncIterator[ReplicaClient]:
+@asynccontextmanager
+async def asking(replica: Replica) -> AsyncIterator[ReplicaClient]:
     """Whatever befalls it, it ends with few lines, all of them idle, and after its close with none."""
     client = ReplicaClient(replica.address, 7)
     yield client
@@ -137,6 +131,18 @@ async def client(replica: Replica) -> AsyncIterator[ReplicaClient]:
     await client.close()
     assert (client._lines, client._idle) == (set(), [])
     await replica.has_open(0)
+
+
+@pytest.fixture
+async def replica() -> AsyncIterator[Replica]:
+    async with listening() as replica:
+        yield replica
+
+
+@pytest.fixture
+async def client(replica: Replica) -> AsyncIterator[ReplicaClient]:
+    async with asking(replica) as client:
+        yield client
 
 
 async def ask(client: ReplicaClient, *payloads: bytes, seconds: float = SECONDS) -> list[Outcome]:
@@ -329,18 +335,25 @@ async def cancelled(task: asyncio.Task[list[Outcome]]) -> None:
         await task
 
 
+# Gateways run on uvloop, which drops a connection that is cancelled in its own way.
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 @pytest.mark.parametrize("rounds", range(6))
-async def test_a_cancel_leaves_no_line_behind_however_far_it_has_come(
-    replica: Replica, client: ReplicaClient, rounds: int
+def test_a_cancel_leaves_no_line_behind_however_far_it_has_come(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], rounds: int
 ) -> None:
-    replica.delay_seconds = 0.01
-    for _ in range(20):
-        task = asyncio.create_task(ask(client))
-        for _ in range(rounds):
-            await asyncio.sleep(0)
-        await cancelled(task)
-    assert client._lines == set()
-    await replica.has_open(0)
+    async def scenario() -> None:
+        async with listening() as replica, asking(replica) as client:
+            replica.delay_seconds = 0.01
+            for _ in range(20):
+                task = asyncio.create_task(ask(client))
+                for _ in range(rounds):
+                    await asyncio.sleep(0)
+                await cancelled(task)
+            assert client._lines == set()
+            await replica.has_open(0)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(scenario())
 
 
 async def test_a_cancel_between_the_greeting_and_who_waits_for_it_leaves_no_line_behind(
