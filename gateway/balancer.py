@@ -71,6 +71,8 @@ class Link:
         seconds = min(EJECTION_SECONDS_MIN * 2 ** min(self._failures - 1, 10), EJECTION_SECONDS_MAX)
         self.ejected_until = time.monotonic() + seconds
         self._metrics.ejections.inc()
+        # So that a line stands when it is asked again, even by callers whose deadlines are too short to wait for one.
+        self.client.connect_soon()
         if self._failures == 1:
             log.warning("replica.ejected", replica=self.replica.replica_id, version=self.replica.version)
 

@@ -231,7 +231,6 @@ class _Line(asyncio.Protocol):
         self._loop = loop
         self._on_end = on_end
         self._transport: asyncio.Transport | None = None
-        self._closed = False
         self._received = bytearray()
         self._reply: asyncio.Future[bytes] | None = loop.create_future()
         self._greeting = self._reply
@@ -255,7 +254,6 @@ class _Line(asyncio.Protocol):
 
     def close(self, error: GatewayError | None = None) -> None:
         """Who waits for a reply hears `error`; without one, that the replica is lost."""
-        self._closed = True
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
@@ -266,8 +264,6 @@ class _Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if self._closed:
-            self.close()
 
     def data_received(self, data: bytes) -> None:
         self._received += data

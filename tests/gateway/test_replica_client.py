@@ -429,9 +429,32 @@ async def test_a_close_ends_the_tries_to_connect(replica: Replica, client: Repli
     waiting = asyncio.create_task(client.reconnected(SECONDS))
     await asyncio.sleep(0.1)
     await client.close()
-    with pytest.raises(Unavailable):
-        await waiting
+    async with asyncio.timeout(1):
+        with pytest.raises(Unavailable):
+            await waiting
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("rounds", range(6))
+async def test_a_close_while_a_line_is_opened_leaves_none(replica: Replica, client: ReplicaClient, rounds: int) -> None:
+    replica.greeting = b""
+    asked = asyncio.create_task(ask(client))
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+    await client.close()
+    with pytest.raises(ReplicaLost):
+        await asked
+    assert client._lines == set()
+
+
+async def test_a_replica_that_failed_is_connected_to_again_before_anybody_asks(replica: Replica) -> None:
+    await replica.stop()
+    link = Link(RouteReplica("r1", replica.address, 7), Metrics())
+    with pytest.raises(ReplicaLost):
+        await link.ask([b"query"], time.monotonic() + SECONDS)
+    await replica.start()
+    await replica.has_open(1)
+    await link.close()
 
 
 async def test_a_deadline_that_has_passed_takes_no_line(replica: Replica, client: ReplicaClient) -> None:
