@@ -105,6 +105,8 @@ def _query(request: recall_pb2.RecallRequest, payload: bytes) -> Query:
         query.exact = request.params.exact
     if request.HasField("exclude"):
         query.excluded = len(request.exclude.ids) + len(request.exclude.text_ids)
+    if request.filter:
+        query.filter_bytes = len(request.filter.encode())
     query.return_vectors = request.return_vectors
     query.require_version = request.require_version
     query.model_version = request.model_version

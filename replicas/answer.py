@@ -16,6 +16,7 @@ import structlog
 
 from engines.base import SearchEffort
 from engines.errors import QueryInvalid
+from engines.rowset import RowSet
 from replicas.attributes import attach_columns
 from replicas.checks import QueryLimits, check_query
 from replicas.errors import DeadlinePassed, InternalError, InvalidQuery, ReplicaError
@@ -31,22 +32,26 @@ US_PER_SECOND = 1_000_000
 
 
 class Effort(NamedTuple):
-    """Queries of equal effort cost the same and are searched together. `reach` is max(items to fetch, ef)."""
+    """Queries of equal effort cost the same and are searched together. `reach` is max(top_k, ef), `allowed` the id() of
+    their set of rows, 0 for all rows."""
 
     reach: int
     nprobe: int | None
     exact: bool
+    allowed: int
 
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """One query on its way: `first` is its first row in the batch's matrix, `rows` and `scores` are [m, width]."""
+    """One query on its way: `first` is its first row in the batch's matrix, `rows` and `scores` are [m, top_k or more].
+
+    `allowed` are the rows that a filter and an exclusion leave; None: all.
+    """
 
     query: Query
     outcome: Outcome | None = None
     first: int = 0
-    excluded: Rows | None = None
-    width: int = 0
+    allowed: RowSet | None = None
     ef: int = 0
     rows: Rows | None = None
     scores: Floats | None = None
@@ -68,8 +73,11 @@ def answer(loaded: LoadedVersion, queries: Sequence[Query], limits: QueryLimits)
 
 
 def _check(loaded: LoadedVersion, work: Work, limits: QueryLimits) -> bool:
+    query = work.query
     try:
-        check_query(work.query, loaded.schema, limits)
+        check_query(query, loaded.schema, limits)
+        excluded = query.exclude_text_ids if loaded.schema.text_ids else query.exclude_ids
+        work.allowed = loaded.allowed(query.filter, excluded)
     except ReplicaError as error:
         work.outcome = error
         return False
@@ -95,17 +103,14 @@ def _place_vectors(loaded: LoadedVersion, works: list[Work]) -> tuple[Floats, li
 
 
 def _groups(loaded: LoadedVersion, works: list[Work]) -> dict[Effort, list[Work]]:
-    """Works by effort. Excluded items widen the search by as many, so that top_k remain after the cut."""
+    """Works by effort."""
     groups: dict[Effort, list[Work]] = {}
     schema = loaded.schema
     for work in works:
         query = work.query
-        if query.exclude_ids or query.exclude_text_ids:
-            work.excluded = loaded.searchable_rows(query.exclude_text_ids if schema.text_ids else query.exclude_ids)
-        excluded_count = 0 if work.excluded is None else work.excluded.size
-        work.width = min(query.top_k + excluded_count, schema.searchable_items)
         work.ef = 0 if query.exact else query.ef or schema.ef or 0
-        effort = Effort(max(work.width, work.ef), query.nprobe or schema.nprobe, query.exact)
+        allowed = 0 if work.allowed is None else id(work.allowed)
+        effort = Effort(max(query.top_k, work.ef), query.nprobe or schema.nprobe, query.exact, allowed)
         groups.setdefault(effort, []).append(work)
     return groups
 
@@ -135,9 +140,13 @@ def _search(loaded: LoadedVersion, matrix: Floats, effort: Effort, group: list[W
 
 
 def _search_once(loaded: LoadedVersion, vectors: Floats, effort: Effort, group: list[Work]) -> tuple[Rows, Floats]:
-    width = max(work.width for work in group)
+    top_k = min(max(work.query.top_k for work in group), loaded.schema.searchable_items)
     ef = max(work.ef for work in group) or None
-    return loaded.searcher.search(vectors, width, SearchEffort(ef=ef, nprobe=effort.nprobe, exact=effort.exact))
+    wanted = SearchEffort(ef=ef, nprobe=effort.nprobe, exact=effort.exact)
+    allowed = group[0].allowed
+    if allowed is None:
+        return loaded.searcher.search(vectors, top_k, wanted)
+    return loaded.subsets.search(vectors, top_k, wanted, allowed)
 
 
 def _refusal(error: Exception) -> ReplicaError:
@@ -166,11 +175,11 @@ def _vectors_of(matrix: Floats, group: list[Work]) -> Floats:
 
 
 def _merge(loaded: LoadedVersion, work: Work) -> Answer:
-    """The lists of the query's vectors, without what is excluded, as one list of at most top_k."""
+    """The lists of the query's vectors as one list of at most top_k."""
     started = time.monotonic()
     query = work.query
     assert work.rows is not None and work.scores is not None  # noqa: S101, PT018  The search filled both.
-    rows, scores = _cut(work.rows, work.scores, work.excluded, query.top_k)
+    rows, scores = work.rows[:, : query.top_k], work.scores[:, : query.top_k]
     if len(query.vectors) == 1 and not query.weights:
         items = rows[0] >= 0
         answer = Answer(rows[0], scores[0], 0) if items.all() else Answer(rows[0][items], scores[0][items], 0)
@@ -184,15 +193,6 @@ def _merge(loaded: LoadedVersion, work: Work) -> Answer:
     if query.trace:
         answer.timing = _timing(work, started)
     return answer
-
-
-def _cut(rows: Rows, scores: Floats, excluded: Rows | None, top_k: int) -> tuple[Rows, Floats]:
-    """The first `top_k` items of each list that are not excluded; others become -1."""
-    if excluded is None or excluded.size == 0:
-        return rows[:, :top_k], scores[:, :top_k]
-    kept = (rows >= 0) & ~np.isin(rows, excluded)
-    kept &= np.cumsum(kept, axis=1) <= top_k
-    return np.where(kept, rows, -1), scores
 
 
 def _timing(work: Work, started: float) -> Timing:

@@ -35,8 +35,6 @@ def check_query(query: Query, schema: VersionSchema, limits: QueryLimits) -> Non
         _check_exclude(query, schema, limits)
     if query.return_attributes:
         check_attribute_names(query.return_attributes, schema, limits)
-    if query.filter:
-        raise InvalidQuery("filter", "FILTER_UNSUPPORTED", "this service does not answer filters")
     if query.min_token:
         raise InvalidQuery("min_token", "MIN_TOKEN_UNSUPPORTED", "this service takes no real-time writes")
 

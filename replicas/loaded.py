@@ -15,9 +15,12 @@ from bundles.errors import ArtifactError
 from engines import registry
 from engines.base import IndexSearcher, IndexSpec
 from engines.errors import EngineError
+from engines.rowset import RowSet
 from replicas.errors import LoadError
+from replicas.filters.matcher import Matcher
 from replicas.queries import Floats, Rows
 from replicas.schema import VersionSchema
+from replicas.subsets import SubsetSearch
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class LoadedVersion:
     ids: Rows | pa.Array
     attributes: pa.Table | None
     artifact: Artifact
+    matcher: Matcher
+    subsets: SubsetSearch
 
     def rows_of(self, ids: Sequence[int] | Sequence[str]) -> Rows:
         """The row of each id, -1 where the version has no such item."""
@@ -40,6 +45,15 @@ class LoadedVersion:
         """Rows of those ids that could be in an answer, each once."""
         rows = np.unique(self.rows_of(ids))
         return rows[(rows >= 0) & (rows < self.schema.searchable_items)]
+
+    def allowed(self, filter_text: str, excluded: Sequence[int] | Sequence[str]) -> RowSet | None:
+        """The rows that may answer a query; None: all that are searchable. Raises FilterInvalid."""
+        selected = self.matcher.rows(filter_text) if filter_text.strip() else None
+        if not excluded:
+            return selected
+        if selected is None:
+            selected = RowSet.everything(self.schema.searchable_items)
+        return selected.without(self.searchable_rows(excluded))
 
     def ids_of(self, rows: Rows) -> list[Any]:
         """The id of each row: int, or str when the schema says so."""
@@ -65,14 +79,18 @@ def load(path: Path, manifest_sha256: str, *, search_threads: int) -> LoadedVers
     except (KeyError, TypeError, ValueError) as error:
         raise LoadError("artifact.bad_manifest", f"the manifest lacks or garbles {error}") from error
     _check_shape(searcher, schema)
+    attributes = artifact.attributes if schema.attributes else None
+    searchable = vectors[: schema.searchable_items]
     return LoadedVersion(
         schema=schema,
         manifest_sha256=manifest_sha256,
         searcher=searcher,
         vectors=vectors,
         ids=artifact.ids if schema.text_ids else np.asarray(artifact.ids),
-        attributes=artifact.attributes if schema.attributes else None,
+        attributes=attributes,
         artifact=artifact,
+        matcher=Matcher(attributes, schema.attributes, schema.searchable_items),
+        subsets=SubsetSearch(searcher, searchable, schema.metric, registry.describe(schema.engine)),
     )
 
 

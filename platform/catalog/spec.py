@@ -102,7 +102,7 @@ def _faults_between_blocks(raw: dict[Any, Any]) -> Iterator[Fault]:
     if engine is not None:
         yield from _engine_faults(engine, schema)
     if search is not None and engine is not None and _is_engine(engine.name):
-        yield from _search_params_faults(search, engine.name, limits)
+        yield from _search_params_faults(search, _engine_of_many(engine, schema), limits)
     if search is not None and guards is not None:
         yield from _recall_faults(search, guards)
 
@@ -144,7 +144,7 @@ def _no_such_engine(name: str) -> str:
 def _search_params_faults(search: blocks.Search, engine: str, limits: blocks.Limits | None) -> Iterator[Fault]:
     if search.params is None:
         return
-    model = _search_model(engine)
+    model = registry.describe(engine).search_params_model
     faults = list(_param_faults(model, search.params, ("search", "params")))
     yield from faults
     ef = None if faults else _filled(model, search.params).get("ef")
@@ -152,9 +152,11 @@ def _search_params_faults(search: blocks.Search, engine: str, limits: blocks.Lim
         yield {"field": "search.params.ef", "message": f"ef is {ef:,}, above limits.max_ef, {limits.max_ef:,}."}
 
 
-def _search_model(engine: str) -> type[BaseModel]:
-    """What may be said of a search; with `auto` it is kept for the engine that large versions get."""
-    return registry.describe(registry.AUTO_LARGE if engine == registry.AUTO else engine).search_params_model
+def _engine_of_many(engine: blocks.Engine, schema: blocks.Schema | None) -> str:
+    """The engine's name; of `auto`, that of the engine which large versions get: search parameters are kept for it."""
+    if engine.name != registry.AUTO:
+        return engine.name
+    return registry.largest(filterable=schema is not None and bool(schema.attributes))
 
 
 def _recall_faults(search: blocks.Search, guards: blocks.Guards) -> Iterator[Fault]:
@@ -191,7 +193,8 @@ def _completed(spec: ServiceSpec) -> ServiceSpec:
             update={"params": _filled(registry.describe(engine.name).params_model, engine.params)}
         )
     if search.params is not None:
-        search = search.model_copy(update={"params": _filled(_search_model(engine.name), search.params)})
+        model = registry.describe(_engine_of_many(engine, spec.schema_)).search_params_model
+        search = search.model_copy(update={"params": _filled(model, search.params)})
     return spec.model_copy(update={"engine": engine, "search": search})
 
 
