@@ -54,6 +54,12 @@ class RowSet:
             fewer._rows = self._rows[fewer.holds(self._rows)]
         return fewer
 
+    def part(self, first: int, end: int) -> RowSet:
+        """Those rows from `first` to `end` - 1, counted from `first`."""
+        if first % 8 == 0 and end == self.size:
+            return RowSet(self.bits[first // 8 :], end - first)
+        return RowSet.of_mask(self.mask[first:end])
+
     def holds(self, rows: Int64) -> NDArray[np.bool_]:
         """Whether each of `rows` (any shape) is in the set; a row of -1 is not."""
         found: NDArray[np.bool_] = (self.bits[rows >> 3] >> (rows & 7).astype(np.uint8) & 1).astype(np.bool_)

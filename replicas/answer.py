@@ -27,13 +27,16 @@ from replicas.vectors import stack
 
 log = structlog.get_logger()
 
+# Up to so many excluded rows are cut from lists that are longer by as many, which costs next to nothing, and queries that
+# exclude different rows still share a search. More of them are a set of rows, which each query searches on its own.
+EXCLUDED_CUT_MAX = 256
 MS_PER_SECOND = 1_000
 US_PER_SECOND = 1_000_000
 
 
 class Effort(NamedTuple):
-    """Queries of equal effort cost the same and are searched together. `reach` is max(top_k, ef), `allowed` the id() of
-    their set of rows, 0 for all rows."""
+    """Queries of equal effort cost the same and are searched together. `reach` is max(items to fetch, ef); `allowed` is
+    the id() of the set of rows that they may be answered with, 0 for all rows."""
 
     reach: int
     nprobe: int | None
@@ -43,15 +46,14 @@ class Effort(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """One query on its way: `first` is its first row in the batch's matrix, `rows` and `scores` are [m, top_k or more].
-
-    `allowed` are the rows that a filter and an exclusion leave; None: all.
-    """
+    """One query on its way: `first` is its first row in the batch's matrix, `rows` and `scores` are [m, width]."""
 
     query: Query
     outcome: Outcome | None = None
     first: int = 0
     allowed: RowSet | None = None
+    excluded: Rows | None = None
+    width: int = 0
     ef: int = 0
     rows: Rows | None = None
     scores: Floats | None = None
@@ -76,12 +78,24 @@ def _check(loaded: LoadedVersion, work: Work, limits: QueryLimits) -> bool:
     query = work.query
     try:
         check_query(query, loaded.schema, limits)
-        excluded = query.exclude_text_ids if loaded.schema.text_ids else query.exclude_ids
-        work.allowed = loaded.allowed(query.filter, excluded)
+        if query.filter.strip():
+            work.allowed = _selected(loaded, query)
     except ReplicaError as error:
         work.outcome = error
-        return False
-    return True
+    return work.outcome is None
+
+
+def _selected(loaded: LoadedVersion, query: Query) -> RowSet:
+    """The rows that its filter selects. Raises InvalidQuery, DeadlinePassed, InternalError."""
+    if _is_late(query, time.monotonic()):
+        raise DeadlinePassed
+    try:
+        return loaded.matcher.rows(query.filter)
+    except ReplicaError:
+        raise
+    except Exception as error:
+        log.exception("filter_failed")
+        raise InternalError from error
 
 
 def _place_vectors(loaded: LoadedVersion, works: list[Work]) -> tuple[Floats, list[Work]]:
@@ -103,14 +117,21 @@ def _place_vectors(loaded: LoadedVersion, works: list[Work]) -> tuple[Floats, li
 
 
 def _groups(loaded: LoadedVersion, works: list[Work]) -> dict[Effort, list[Work]]:
-    """Works by effort."""
+    """Works by effort. A few excluded items widen the search by as many, so that top_k remain after the cut."""
     groups: dict[Effort, list[Work]] = {}
     schema = loaded.schema
     for work in works:
         query = work.query
+        if query.exclude_ids or query.exclude_text_ids:
+            work.excluded = loaded.searchable_rows(query.exclude_text_ids if schema.text_ids else query.exclude_ids)
+        if work.excluded is not None and work.excluded.size > EXCLUDED_CUT_MAX:
+            work.allowed = (work.allowed or loaded.all_searchable).without(work.excluded)
+            work.excluded = None
+        excluded_count = 0 if work.excluded is None else work.excluded.size
+        work.width = min(query.top_k + excluded_count, schema.searchable_items)
         work.ef = 0 if query.exact else query.ef or schema.ef or 0
         allowed = 0 if work.allowed is None else id(work.allowed)
-        effort = Effort(max(query.top_k, work.ef), query.nprobe or schema.nprobe, query.exact, allowed)
+        effort = Effort(max(work.width, work.ef), query.nprobe or schema.nprobe, query.exact, allowed)
         groups.setdefault(effort, []).append(work)
     return groups
 
@@ -140,13 +161,13 @@ def _search(loaded: LoadedVersion, matrix: Floats, effort: Effort, group: list[W
 
 
 def _search_once(loaded: LoadedVersion, vectors: Floats, effort: Effort, group: list[Work]) -> tuple[Rows, Floats]:
-    top_k = min(max(work.query.top_k for work in group), loaded.schema.searchable_items)
+    width = max(work.width for work in group)
     ef = max(work.ef for work in group) or None
     wanted = SearchEffort(ef=ef, nprobe=effort.nprobe, exact=effort.exact)
     allowed = group[0].allowed
     if allowed is None:
-        return loaded.searcher.search(vectors, top_k, wanted)
-    return loaded.subsets.search(vectors, top_k, wanted, allowed)
+        return loaded.searcher.search(vectors, width, wanted)
+    return loaded.subsets.search(vectors, width, wanted, allowed)
 
 
 def _refusal(error: Exception) -> ReplicaError:
@@ -160,10 +181,13 @@ def _refusal(error: Exception) -> ReplicaError:
 def _drop_late(group: list[Work]) -> list[Work]:
     now = time.monotonic()
     for work in group:
-        query = work.query
-        if query.deadline_ms and now - query.arrived > query.deadline_ms / MS_PER_SECOND:
+        if _is_late(work.query, now):
             work.outcome = DeadlinePassed()
     return [work for work in group if work.outcome is None]
+
+
+def _is_late(query: Query, now: float) -> bool:
+    return query.deadline_ms > 0 and now - query.arrived > query.deadline_ms / MS_PER_SECOND
 
 
 def _vectors_of(matrix: Floats, group: list[Work]) -> Floats:
@@ -175,11 +199,11 @@ def _vectors_of(matrix: Floats, group: list[Work]) -> Floats:
 
 
 def _merge(loaded: LoadedVersion, work: Work) -> Answer:
-    """The lists of the query's vectors as one list of at most top_k."""
+    """The lists of the query's vectors, without what is excluded, as one list of at most top_k."""
     started = time.monotonic()
     query = work.query
     assert work.rows is not None and work.scores is not None  # noqa: S101, PT018  The search filled both.
-    rows, scores = work.rows[:, : query.top_k], work.scores[:, : query.top_k]
+    rows, scores = _cut(work.rows, work.scores, work.excluded, query.top_k)
     if len(query.vectors) == 1 and not query.weights:
         items = rows[0] >= 0
         answer = Answer(rows[0], scores[0], 0) if items.all() else Answer(rows[0][items], scores[0][items], 0)
@@ -193,6 +217,15 @@ def _merge(loaded: LoadedVersion, work: Work) -> Answer:
     if query.trace:
         answer.timing = _timing(work, started)
     return answer
+
+
+def _cut(rows: Rows, scores: Floats, excluded: Rows | None, top_k: int) -> tuple[Rows, Floats]:
+    """The first `top_k` items of each list that are not excluded; others become -1."""
+    if excluded is None or excluded.size == 0:
+        return rows[:, :top_k], scores[:, :top_k]
+    kept = (rows >= 0) & ~np.isin(rows, excluded)
+    kept &= np.cumsum(kept, axis=1) <= top_k
+    return np.where(kept, rows, -1), scores
 
 
 def _timing(work: Work, started: float) -> Timing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,10 @@ class LoadedVersion:
         rows = np.unique(self.rows_of(ids))
         return rows[(rows >= 0) & (rows < self.schema.searchable_items)]
 
-    def allowed(self, filter_text: str, excluded: Sequence[int] | Sequence[str]) -> RowSet | None:
-        """The rows that may answer a query; None: all that are searchable. Raises FilterInvalid."""
-        selected = self.matcher.rows(filter_text) if filter_text.strip() else None
-        if not excluded:
-            return selected
-        if selected is None:
-            selected = RowSet.everything(self.schema.searchable_items)
-        return selected.without(self.searchable_rows(excluded))
+    @cached_property
+    def all_searchable(self) -> RowSet:
+        """Every row that could be in an answer."""
+        return RowSet.everything(self.schema.searchable_items)
 
     def ids_of(self, rows: Rows) -> list[Any]:
         """The id of each row: int, or str when the schema says so."""

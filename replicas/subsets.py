@@ -1,11 +1,14 @@
 """Searching among some of the rows: those that a filter selects, less those that a query excludes.
 
-Two ways lead to the nearest allowed rows. *Exact*: look at each of them. *Wide*: let the graph find so many of the
-nearest rows, allowed or not, that enough of them are allowed. The first costs by allowed rows, the second by how far it
-must reach: about top_k divided by the share of allowed rows near the query, which may be quite another share than that
-among all rows. So a search begins as wide as the share among all asks for, counts what it found, goes on wider where
-that was too little, and is exact as soon as this is the cheaper way. The answer holds min(top_k, allowed rows) for
-each query.
+Two ways lead to the nearest allowed rows. *Exact*: look at each of them, which costs by their number. *By the graph*:
+reach so far that enough of the nearest rows are allowed ones, which costs by how far: about top_k divided by the share
+of allowed rows near the query. That may be quite another share than the one among all rows, because what people filter
+by goes with what vectors say. So a search counts how many of the rows that it met are allowed, goes on further where
+that was too few, and is exact as soon as this is the cheaper way. Each query gets min(top_k, allowed rows).
+
+An engine that keeps to a filter itself counts among what it answers also rows that it met on the way, near or not. So
+it is asked twice: first for the nearest rows, allowed or not, which tells the share and is often enough, and then for
+allowed ones as far as that share asks for.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 from engines.base import IndexSearcher, SearchEffort
 from engines.checks import TOP_K_MAX
 from engines.description import EngineDescription, Metric
+from engines.effort import bounds
 from engines.exact import ExactScan
 from engines.metrics import blank_answer
 from engines.rowset import RowSet
@@ -27,7 +31,7 @@ from replicas.queries import Floats, Rows
 
 # So many allowed rows are looked at exactly in the time in which a graph reaches one candidate further.
 EXACT_ROWS_PER_CANDIDATE: Final = 12
-# A wide search aims at so many times what it needs by the share of allowed rows.
+# A search aims at so many times what it needs by the share of allowed rows.
 SPARE: Final = 1.3
 # A search that found too little reaches at least so many times as far.
 GROWTH_MIN: Final = 2
@@ -41,6 +45,7 @@ class SubsetSearch:
         self._searcher = searcher
         self._scan = ExactScan(vectors, metric)
         self._filters, self._always_exact = description.filters, description.exact
+        self._effort_max = bounds(description)[1] if description.effort else TOP_K_MAX
 
     def search(self, queries: Floats, top_k: int, effort: SearchEffort, allowed: RowSet) -> tuple[Rows, Floats]:
         """Rows [q, top_k] and scores [q, top_k], best first, padded with -1 and NaN: of the `allowed` rows alone.
@@ -52,31 +57,47 @@ class SubsetSearch:
         if not wanted or not len(queries):
             return answer
         pending = np.arange(len(queries))
-        reach = max(top_k, effort.ef or 0, ceil(SPARE * wanted * allowed.size / allowed.count))
-        while pending.size and not self._is_exact_cheaper(reach, effort, allowed):
-            rows, scores = self._look(queries[pending], top_k, reach, effort, allowed)
+        first = self._first_reach(top_k, wanted, effort, allowed)
+        reach = np.full(len(queries), first)
+        while pending.size:
+            exact = self._is_exact_cheaper(np.maximum(reach[pending], _by_share(wanted, allowed)), effort, allowed)
+            if exact.any():
+                _put(answer, pending[exact], *self._exactly(queries[pending[exact]], top_k, effort, allowed))
+                pending = pending[~exact]
+                continue
+            furthest = int(reach[pending].max())
+            look = self._look_within if self._filters and furthest > first else self._look_around
+            rows, scores = look(queries[pending], top_k, furthest, effort, allowed)
             found = (rows >= 0).sum(axis=1)
             enough = found >= wanted
-            for column, values in zip(answer, (rows, scores), strict=True):
-                column[pending[enough]] = values[enough]
-            pending = pending[~enough]
-            reach = _further(reach, found[~enough], wanted)
-        if pending.size:
-            rows, scores = self._exactly(queries[pending], top_k, effort, allowed)
-            answer[0][pending], answer[1][pending] = rows, scores
+            _put(answer, pending[enough], rows[enough], scores[enough])
+            pending, found = pending[~enough], found[~enough]
+            reach[pending] = _further(furthest, found, wanted)
         return answer
 
-    def _is_exact_cheaper(self, reach: int, effort: SearchEffort, allowed: RowSet) -> bool:
-        if effort.exact or self._always_exact or reach > TOP_K_MAX:
-            return True
-        return allowed.count <= EXACT_ROWS_PER_CANDIDATE * reach
+    def _first_reach(self, top_k: int, wanted: int, effort: SearchEffort, allowed: RowSet) -> int:
+        """What an unfiltered search would look at; without a second, narrower look what the share asks for."""
+        unfiltered = max(top_k, effort.ef or 0)
+        return unfiltered if self._filters else max(unfiltered, _by_share(wanted, allowed))
+
+    def _is_exact_cheaper(self, reach: Rows, effort: SearchEffort, allowed: RowSet) -> NDArray[np.bool_]:
+        if effort.exact or self._always_exact:
+            return np.ones(len(reach), dtype=np.bool_)
+        reach_max = self._effort_max if self._filters else TOP_K_MAX
+        return (allowed.count <= EXACT_ROWS_PER_CANDIDATE * reach) | (reach > reach_max)
 
     def _exactly(self, queries: Floats, top_k: int, effort: SearchEffort, allowed: RowSet) -> tuple[Rows, Floats]:
         if self._filters:
             return self._searcher.search(queries, top_k, replace(effort, exact=True), allowed)
         return self._scan.search(queries, top_k, allowed)
 
-    def _look(
+    def _look_within(
+        self, queries: Floats, top_k: int, reach: int, effort: SearchEffort, allowed: RowSet
+    ) -> tuple[Rows, Floats]:
+        """The best top_k of the allowed rows that the graph meets on its way to the `reach` nearest rows."""
+        return self._searcher.search(queries, top_k, replace(effort, ef=reach), allowed)
+
+    def _look_around(
         self, queries: Floats, top_k: int, reach: int, effort: SearchEffort, allowed: RowSet
     ) -> tuple[Rows, Floats]:
         """The best top_k of the allowed rows among the `reach` nearest rows."""
@@ -88,7 +109,16 @@ class SubsetSearch:
         return rows, np.where(held, np.take_along_axis(scores, first, axis=1), np.float32(np.nan))
 
 
-def _further(reach: int, found: NDArray[np.intp], wanted: int) -> int:
-    """How far the least successful of some searches must reach, by the share of allowed rows that it met."""
-    least = max(1, int(found.min(initial=wanted)))
-    return max(GROWTH_MIN * reach, ceil(SPARE * reach * wanted / least))
+def _by_share(wanted: int, allowed: RowSet) -> int:
+    """How far a search must reach when the share of allowed rows is everywhere the same."""
+    return ceil(SPARE * wanted * allowed.size / allowed.count)
+
+
+def _further(reach: int, found: NDArray[np.intp], wanted: int) -> Rows:
+    """How far each search must reach by the share of allowed rows that it met within `reach`."""
+    by_share_met = np.ceil(SPARE * reach * wanted / np.maximum(found, 1)).astype(np.int64)
+    return np.maximum(GROWTH_MIN * reach, by_share_met)
+
+
+def _put(answer: tuple[Rows, Floats], queries: NDArray[np.intp], rows: Rows, scores: Floats) -> None:
+    answer[0][queries], answer[1][queries] = rows, scores

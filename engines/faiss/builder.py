@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from math import ceil, sqrt
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -13,11 +15,13 @@ from engines.chunks import timed_chunks
 from engines.errors import BuildFailed, EngineError, IndexMismatch, IndexUnreadable, OutOfMemory
 from engines.faiss.header import INDEX_FILE, METRICS, check_head
 from engines.faiss.library import keep_to_threads
-from engines.faiss.params import DESCRIPTION, FaissParams
+from engines.faiss.params import DESCRIPTION, FaissParams, links_of_item
 
 # Codes are spread between the least and the greatest value of each dimension in so many rows, over the whole file.
 TRAINING_ROWS_MAX = 100_000
 LEVELS_SEED_BITS = 32
+# How many links all items together need is drawn; it is within so many standard deviations of what is expected.
+LINKS_SPARE_DEVIATIONS = 8
 
 
 class FaissBuilder:
@@ -32,6 +36,7 @@ class FaissBuilder:
         try:
             index = _new(spec, params)
             _train(index, vectors)
+            _reserve(index, len(vectors), params.M)
             _add_all(index, vectors, spec.threads, progress)
             _save(index, out_dir / INDEX_FILE, spec, params, len(vectors))
         except (RuntimeError, MemoryError) as error:
@@ -56,6 +61,23 @@ def _train(index: faiss.IndexHNSW, vectors: Float32) -> None:
     sample = np.ascontiguousarray(vectors[::step])
     check_finite(sample, 0)
     index.train(sample)
+
+
+def _reserve(index: faiss.IndexHNSW, count: int, links: int) -> None:
+    """Room for all items at once: arrays that grow by doubling would hold up to three times what they need."""
+    codes = faiss.downcast_index(index.storage).codes
+    _make_room(codes, count * index.sa_code_size())
+    _make_room(index.hnsw.levels, count)
+    _make_room(index.hnsw.offsets, count + 1)
+    expected = count * links_of_item(links)
+    _make_room(index.hnsw.neighbors, ceil(expected + LINKS_SPARE_DEVIATIONS * links * sqrt(count / links)))
+
+
+def _make_room(array: Any, size: int) -> None:
+    """A vector keeps its room when it shrinks."""
+    held = array.size()
+    array.resize(size)
+    array.resize(held)
 
 
 def _add_all(index: faiss.IndexHNSW, vectors: Float32, threads: int, progress: Progress) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from engines.base import IndexSpec
 from engines.description import Metric
@@ -99,7 +99,7 @@ class _Walk:
         [length] = self._read(LENGTH)
         return int(length)
 
-    def _read(self, layout: struct.Struct) -> tuple[int, ...]:
+    def _read(self, layout: struct.Struct) -> tuple[Any, ...]:
         return layout.unpack(self._take(layout.size))
 
     def _take(self, size: int) -> bytes:

@@ -11,11 +11,11 @@ from engines.description import Effort, EngineDescription, EngineParams, ItemByt
 
 EF_MAX = 10_000
 
-# Of one item, as it lies in the file and in memory: its links on the lowest level, its level, the place of its links,
-# and a share of links on higher levels (measured, see README.md).
+# Of one item, as it lies in the file and in memory: its vector or code, its links, and its level and the place of its
+# links (measured, see README.md).
 FLOAT32_BYTES = 4
 CODE_BYTES = 1
-LINK_BYTES = 8
+LINK_BYTES = 4
 PLACED_BYTES = 12
 # Each search under way marks the items that it has seen.
 MARK_BYTES = 1
@@ -61,11 +61,16 @@ class FaissSearchParams(EngineParams):
     )
 
 
+def links_of_item(links: int) -> float:
+    """Room for 2 M on the lowest level; one item in M is on the next level too, with room for M there, and so on."""
+    return 2 * links + links / (links - 1)
+
+
 def item_bytes(dimension: int, metric: Metric, params: Mapping[str, object]) -> ItemBytes:  # noqa: ARG001 - every engine is asked the same
     """The graph holds a copy of the vectors, or their codes; the mapped ones beside it are the system's to drop."""
     told = FaissParams.model_validate(dict(params))
     kept = (FLOAT32_BYTES if told.storage == "Flat" else CODE_BYTES) * dimension
-    graph = kept + round(LINK_BYTES * told.M * (1 + 1 / told.M)) + PLACED_BYTES
+    graph = kept + round(links_of_item(told.M) * LINK_BYTES) + PLACED_BYTES
     return ItemBytes(
         building=graph + LOCK_BYTES + MARK_BYTES,
         serving=graph + MARK_BYTES * SEARCHES_AT_ONCE,

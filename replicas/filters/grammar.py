@@ -85,8 +85,8 @@ REMEDIES: Final = {
     "&": "write `and`",
     "|": "write `or`",
     "!": "write `not`, or `!=` between an attribute and a literal",
-    "(": "a list stands in brackets, `[1, 2]`",
 }
+LIST_REMEDY: Final = "a list stands in brackets, `[1, 2]`"
 QUOTES: Final = "\"'"
 SHOWN_CHARACTERS_MAX: Final = 30
 
@@ -209,7 +209,7 @@ def _syntax_error(text: str, error: UnexpectedInput) -> FilterInvalid:
     found = text[at : at + 1]
     if found in QUOTES and found and "STRING" in expected:
         return FilterInvalid("FILTER_SYNTAX", f"this string has no closing {found}", at=at)
-    remedy = REMEDIES.get(found)
+    remedy = LIST_REMEDY if "_OPEN_LIST" in expected else REMEDIES.get(found)
     shown = f"`{_word_at(text, at)}`" if found else "the end"
     message = f"expected {_listed(expected)}, found {shown}" + (f"; {remedy}" if remedy else "")
     return FilterInvalid("FILTER_SYNTAX", message, at=at)

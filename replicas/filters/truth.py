@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from replicas.filters.tree import Comparison, Either, Every, Filter, Holds, IsNull, Negation, OneOf, Order
+from replicas.filters.tree import Comparison, Either, Every, Filter, Holds, IsNull, Literal, Negation, OneOf, Order
 
 COMPARE: dict[Order, Callable[[pa.Array, pa.Scalar], pa.BooleanArray]] = {
     Order.EQUAL: pc.equal,
@@ -34,7 +34,7 @@ def truth_of(filter_: Filter, column: Column, part: TruthOf) -> pa.BooleanArray:
             return COMPARE[order](values, pa.scalar(literal, values.type))
         case OneOf(attribute, literals):
             values = column(attribute)
-            found = pc.is_in(values, value_set=pa.array(literals, values.type))
+            found = pc.is_in(values, value_set=pa.array([*literals, *_other_zero(literals)], values.type))
             return _unknown_where_null(found, values)
         case Holds(attribute, literals):
             values = column(attribute)
@@ -57,6 +57,11 @@ def _holds(lists: pa.LargeListArray, literals: tuple[str, ...]) -> pa.BooleanArr
     before = np.concatenate([[0], np.cumsum(hits)])
     offsets = lists.offsets.to_numpy()
     return pa.array(before[offsets[1:]] > before[offsets[:-1]])
+
+
+def _other_zero(literals: tuple[Literal, ...]) -> list[float]:
+    """Arrow looks values up by their bits, by which 0.0 and -0.0 differ."""
+    return [-zero for zero in literals if isinstance(zero, float) and zero == 0]
 
 
 def _unknown_where_null(truth: pa.BooleanArray, values: pa.Array) -> pa.BooleanArray:

@@ -48,6 +48,14 @@ def test_many_rows_of_one_byte_may_go_at_once() -> None:
     assert left.rows.tolist() == [0, 19]
 
 
+@given(MASKS, st.data())
+def test_a_part_counts_from_its_own_first_row(mask: list[bool], data: st.DataObject) -> None:
+    first = data.draw(st.integers(0, len(mask)))
+    end = data.draw(st.integers(first, len(mask)))
+    part = RowSet.of_mask(np.array(mask, dtype=bool)).part(first, end)
+    assert part.mask.tolist() == mask[first:end]
+
+
 def test_it_says_what_it_comes_to_hold() -> None:
     few = RowSet.of_mask(np.arange(8_000) % 100 == 0)
     assert few.held_bytes == 1_000 + 8 * 80

@@ -46,7 +46,7 @@ def refusal(text: str) -> InvalidQuery:
         ("score < 1e999", "FILTER_LITERAL_OUT_OF_RANGE", "beyond what a float64"),
         (r"title == '\q'", "FILTER_SYNTAX", r"character 11: `\q` is no escape"),
         ("title == 'abc", "FILTER_SYNTAX", "character 10: this string has no closing '"),
-        ("year = 1", "FILTER_SYNTAX", "character 6: expected a comparison such as `==`"),
+        ("year = 1", "FILTER_SYNTAX", "character 6: expected `not`, `in`, `is`"),
         ("year = 1", "FILTER_SYNTAX", "compare with `==`"),
         ("year == 1 && year == 2", "FILTER_SYNTAX", "write `and`"),
         ("year == 1 || year == 2", "FILTER_SYNTAX", "write `or`"),

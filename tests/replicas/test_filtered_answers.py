@@ -72,13 +72,14 @@ def one(loaded: LoadedVersion, query: Query) -> Answer:
 
 
 def best_of(made: MadeArtifact, vectors: np.ndarray, rows: np.ndarray, top_k: int, policy: MergePolicy) -> list[int]:
-    """The true answer among `rows`, by plain sorting, for policies that a sentence says."""
-    lists = [rows[np.argsort(-exact_scores(made, vector)[rows], kind="stable")][:top_k] for vector in vectors]
+    """The true answer among `rows`, by plain sorting of scores as an answer can hold them."""
+    scores = [exact_scores(made, vector).astype(np.float32) for vector in vectors]
+    lists = [rows[np.argsort(-each[rows], kind="stable")][:top_k] for each in scores]
     if policy is MergePolicy.ROUND_ROBIN:
         return _taking_turns([found.tolist() for found in lists], top_k)
-    scores = np.max([exact_scores(made, vector) for vector in vectors], axis=0)
-    union = np.unique(np.concatenate(lists)) if len(rows) else rows
-    return union[np.argsort(-scores[union], kind="stable")][:top_k].tolist()
+    best = np.max(scores, axis=0)
+    union = np.unique(np.concatenate(lists))
+    return union[np.argsort(-best[union], kind="stable")][:top_k].tolist()
 
 
 def _taking_turns(lists: list[list[int]], top_k: int) -> list[int]:

@@ -10,6 +10,7 @@ import json
 import random
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import pyarrow as pa
@@ -89,7 +90,7 @@ def text_of(made: tuple[Any, ...], style: random.Random) -> str:
 def selected(made: tuple[Any, ...], columns: Items) -> list[int]:
     """The rows that SQLite selects by the same WHERE clause."""
     rows = len(next(iter(columns.values())))
-    with sqlite3.connect(":memory:") as database:
+    with closing(sqlite3.connect(":memory:")) as database:
         database.create_function("holds", 2, _holds, deterministic=True)
         database.execute("CREATE TABLE items (row INTEGER, title TEXT, year INTEGER, score REAL, new INTEGER, genre TEXT)")
         genres = [None if value is None else json.dumps(value) for value in columns["genre"]]
