@@ -27,8 +27,8 @@ from replicas.vectors import stack
 
 log = structlog.get_logger()
 
-# Up to so many excluded rows are cut from lists that are longer by as many, which costs next to nothing, and queries that
-# exclude different rows still share a search. More of them are a set of rows, which each query searches on its own.
+# Up to so many excluded rows are cut from lists that are longer by as many, which costs next to nothing, and queries
+# that exclude different rows still share a search. More are a set of rows, and its query is searched on its own.
 EXCLUDED_CUT_MAX = 256
 MS_PER_SECOND = 1_000
 US_PER_SECOND = 1_000_000

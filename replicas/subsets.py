@@ -29,10 +29,12 @@ from engines.metrics import blank_answer
 from engines.rowset import RowSet
 from replicas.queries import Floats, Rows
 
-# So many allowed rows are looked at exactly in the time in which a graph reaches one candidate further.
-EXACT_ROWS_PER_CANDIDATE: Final = 12
-# A search aims at so many times what it needs by the share of allowed rows.
-SPARE: Final = 1.3
+# So many allowed rows are looked at exactly in the time in which a graph reaches one candidate further. Measured with
+# 100,000 x 64 on one thread: 0.08 us for a row, 1.1 us for a candidate of the one graph engine and 2.2 us of the other.
+EXACT_ROWS_PER_CANDIDATE: Final = 16
+# A search aims at so many times what it needs by the share of allowed rows. Measured with 100,000 x 64, top 100, on an
+# engine that keeps to a filter itself: at a share of 20 and of 10 % it reaches recall 0.98 with 1.6 times as much.
+SPARE: Final = 1.6
 # A search that found too little reaches at least so many times as far.
 GROWTH_MIN: Final = 2
 
@@ -40,7 +42,9 @@ GROWTH_MIN: Final = 2
 class SubsetSearch:
     """Searches one loaded index within sets of its rows; from any number of threads at once."""
 
-    def __init__(self, searcher: IndexSearcher, vectors: Floats, metric: Metric, description: EngineDescription) -> None:
+    def __init__(
+        self, searcher: IndexSearcher, vectors: Floats, metric: Metric, description: EngineDescription
+    ) -> None:
         """`vectors` are those that the index was built from."""
         self._searcher = searcher
         self._scan = ExactScan(vectors, metric)

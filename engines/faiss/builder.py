@@ -65,8 +65,8 @@ def _train(index: faiss.IndexHNSW, vectors: Float32) -> None:
 
 def _reserve(index: faiss.IndexHNSW, count: int, links: int) -> None:
     """Room for all items at once: arrays that grow by doubling would hold up to three times what they need."""
-    codes = faiss.downcast_index(index.storage).codes
-    _make_room(codes, count * index.sa_code_size())
+    storage = faiss.downcast_index(index.storage)
+    _make_room(storage.codes, count * storage.sa_code_size())
     _make_room(index.hnsw.levels, count)
     _make_room(index.hnsw.offsets, count + 1)
     expected = count * links_of_item(links)

@@ -1,9 +1,9 @@
 """The library, imported in one place, and its threads kept to what we say.
 
-OpenMP's number of threads is a property of each thread that asks, not of the process: what one thread sets, another does
-not see, and begins with one for each core. So whoever enters the library says how many first. Threads of OpenMP also
-spin for milliseconds after their work, on cores that others need; so only builds, which have a process of their own,
-use them.
+OpenMP's number of threads is a property of each thread that asks, not of the process: what one thread sets, another
+does not see, and begins with one for each core. So whoever enters the library says how many first. Threads of OpenMP
+also spin for milliseconds after their work, on cores that others need; so only builds, which have a process of their
+own, use them.
 """
 
 from __future__ import annotations

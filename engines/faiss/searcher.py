@@ -17,7 +17,7 @@ from engines.exact import ExactScan
 from engines.faiss.header import INDEX_FILE, check_head
 from engines.faiss.library import keep_to_threads
 from engines.faiss.params import DESCRIPTION, EF_MAX, FaissParams, FaissSearchParams
-from engines.metrics import blank_answer, exact_costs, larger_is_better, scores_of
+from engines.metrics import exact_costs, larger_is_better, scores_of
 from engines.rowset import RowSet
 
 EF_DEFAULT: Final[int] = FaissSearchParams().ef
@@ -74,9 +74,7 @@ class FaissSearcher:
         if parts == 1:
             return self._walk_here(index, queries, top_k, reach, allowed)
         mine, *theirs = np.array_split(queries, parts)
-        pending = [
-            self._others.submit(self._walk_here, index, part, top_k, reach, allowed) for part in theirs
-        ]
+        pending = [self._others.submit(self._walk_here, index, part, top_k, reach, allowed) for part in theirs]
         answers = [self._walk_here(index, mine, top_k, reach, allowed), *(each.result() for each in pending)]
         return np.concatenate([rows for rows, _ in answers]), np.concatenate([scores for _, scores in answers])
 

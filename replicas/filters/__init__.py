@@ -1,7 +1,7 @@
 """Filters: a boolean expression over the attributes of items, from text to the rows that it selects.
 
-A filter selects the items that the same WHERE clause of SQL would: a test on a null is neither true nor false, so is its
-`not`, and an item is selected when the whole is true. `docs/tenants/filters.md` says it for users.
+A filter selects the items that the same WHERE clause of SQL would: a test on a null is neither true nor false, so is
+its `not`, and an item is selected when the whole is true. `docs/tenants/filters.md` says it for users.
 
     limits      how large a filter may be
     grammar     text to syntax: which words stand where

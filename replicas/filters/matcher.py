@@ -29,7 +29,7 @@ Value = TypeVar("Value")
 
 
 class Matcher:
-    """Which rows a filter selects. Any number of threads may ask at once; what two ask for at once is worked out twice."""
+    """Which rows a filter selects. Any number of threads may ask; what two ask for at once is worked out twice."""
 
     def __init__(self, attributes: pa.Table | None, types: Mapping[str, str], searchable: int) -> None:
         """`attributes` has a column for each name in `types`, of the Arrow type that `bundles` stores it in; its first

@@ -13,7 +13,9 @@ from tests.support.history import activated, made_version
 from versions.models import Version
 from versions.selectors import version_view
 
-REASON = "over 40,000 items of dimension 64 an exact search takes more than 1 ms, and items with attributes may be filtered"
+REASON = (
+    "over 40,000 items of dimension 64 an exact search takes more than 1 ms, and items with attributes may be filtered"
+)
 
 
 @pytest.fixture

@@ -168,7 +168,9 @@ def test_it_refuses_an_index_of_the_other_storage(index_dir: Path) -> None:
 
 def test_a_storage_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(ParamsInvalid) as refused:
-        build_and_open("faiss", IndexSpec("ip", DIMENSION, params={"storage": "PQ"}), items_and_queries("ip")[0], tmp_path)
+        build_and_open(
+            "faiss", IndexSpec("ip", DIMENSION, params={"storage": "PQ"}), items_and_queries("ip")[0], tmp_path
+        )
     assert refused.value.field == "params.storage"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -183,7 +182,8 @@ def test_queries_of_a_batch_keep_to_their_own_filters_and_exclusions(films: Film
 def test_a_filter_that_is_wrong_is_its_query_s_own_trouble(films: Films) -> None:
     good, bad = ask(films.made.queries[0], filter="year > 0"), ask(films.made.queries[0], filter="year > ")
     outcomes = answer(films.loaded, [good, bad, good], LIMITS)
-    assert [type(outcome) for outcome in outcomes] == [Answer, InvalidQuery, Answer]
+    assert [isinstance(outcome, Answer) for outcome in outcomes] == [True, False, True]
+    assert isinstance(outcomes[1], InvalidQuery)
 
 
 def test_nothing_that_matches_is_an_empty_answer_that_says_how_short_it_is(films: Films) -> None:
@@ -197,7 +197,9 @@ MANY, MANY_DIMENSION, MANY_TOP_K = 20_000, 16, 50
 
 
 @pytest.fixture(scope="module", params=registry.names())
-def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeArtifact, LoadedVersion]:
+def many(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[MadeArtifact, LoadedVersion]:
     """`bucket` says nothing of the vectors, `side` is the first number of each."""
     rng = np.random.default_rng(7)
     side = rng.normal(size=(MANY, MANY_DIMENSION)).astype(np.float32)[:, 0]
@@ -216,7 +218,9 @@ def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return made, load(made.path, made.manifest_sha256, search_threads=1)
 
 
-def recall_among(made: MadeArtifact, loaded: LoadedVersion, allowed: np.ndarray, queries: np.ndarray, **asks: Any) -> float:
+def recall_among(
+    made: MadeArtifact, loaded: LoadedVersion, allowed: np.ndarray, queries: np.ndarray, **asks: Any
+) -> float:
     """Mean recall of answers among `allowed`; each is checked to be full and to hold nothing else."""
     hits = expected = 0
     for query in queries:
@@ -247,7 +251,7 @@ def test_whatever_share_matches_the_answer_is_full_and_good(
 def test_what_matches_may_lie_far_from_the_query(
     many: tuple[MadeArtifact, LoadedVersion], rows_per_candidate: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A share near the query that is far below the share among all items: what is found on the way is not the nearest."""
+    """The share near the query is far below the share among all items: what is met on the way is not the nearest."""
     made, loaded = many
     monkeypatch.setattr(subsets, "EXACT_ROWS_PER_CANDIDATE", rows_per_candidate)
     allowed = np.flatnonzero(made.vectors[:, 0] > 1)

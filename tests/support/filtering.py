@@ -32,9 +32,7 @@ Items = dict[str, list[Any]]
 
 def items(rows: int) -> st.SearchStrategy[Items]:
     """The attributes of `rows` items, nulls among them."""
-    values = {
-        name: LISTS if name == "genre" else st.sampled_from(LITERALS[name]) for name in TYPES
-    }
+    values = {name: LISTS if name == "genre" else st.sampled_from(LITERALS[name]) for name in TYPES}
     columns = {name: st.lists(st.none() | value, min_size=rows, max_size=rows) for name, value in values.items()}
     return st.fixed_dictionaries(columns)
 
@@ -92,12 +90,17 @@ def selected(made: tuple[Any, ...], columns: Items) -> list[int]:
     rows = len(next(iter(columns.values())))
     with closing(sqlite3.connect(":memory:")) as database:
         database.create_function("holds", 2, _holds, deterministic=True)
-        database.execute("CREATE TABLE items (row INTEGER, title TEXT, year INTEGER, score REAL, new INTEGER, genre TEXT)")
+        database.execute(
+            "CREATE TABLE items (row INTEGER, title TEXT, year INTEGER, score REAL, new INTEGER, genre TEXT)"
+        )
         genres = [None if value is None else json.dumps(value) for value in columns["genre"]]
-        cells = zip(range(rows), columns["title"], columns["year"], columns["score"], columns["new"], genres, strict=True)
+        cells = zip(
+            range(rows), columns["title"], columns["year"], columns["score"], columns["new"], genres, strict=True
+        )
         database.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?)", cells)
         parameters: list[Any] = []
-        found = database.execute(f"SELECT row FROM items WHERE {_sql(made, parameters)} ORDER BY row", parameters)
+        query = f"SELECT row FROM items WHERE {_sql(made, parameters)} ORDER BY row"  # noqa: S608  Made here.
+        found = database.execute(query, parameters)
         return [row for (row,) in found]
 
 
