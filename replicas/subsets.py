@@ -32,9 +32,9 @@ from replicas.queries import Floats, Rows
 # So many allowed rows are looked at exactly in the time in which a graph reaches one candidate further. Measured with
 # 100,000 x 64 on one thread: 0.08 us for a row, 1.1 us for a candidate of the one graph engine and 2.2 us of the other.
 EXACT_ROWS_PER_CANDIDATE: Final = 16
-# A look aims at so many times what it needs by the share of allowed rows: chance seldom leaves it short then, and what it
-# needs lies well within its reach, whose edge a graph finds less of. Measured with 100,000 x 64, top 100: where 20 or
-# 10 % are allowed, recall is 0.98 with 1.6 times as much; with 1.3 times (20,000 x 16) it was 0.9775.
+# A look aims at so many times what it needs by the share of allowed rows: chance seldom leaves it short then, and what
+# it needs lies well within its reach, whose edge a graph finds less of. Measured with 100,000 x 64, top 100: where 20
+# or 10 % are allowed, recall is 0.98 with 1.6 times as much; with 1.3 times (20,000 x 16, top 50) it was 0.9775.
 SPARE: Final = 1.6
 # Where the share among all rows asks for no more than so many times what an unfiltered search looks at, one look around
 # costs less than one that tells the share and one within.
