@@ -22,6 +22,7 @@ from recallpb.v1 import recall_pb2
 from replicas import orders
 from replicas.audits import Auditor
 from replicas.calls import Calls
+from replicas.client import STATUS_TRAILER
 from replicas.errors import InternalError, ReplicaError
 from replicas.identity import Identity
 from replicas.loaded import LoadedVersion
@@ -32,7 +33,6 @@ log = structlog.get_logger()
 
 SERVICE = replica_pb2.DESCRIPTOR.services_by_name["ReplicaService"]
 WARM, CHECK, AUDIT = documents_pb2.Order.WARM, documents_pb2.Order.CHECK, documents_pb2.Order.AUDIT
-STATUS_TRAILER = "grpc-status-details-bin"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Result = TypeVar("Result")
