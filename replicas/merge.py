@@ -1,10 +1,12 @@
 """Several ranked lists become one. Pure functions over row numbers and scores.
 
-A list is what one query vector found, best first; `rows` and `scores` are [m, k], a row of -1 is no item.
+A list is what one query vector found, best first; `rows` and `scores` are [m, k], a row of -1 is no item, wherever it
+stands.
 Every policy orders equal scores by row, so the same lists always give the same answer.
 
 MAX           an item's score is its best weighted score. Similarities are multiplied by their list's weight,
-              squared distances (l2) are divided by it, so a greater weight always favours its list.
+              squared distances (l2) are divided by it, so a greater weight favours its list (but not in
+              similarities below 0, which it takes farther away). No item that the lists lack could be better.
 WEIGHTED_SUM  an item's score is the sum of weight x score over the lists that hold it. For l2 the least sum is
               best; a list that lacks the item adds weight x its own farthest distance, which is the least that
               the item's distance can be there. (Else an item would gain by being far from most vectors.)
@@ -20,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicas.queries import Floats, MergePolicy, Rows
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class Merged(NamedTuple):
@@ -47,7 +51,9 @@ def merge(
     score = _best if policy is MergePolicy.MAX else _summed
     items, values, found_by = score(rows, scores, weights, larger_is_better)
     order = np.lexsort((items, -values if larger_is_better else values))[:top_k]
-    return Merged(items[order], values[order].astype(np.float32), found_by[order].astype(np.int32))
+    # Weights may be as great as float32 goes, and their products are not numbers of it.
+    narrowed = np.clip(values[order], -FLOAT32_MAX, FLOAT32_MAX).astype(np.float32)
+    return Merged(items[order], narrowed, found_by[order].astype(np.int32))
 
 
 def _best(rows: Rows, scores: Floats, weights: NDArray[np.float64], larger_is_better: bool) -> _Entries:
@@ -95,22 +101,25 @@ def _farthest(rows: Rows, scores: Floats) -> NDArray[np.float64]:
 
 def _merge_in_turns(rows: Rows, scores: Floats, weights: NDArray[np.float64], top_k: int) -> Merged:
     """A list's next turn comes at `turns taken + 1` over its weight; the earlier list wins a tie."""
-    lists = [[int(row) for row in found if row >= 0] for found in rows]
+    # What was cut out of a list has left a gap in it.
+    kept = [np.flatnonzero(found >= 0) for found in rows]
+    lists: list[list[int]] = [found[places].tolist() for found, places in zip(rows, kept, strict=True)]
     position = [0] * len(lists)
-    turn_at = [1.0 / weight for weight in weights]
+    # Turns are counted: sums of rounded shares would not meet where the lists' turns do.
+    turns = [0] * len(lists)
     taken: dict[int, tuple[int, int]] = {}
     waiting = {number for number, found in enumerate(lists) if found}
     while waiting and len(taken) < top_k:
-        number = min(waiting, key=lambda which: (turn_at[which], which))
+        number = min(waiting, key=lambda which: ((turns[which] + 1) / weights[which], which))
         place = _skip_taken(lists[number], position[number], taken)
         if place < len(lists[number]):
             taken[lists[number][place]] = (number, place)
-            turn_at[number] += 1.0 / weights[number]
+            turns[number] += 1
         position[number] = place + 1
         if position[number] >= len(lists[number]):
             waiting.discard(number)
     found_by = np.fromiter((number for number, _ in taken.values()), np.int32, len(taken))
-    places = np.fromiter((place for _, place in taken.values()), np.int64, len(taken))
+    places = np.fromiter((kept[number][place] for number, place in taken.values()), np.int64, len(taken))
     return Merged(np.fromiter(taken, np.int64, len(taken)), scores[found_by, places], found_by)
 
 

@@ -147,7 +147,7 @@ class Engine(Block):
     """Which engine builds and searches, with its own parameters, which `catalog.spec` checks."""
 
     name: str = registry.AUTO
-    partitions: int = Field(default=1, ge=1)
+    partitions: int = Field(default=1, ge=1, le=registry.PARTITIONS_MAX)
     params: dict[str, Any] = {}
 
     @model_validator(mode="before")

@@ -23,7 +23,6 @@ BlockT = TypeVar("BlockT", bound=Block)
 # A spec written to the contract is taken when it leaves them at these values.
 NOT_YET: Mapping[str, tuple[Any, ...]] = {
     "schema.query_model": (None,),
-    "engine.partitions": (1,),
     "versions.rollout": ("together",),
     "replicas.zones": ([], ()),
 }

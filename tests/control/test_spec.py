@@ -191,7 +191,6 @@ def test_it_says_what_was_probably_meant(spec, field, hint):
     ("path", "value"),
     [
         ("schema.query_model", {"vectors": 4, "inputs": []}),
-        ("engine.partitions", 4),
         ("versions.rollout", "zone_by_zone"),
         ("replicas.zones", ["a", "b"]),
     ],
@@ -200,6 +199,12 @@ def test_it_says_what_this_release_does_not_serve_yet(path, value):
     found = faults(changed(path, value))
     assert list(found) == [path]
     assert found[path].startswith("This is not available in this release. Leave it out, or write ")
+
+
+def test_an_index_may_be_divided_and_not_into_dust():
+    assert parse_spec(changed("engine.partitions", 4)).engine.partitions == 4
+    for value in (0, registry.PARTITIONS_MAX + 1):
+        assert list(faults(changed("engine.partitions", value))) == ["engine.partitions"]
 
 
 def test_the_fields_that_are_not_served_yet_exist_and_have_values_that_are():
