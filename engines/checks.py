@@ -84,11 +84,14 @@ def check_queries(queries: Float32, dimension: int, top_k: int) -> Float32:
 
 def check_allowed(allowed: RowSet | None, count: int, description: EngineDescription) -> None:
     """Raises QueryInvalid when this engine cannot keep to `allowed`, or the set is of another index."""
-    if allowed is None:
-        return
-    if not description.filters:
+    if allowed is not None and not description.filters:
         raise QueryInvalid(f"engine {description.name} cannot be told which rows are allowed", field="allowed")
-    if allowed.size != count:
+    check_size(allowed, count)
+
+
+def check_size(allowed: RowSet | None, count: int) -> None:
+    """Raises QueryInvalid when the set is of another index."""
+    if allowed is not None and allowed.size != count:
         raise QueryInvalid(f"allowed is of {allowed.size} rows, the index has {count}", field="allowed")
 
 

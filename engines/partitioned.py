@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engines.base import Float32, IndexBuilder, IndexSearcher, IndexSpec, Int64, Progress, SearchEffort, SearcherOpener
-from engines.checks import check_queries
+from engines.checks import check_queries, check_size
 from engines.description import PARTITIONS_MAX
 from engines.errors import (
     IndexMismatch,
@@ -173,6 +173,7 @@ class PartitionedSearcher:
     ) -> tuple[Int64, Float32]:
         """Raises QueryInvalid, SearcherClosed."""
         queries = check_queries(queries, self.dimension, top_k)
+        check_size(allowed, self.count)
         searches = [
             partial(
                 searcher.search, queries, top_k, effort, None if allowed is None else allowed.part(run.first, run.end)
