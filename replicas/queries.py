@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.spec import Feature
 from replicas.errors import ReplicaError
 
 Floats = NDArray[np.float32]
@@ -36,7 +37,7 @@ class QueryKind(Enum):
 class Query:
     """One request as the caller sent it; nothing is checked yet.
 
-    `vectors` are raw little-endian float32. `deadline_ms` counts from `arrived` (time.monotonic), 0: none.
+    `vectors` are raw little-endian float32; of a query by features the model's, once it has computed them. `deadline_ms` counts from `arrived` (time.monotonic), 0: none.
     """
 
     kind: QueryKind
@@ -59,6 +60,7 @@ class Query:
     arrived: float = 0.0
     deadline_ms: int = 0
     queued_us: int = 0
+    features: dict[str, Feature] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -76,6 +78,7 @@ class Timing:
     """Where the time of one query went, in microseconds."""
 
     queue_us: int
+    model_us: int
     search_us: int
     merge_us: int
     total_us: int
