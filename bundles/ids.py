@@ -12,8 +12,11 @@ from hashlib import blake2b
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from bundles.batches import Flags, Int64
+
+Shelves = NDArray[np.uint8]
 
 KEY_BYTES = 8
 COMPARED_AT_A_TIME = 65_536
@@ -24,28 +27,43 @@ class Arrangement:
     """Where rows go, from the order in which they were read ("read order") to the order of the artifact.
 
     `kept` [n] in read order: the first row of its id. `order` [items]: the read order of each row of the artifact,
-    `searchable` of them first. `keys` [items] sorted, `rows` [items] the artifact's row of each key.
+    shelf by shelf: `partition_rows` says how many rows each partition has, and what is not searchable comes last.
+    `keys` [items] sorted, `rows` [items] the artifact's row of each key.
     """
 
     kept: Flags
     order: Int64
-    searchable: int
+    partition_rows: tuple[int, ...]
     keys: Int64
     rows: Int64
 
+    @property
+    def searchable(self) -> int:
+        return sum(self.partition_rows)
 
-def arrange(keys: Int64, searchable: Flags, texts: pa.Array | None) -> Arrangement:
-    """Keeps the first row of each id and puts searchable rows before the others, in read order otherwise."""
+
+def shelves(keys: Int64, searchable: Flags, partitions: int) -> Shelves:
+    """The shelf of each row [n]: its partition, which is its key modulo their number; the last is for no answers.
+
+    An id is in the same partition in every version with as many of them.
+    """
+    return np.where(searchable, np.mod(keys, partitions), partitions).astype(np.uint8)
+
+
+def arrange(keys: Int64, searchable: Flags, texts: pa.Array | None, partitions: int = 1) -> Arrangement:
+    """Keeps the first row of each id and puts rows shelf by shelf, in read order otherwise."""
     by_key = np.argsort(keys, kind="stable").astype(np.int64, copy=False)
     first = _first_of_their_id(keys[by_key], by_key, texts)
     kept = np.zeros(len(keys), np.bool_)
     kept[by_key[first]] = True
-    on_shelf = np.flatnonzero(kept & searchable)
-    order = np.concatenate([on_shelf, np.flatnonzero(kept & ~searchable)])
+    stored = np.flatnonzero(kept)
+    on = shelves(keys[stored], searchable[stored], partitions)
+    order = stored[np.argsort(on, kind="stable")]
+    *partition_rows, _ = np.bincount(on, minlength=partitions + 1).tolist()
     artifact_row = np.full(len(keys), -1, np.int64)
     artifact_row[order] = np.arange(len(order))
     kept_by_key = by_key[first]
-    return Arrangement(kept, order, len(on_shelf), keys[kept_by_key], artifact_row[kept_by_key])
+    return Arrangement(kept, order, tuple(partition_rows), keys[kept_by_key], artifact_row[kept_by_key])
 
 
 def text_keys(texts: pa.Array) -> Int64:

@@ -42,12 +42,14 @@ def import_items(
     schema: ImportSchema,
     out_dir: Path,
     *,
+    partitions: int = 1,
     progress: Progress = no_progress,
     limits: BatchLimits = DEFAULT_LIMITS,
     vector_bytes_max: int = VECTOR_BYTES_MAX,
 ) -> ImportReport:
     """Writes the good rows of a drop as the data files of an artifact and says which rows were bad.
 
+    Rows are ordered by partition: an item is in that of its id modulo `partitions` (1 to 255; of a text, its key's).
     `progress` gets rows read and rows expected (0: not known). Vectors are float32, of length 1 when the schema
     says so. Can run twice on one `out_dir`. Raises DropError.
     """
@@ -55,7 +57,7 @@ def import_items(
     work = _Work(schema, vector_bytes_max)
     expected = drop.count if drop.count is not None else count_rows(drop) or 0
     work.check_size(expected)
-    with Spool(out_dir, schema) as spool:
+    with Spool(out_dir, schema, partitions) as spool:
         for batch in _batches(drop, schema, limits):
             work.take(batch, spool)
             failpoint("import_child.within_rows")
@@ -130,6 +132,7 @@ class _Work:
             good_rows=items,
             items=items,
             searchable_items=arrangement.searchable,
+            partition_rows=arrangement.partition_rows,
             bad_rows=self.log.count,
             bad=self.log.first(),
             reasons=dict(self.log.reasons),

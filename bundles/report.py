@@ -46,7 +46,7 @@ class BadRow:
 class ImportReport:
     """`rows` = `good_rows` + `bad_rows`; `items` = `good_rows`, of which `searchable_items` can be answers.
 
-    `bytes`: size of the item files. `mean_norm`: mean Euclidean length, as delivered, of the vectors of good rows
+    `partition_rows`: searchable items in each partition. `bytes`: size of the item files. `mean_norm`: mean Euclidean length, as delivered, of the vectors of good rows
     (repeated ids included). `reasons`: bad rows by reason. `bad`: the first BAD_ROWS_SHOWN of them.
     """
 
@@ -54,6 +54,7 @@ class ImportReport:
     good_rows: int
     items: int
     searchable_items: int
+    partition_rows: tuple[int, ...]
     bad_rows: int
     bad: tuple[BadRow, ...]
     reasons: dict[str, int]

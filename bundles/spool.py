@@ -1,7 +1,8 @@
 """Good rows on their way to disk: appended as they are read, put into their final order at the end.
 
-Vectors of searchable rows go straight into `vectors.npy`, the others into a file beside it that is appended in the
-end; only when rows have to go again (repeated ids) are they moved up, in place. Ids and attributes wait in Arrow
+Vectors of the first partition go straight into `vectors.npy`, those of each other one and those of rows that are not
+searchable into files beside it (their shelves) that are appended in the end; only when rows have to go again (repeated
+ids) are they moved up, in place. Ids and attributes wait in Arrow
 files in read order and are gathered one column at a time. In memory at once: a batch, 8 bytes of key per row and
 the sorting of those, and a single text or attribute column.
 """
@@ -33,9 +34,10 @@ ROW_BYTES = 4
 class Spool:
     """The data files of one import, under `out_dir`; scratch files go with the end of the `with` block."""
 
-    def __init__(self, out_dir: Path, schema: ImportSchema) -> None:
+    def __init__(self, out_dir: Path, schema: ImportSchema, partitions: int = 1) -> None:
         self.out_dir = out_dir
         self.schema = schema
+        self.partitions = partitions
         self.work_dir = out_dir / WORK_FOLDER
         self.rows = 0
         self._keys: list[Int64] = []
@@ -48,9 +50,8 @@ class Spool:
         self.work_dir.mkdir(parents=True)
         for name in layout.IMPORTED:
             (self.out_dir / name).unlink(missing_ok=True)
-        self._vectors = self._create(self.out_dir / layout.VECTORS)
-        self._vectors.write(npy_header((0, self.schema.dimension), "<f4"))
-        self._off_shelf = self._create(self.work_dir / "off-shelf.vectors")
+        self._shelves = [self._create(self._shelf(number)) for number in range(self.partitions + 1)]
+        self._shelves[0].write(npy_header((0, self.schema.dimension), "<f4"))
         self._texts = self._arrow("texts", _TEXT_IDS) if self.schema.id_type == "string" else None
         attributes = self.schema.attributes_schema()
         self._attributes = self._arrow("attributes", attributes) if self.schema.attributes else None
@@ -67,20 +68,18 @@ class Spool:
     ) -> None:
         """Good rows only, in the order in which they were read; all of one length."""
         self.rows += len(vectors)
+        keys = ids.text_keys(row_ids) if self._texts else row_ids.to_numpy().astype(np.int64)
+        self._keys.append(keys)
         self._searchable.append(searchable)
         if self._texts:
-            self._keys.append(ids.text_keys(row_ids))
             self._texts.write_batch(pa.record_batch([row_ids], schema=_TEXT_IDS))
-        else:
-            self._keys.append(row_ids.to_numpy().astype(np.int64))
         if self._attributes:
             schema = self.schema.attributes_schema()
             self._attributes.write_batch(pa.record_batch([attributes[name] for name in schema.names], schema=schema))
-        if searchable.all():
-            _write_rows(self._vectors, vectors)
-        else:
-            _write_rows(self._vectors, vectors[searchable])
-            _write_rows(self._off_shelf, vectors[~searchable])
+        shelves = ids.shelves(keys, searchable, self.partitions)
+        for number in np.unique(shelves):
+            mine = shelves == number
+            _write_rows(self._shelves[number], vectors if mine.all() else vectors[mine])
 
     def arrange(self) -> ids.Arrangement:
         """Finds repeated ids and decides the final order; nothing can be appended from here on."""
@@ -89,7 +88,7 @@ class Spool:
         self._read_keys = _joined(self._keys, np.int64)
         self._keys, self._searchable = [], []
         self._read_texts = self._column("texts", 0) if self._texts else None
-        return ids.arrange(self._read_keys, self._on_shelf, self._read_texts)
+        return ids.arrange(self._read_keys, self._on_shelf, self._read_texts, self.partitions)
 
     def id_at(self, stored: int) -> int | str:
         """The id of a row by its read order, after `arrange`."""
@@ -111,17 +110,19 @@ class Spool:
             self._finish_attributes(arrangement.order)
 
     def _finish_vectors(self, arrangement: ids.Arrangement) -> None:
-        path, off_path = self.out_dir / layout.VECTORS, self.work_dir / "off-shelf.vectors"
-        dimension = self.schema.dimension
-        header_bytes = len(npy_header((0, dimension), "<f4"))
-        kept = arrangement.kept
-        _keep_rows(path, header_bytes, dimension, kept[self._on_shelf])
-        _keep_rows(off_path, 0, dimension, kept[~self._on_shelf])
-        with path.open("r+b") as file:
-            file.write(npy_header((len(arrangement.order), dimension), "<f4"))
+        dimension, kept = self.schema.dimension, arrangement.kept
+        header = npy_header((len(arrangement.order), dimension), "<f4")
+        shelves = ids.shelves(self._read_keys, self._on_shelf, self.partitions)
+        for number in range(self.partitions + 1):
+            header_bytes = 0 if number else len(header)
+            _keep_rows(self._shelf(number), header_bytes, dimension, kept[shelves == number])
+        with self._shelf(0).open("r+b") as file:
+            file.write(header)
             file.seek(0, io.SEEK_END)
-            with off_path.open("rb") as off_shelf:
-                shutil.copyfileobj(off_shelf, file, COPY_BYTES)
+            for number in range(1, self.partitions + 1):
+                with self._shelf(number).open("rb") as shelf:
+                    shutil.copyfileobj(shelf, file, COPY_BYTES)
+                self._shelf(number).unlink()
 
     def _finish_attributes(self, order: Int64) -> None:
         """One record batch, so that a mapped column is one piece and rows are found in it at once."""
@@ -139,6 +140,10 @@ class Spool:
     def _column(self, name: str, number: int) -> pa.Array:
         chunks = pa.ipc.open_file(pa.memory_map(str(self._scratch(name)))).read_all().column(number)
         return pa.concat_arrays(chunks.chunks) if chunks.num_chunks else pa.array([], chunks.type)
+
+    def _shelf(self, number: int) -> Path:
+        """Where the vectors of a shelf are gathered: those of the first one where all of them will lie."""
+        return self.work_dir / f"shelf-{number}.vectors" if number else self.out_dir / layout.VECTORS
 
     def _create(self, path: Path) -> BinaryIO:
         return self._open.enter_context(path.open("wb"))

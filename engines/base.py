@@ -26,11 +26,16 @@ SEED = 100
 
 @dataclass(frozen=True)
 class IndexSpec:
-    """What to build or to open; `params` are the engine's own, typed in its params.py."""
+    """What to build or to open; `params` are the engine's own, typed in its params.py.
+
+    `partition_rows` says how many rows each partition has, of which the first ones lie in the first; empty: as nearly
+    the same as can be. It counts for building; an index knows its own.
+    """
 
     metric: Metric
     dimension: int
     partitions: int = 1
+    partition_rows: tuple[int, ...] = ()
     threads: int = 1
     params: Mapping[str, object] = field(default_factory=dict)
     seed: int = SEED
@@ -46,7 +51,7 @@ class SearchEffort:
 
 
 class IndexBuilder(Protocol):
-    """Turns vectors into index files."""
+    """Turns vectors into index files. An engine's own builder and searcher know of one partition only."""
 
     def build(self, spec: IndexSpec, vectors: Float32, out_dir: Path, progress: Progress) -> None:
         """Write the whole index of `vectors` [n, d] float32 into `out_dir`.

@@ -30,7 +30,7 @@ def check_spec(spec: IndexSpec, description: EngineDescription) -> None:
     if not 1 <= spec.threads <= THREADS_MAX:
         raise ParamsInvalid(f"threads: {spec.threads} is not within 1 and {THREADS_MAX}", field="threads")
     if spec.partitions != 1:
-        message = f"partitions: {spec.partitions} is not supported by engine {description.name}, only 1 is"
+        message = f"partitions: {spec.partitions} are no matter of engine {description.name}, which knows only 1"
         raise ParamsInvalid(message, field="partitions")
 
 
@@ -62,7 +62,7 @@ def check_finite(chunk: Float32, first_row: int) -> None:
     if finite.all():
         return
     row = first_row + int(np.flatnonzero(~finite.all(axis=1))[0])
-    raise VectorsInvalid(f"row {row} holds NaN or infinity")
+    raise VectorsInvalid("holds NaN or infinity", row=row)
 
 
 def check_queries(queries: Float32, dimension: int, top_k: int) -> Float32:

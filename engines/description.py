@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 Metric = Literal["ip", "cosine", "l2"]
 
+# Each one costs every search a search, and a folder.
+PARTITIONS_MAX = 64
+
 
 class EngineParams(BaseModel):
     """Base of the typed parameters that stand in an engine's params.py; unknown names are refused."""

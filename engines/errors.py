@@ -60,10 +60,19 @@ class QueryInvalid(EngineError):
 
 
 class VectorsInvalid(EngineError):
-    """The vectors to index have the wrong shape or type, are none, or are not finite."""
+    """The vectors to index have the wrong shape or type, are none, or are not finite: then `row` is the first such."""
 
     reason = "engine.bad_vectors"
     owner = "user"
+
+    def __init__(self, message: str, *, row: int | None = None) -> None:
+        super().__init__(message if row is None else f"row {row} {message}")
+        self._what = message
+        self.row = row
+
+    def moved(self, rows: int) -> VectorsInvalid:
+        """The same of vectors that have `rows` more before these."""
+        return VectorsInvalid(self._what, row=None if self.row is None else self.row + rows)
 
 
 class IndexMismatch(EngineError):

@@ -1,6 +1,7 @@
 """Which engines there are. Reads their descriptions; imports an engine's library only to build or to open.
 
-A new engine is a folder with params.py, builder.py, searcher.py and README.md, and a row here.
+A new engine is a folder with params.py, builder.py, searcher.py and README.md, and a row here. Partitions come with it:
+`engines.partitioned` is imported late because it brings numpy, which a web process does without.
 """
 
 from __future__ import annotations
@@ -59,9 +60,10 @@ def describe(name: str) -> EngineDescription:
 
 
 def builder(name: str) -> IndexBuilder:
-    """A builder of this engine; imports its library. Raises UnknownEngine."""
-    made: IndexBuilder = _load(_entry(name).builder)()
-    return made
+    """A builder of this engine, in any number of partitions; imports its library. Raises UnknownEngine."""
+    from engines.partitioned import PartitionedBuilder
+
+    return PartitionedBuilder(_load(_entry(name).builder)())
 
 
 def open_searcher(name: str, spec: IndexSpec, index_dir: Path, vectors: Float32) -> IndexSearcher:
@@ -69,8 +71,10 @@ def open_searcher(name: str, spec: IndexSpec, index_dir: Path, vectors: Float32)
 
     `spec.threads` is how many threads a search with several queries may use. Raises EngineError.
     """
+    from engines.partitioned import open_partitioned
+
     opener: SearcherOpener = _load(_entry(name).searcher)
-    return opener(spec, index_dir, vectors)
+    return open_partitioned(opener, spec, index_dir, vectors)
 
 
 def choose(items: int, dimension: int) -> Choice:

@@ -1,14 +1,16 @@
 """What the service's limits and schema say of a request, before it costs anything. Each refusal names the field.
 
-The replica checks the rest (finite values, weights, ids of the right type, attributes): it knows the version.
+The replica checks the rest (finite values, weights, ids of the right type, attributes): it knows the version. What both
+can see, both refuse in the same words.
 """
 
 from __future__ import annotations
 
+import math
 import re
 
 from gateway.errors import InvalidRequest
-from gateway.queries import Batch, ItemsQuery, Query
+from gateway.queries import Batch, ItemQuery, ItemsQuery, Query
 from gateway.routes import Limits, Schema
 
 NAME = "[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -20,6 +22,7 @@ BATCH_RESULTS_MAX = 200_000
 EXCLUDED_IDS_MAX = 10_000
 GET_ITEMS_IDS_MAX = 1_000
 QUERY_VECTORS_MAX = 64
+QUERY_ITEMS_MAX = 1_000
 # Of one answer with `return_vectors`; clients receive 64 MiB in all.
 RETURNED_VECTORS_BYTES_MAX = 48 * 2**20
 FLOAT32_BYTES = 4
@@ -35,6 +38,8 @@ def check_query(query: Query, schema: Schema, limits: Limits) -> None:
     """Raises InvalidRequest at the first thing that is wrong."""
     _check_range("top_k", "TOP_K_OUT_OF_RANGE", query.top_k, limits.max_top_k)
     _check_vectors(query.vector_values, schema.dimension)
+    if query.items is not None:
+        check_item_query(query.items)
     if query.ef is not None:
         _check_range("params.ef", "EF_OUT_OF_RANGE", query.ef, limits.max_ef)
     if query.exact and not limits.allow_exact:
@@ -77,6 +82,23 @@ def check_items(query: ItemsQuery, schema: Schema) -> None:
         raise InvalidRequest("items", "ITEM_COUNT_OUT_OF_RANGE", message)
     if query.return_vectors:
         _check_returned_vectors(query.ids, schema)
+
+
+def check_item_query(asked: ItemQuery) -> None:
+    """Raises InvalidRequest for a query by items that is wrong for every version."""
+    if not 1 <= len(asked.weights) <= QUERY_ITEMS_MAX:
+        message = f"{len(asked.weights)} query items; there must be 1 to {QUERY_ITEMS_MAX}"
+        raise InvalidRequest("items.items", "ITEM_COUNT_OUT_OF_RANGE", message)
+    for number, weight in enumerate(asked.weights):
+        if not math.isfinite(weight):
+            field = f"items.items[{number}].weight"
+            raise InvalidRequest(field, "WEIGHT_NOT_FINITE", "a weight is NaN or infinite")
+    if not 0 <= asked.half_life_seconds < math.inf:
+        message = f"the half-life is {asked.half_life_seconds:g} seconds; it must be finite and at least 0"
+        raise InvalidRequest("items.half_life_seconds", "HALF_LIFE_OUT_OF_RANGE", message)
+    if not 0 <= asked.min_coverage <= 1:
+        message = f"the least coverage is {asked.min_coverage:g}; it must be 0 to 1"
+        raise InvalidRequest("items.min_coverage", "MIN_COVERAGE_OUT_OF_RANGE", message)
 
 
 def _check_range(field: str, reason: str, value: int, value_max: int) -> None:

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 
 from gateway import statuses
 from gateway.errors import GatewayError, InvalidRequest
-from gateway.queries import Batch, ItemsQuery, Query
+from gateway.queries import Batch, ItemQuery, ItemsQuery, Query
 from gateway.replica_client import Outcome
 from gateway.routes import Route, RouteVersion
 from gateway.wire import length_delimited_head
@@ -100,6 +100,9 @@ def info_out(route: Route) -> bytes:
 
 def _query(request: recall_pb2.RecallRequest, payload: bytes) -> Query:
     query = Query(payload, request.service, request.top_k, [_values(vector) for vector in request.vectors.vectors])
+    if request.HasField("items"):
+        asked = request.items
+        query.items = ItemQuery([item.weight for item in asked.items], asked.half_life_seconds, asked.min_coverage)
     if request.HasField("params"):
         query.ef = request.params.ef if request.params.HasField("ef") else None
         query.exact = request.params.exact

@@ -8,6 +8,15 @@ from gateway.auth import Caller
 
 
 @dataclass(slots=True)
+class ItemQuery:
+    """What is cheap to know of a query by items; `weights` holds one for each item, 0 where the caller gave none."""
+
+    weights: list[float]
+    half_life_seconds: float
+    min_coverage: float
+
+
+@dataclass(slots=True)
 class Query:
     """One query. `payload` is the caller's message, which goes to the replica as it came.
 
@@ -18,6 +27,7 @@ class Query:
     service: str
     top_k: int
     vector_values: list[float]
+    items: ItemQuery | None = None
     ef: int | None = None
     exact: bool = False
     excluded: int = 0

@@ -1,14 +1,15 @@
-"""From queries to answers, on one screen: check -> vectors -> search -> merge -> attributes.
+"""From queries to answers, on one screen: check -> encode -> search -> merge -> attributes.
 
-A batch is answered as one: its vectors lie in one matrix, and queries of equal effort share one search. Whatever
-happens to one query never touches another one's answer. Plain functions, run in the host's answering threads.
+A batch is answered as one: whatever its queries ask by, it becomes vectors, and queries of equal effort share one
+search. Whatever happens to one query never touches another one's answer. Plain functions, run in the host's answering
+threads.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -18,16 +19,18 @@ from engines.base import SearchEffort
 from engines.errors import QueryInvalid
 from replicas.attributes import attach_columns
 from replicas.checks import QueryLimits, check_query
+from replicas.encoding import encode
 from replicas.errors import DeadlinePassed, InternalError, InvalidQuery, ReplicaError
 from replicas.loaded import LoadedVersion
 from replicas.merge import merge
 from replicas.queries import Answer, Floats, Outcome, Query, Rows, Timing
-from replicas.vectors import stack
+from replicas.vectors import NO_ROWS, Encoded
 
 log = structlog.get_logger()
 
 MS_PER_SECOND = 1_000
 US_PER_SECOND = 1_000_000
+NOT_ENCODED = Encoded(np.empty((0, 0), dtype=np.float32))
 
 
 class Effort(NamedTuple):
@@ -40,12 +43,12 @@ class Effort(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """One query on its way: `first` is its first row in the batch's matrix, `rows` and `scores` are [m, width]."""
+    """One query on its way: it is searched by m vectors (`encoded`), `rows` and `scores` are [m, width]."""
 
     query: Query
     outcome: Outcome | None = None
-    first: int = 0
-    excluded: Rows | None = None
+    encoded: Encoded = NOT_ENCODED
+    excluded: Rows = field(default_factory=lambda: NO_ROWS)
     width: int = 0
     ef: int = 0
     rows: Rows | None = None
@@ -57,9 +60,9 @@ def answer(loaded: LoadedVersion, queries: Sequence[Query], limits: QueryLimits)
     """An Answer or a ReplicaError for each query, in order."""
     works = [Work(query) for query in queries]
     checked = [work for work in works if _check(loaded, work, limits)]
-    matrix, ready = _place_vectors(loaded, checked)
+    ready = _encode(loaded, _drop_late(checked))
     for effort, group in _groups(loaded, ready).items():
-        _search(loaded, matrix, effort, group)
+        _search(loaded, effort, group)
     found = [work for work in ready if work.outcome is None]
     for work in found:
         work.outcome = _merge(loaded, work)
@@ -76,22 +79,14 @@ def _check(loaded: LoadedVersion, work: Work, limits: QueryLimits) -> bool:
     return True
 
 
-def _place_vectors(loaded: LoadedVersion, works: list[Work]) -> tuple[Floats, list[Work]]:
-    """All vectors in one matrix, and the works whose vectors can be searched."""
-    rows_used = 0
-    for work in works:
-        work.first = rows_used
-        rows_used += len(work.query.vectors)
-    stacked = stack([raw for work in works for raw in work.query.vectors], loaded.schema)
-    if not stacked.refused:
-        return stacked.matrix, works
-    for work in works:
-        for number in range(len(work.query.vectors)):
-            refusal = stacked.refused.get(work.first + number)
-            if refusal:
-                work.outcome = InvalidQuery(f"vectors.vectors[{number}]", refusal.reason, refusal.message)
-                break
-    return stacked.matrix, [work for work in works if work.outcome is None]
+def _encode(loaded: LoadedVersion, works: list[Work]) -> list[Work]:
+    """Gives each query what it is searched by; returns those that have got it."""
+    for work, encoded in zip(works, encode(loaded, [work.query for work in works]), strict=True):
+        if isinstance(encoded, ReplicaError):
+            work.outcome = encoded
+        else:
+            work.encoded = encoded
+    return [work for work in works if work.outcome is None]
 
 
 def _groups(loaded: LoadedVersion, works: list[Work]) -> dict[Effort, list[Work]]:
@@ -100,41 +95,50 @@ def _groups(loaded: LoadedVersion, works: list[Work]) -> dict[Effort, list[Work]
     schema = loaded.schema
     for work in works:
         query = work.query
-        if query.exclude_ids or query.exclude_text_ids:
-            work.excluded = loaded.searchable_rows(query.exclude_text_ids if schema.text_ids else query.exclude_ids)
-        excluded_count = 0 if work.excluded is None else work.excluded.size
-        work.width = min(query.top_k + excluded_count, schema.searchable_items)
+        work.excluded = _excluded(loaded, work)
+        work.width = min(query.top_k + work.excluded.size, schema.searchable_items)
         work.ef = 0 if query.exact else query.ef or schema.ef or 0
         effort = Effort(max(work.width, work.ef), query.nprobe or schema.nprobe, query.exact)
         groups.setdefault(effort, []).append(work)
     return groups
 
 
-def _search(loaded: LoadedVersion, matrix: Floats, effort: Effort, group: list[Work]) -> None:
+def _excluded(loaded: LoadedVersion, work: Work) -> Rows:
+    """Rows that could be answers and must not be: those that the caller names, and those that the query is made of."""
+    query, own = work.query, work.encoded.own_rows
+    named = query.exclude_text_ids if loaded.schema.text_ids else query.exclude_ids
+    if not named:
+        return own
+    rows = loaded.searchable_rows(named)
+    return np.union1d(rows, own) if own.size else rows
+
+
+def _search(loaded: LoadedVersion, effort: Effort, group: list[Work]) -> None:
     """Fills `rows` and `scores` of the group by one search; a query that breaks it is found by searching alone."""
     group = _drop_late(group)
     if not group:
         return
     started = time.monotonic()
     try:
-        rows, scores = _search_once(loaded, _vectors_of(matrix, group), effort, group)
+        rows, scores = _search_once(loaded, effort, group)
     except Exception as error:
         log.warning("search_failed", queries=len(group), exc_info=True)
         if len(group) == 1:
             group[0].outcome = _refusal(error)
             return
         for work in group:
-            _search(loaded, matrix, effort, [work])
+            _search(loaded, effort, [work])
         return
     search_us = int((time.monotonic() - started) * US_PER_SECOND)
     first = 0
     for work in group:
-        last = first + len(work.query.vectors)
+        last = first + len(work.encoded.vectors)
         work.rows, work.scores, work.search_us = rows[first:last], scores[first:last], search_us
         first = last
 
 
-def _search_once(loaded: LoadedVersion, vectors: Floats, effort: Effort, group: list[Work]) -> tuple[Rows, Floats]:
+def _search_once(loaded: LoadedVersion, effort: Effort, group: list[Work]) -> tuple[Rows, Floats]:
+    vectors = np.concatenate([work.encoded.vectors for work in group])
     width = max(work.width for work in group)
     ef = max(work.ef for work in group) or None
     return loaded.searcher.search(vectors, width, SearchEffort(ef=ef, nprobe=effort.nprobe, exact=effort.exact))
@@ -157,38 +161,32 @@ def _drop_late(group: list[Work]) -> list[Work]:
     return [work for work in group if work.outcome is None]
 
 
-def _vectors_of(matrix: Floats, group: list[Work]) -> Floats:
-    count = sum(len(work.query.vectors) for work in group)
-    if count == len(matrix):
-        return matrix
-    picked = [row for work in group for row in range(work.first, work.first + len(work.query.vectors))]
-    return matrix[picked]
-
-
 def _merge(loaded: LoadedVersion, work: Work) -> Answer:
     """The lists of the query's vectors, without what is excluded, as one list of at most top_k."""
     started = time.monotonic()
     query = work.query
     assert work.rows is not None and work.scores is not None  # noqa: S101, PT018  The search filled both.
     rows, scores = _cut(work.rows, work.scores, work.excluded, query.top_k)
-    if len(query.vectors) == 1 and not query.weights:
+    lists = len(rows)
+    if lists == 1 and not query.weights:
         items = rows[0] >= 0
         answer = Answer(rows[0], scores[0], 0) if items.all() else Answer(rows[0][items], scores[0][items], 0)
     else:
-        weights = np.array(query.weights or [1.0] * len(query.vectors), dtype=np.float64)
+        weights = np.array(query.weights or [1.0] * lists, dtype=np.float64)
         merged = merge(
             query.merge, rows, scores, weights, top_k=query.top_k, larger_is_better=loaded.schema.larger_is_better
         )
-        answer = Answer(merged.rows, merged.scores, 0, merged.found_by if len(query.vectors) > 1 else None)
+        answer = Answer(merged.rows, merged.scores, 0, merged.found_by if lists > 1 else None)
+    answer.coverage = work.encoded.coverage
     answer.shortfall = query.top_k - answer.rows.size
     if query.trace:
         answer.timing = _timing(work, started)
     return answer
 
 
-def _cut(rows: Rows, scores: Floats, excluded: Rows | None, top_k: int) -> tuple[Rows, Floats]:
+def _cut(rows: Rows, scores: Floats, excluded: Rows, top_k: int) -> tuple[Rows, Floats]:
     """The first `top_k` items of each list that are not excluded; others become -1."""
-    if excluded is None or excluded.size == 0:
+    if not excluded.size:
         return rows[:, :top_k], scores[:, :top_k]
     kept = (rows >= 0) & ~np.isin(rows, excluded)
     kept &= np.cumsum(kept, axis=1) <= top_k

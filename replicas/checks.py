@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from replicas.errors import InvalidQuery, NotServed
+from replicas.item_checks import check_item_query
 from replicas.queries import MergePolicy, Query, QueryKind
 from replicas.schema import FLOAT32_BYTES, VersionSchema
 
@@ -18,6 +19,7 @@ class QueryLimits:
     ef_max: int = 10_000
     nprobe_max: int = 65_536
     vectors_max: int = 64
+    query_items_max: int = 1_000
     exclude_ids_max: int = 10_000
     return_attributes_max: int = 64
 
@@ -28,7 +30,10 @@ def check_query(query: Query, schema: VersionSchema, limits: QueryLimits) -> Non
     _check_version(query, schema)
     _check_range("top_k", "TOP_K_OUT_OF_RANGE", query.top_k, limits.top_k_max)
     _check_effort(query, limits)
-    _check_vectors(query, schema, limits)
+    if query.kind is QueryKind.ITEMS:
+        check_item_query(query.items, schema, items_max=limits.query_items_max)
+    else:
+        _check_vectors(query, schema, limits)
     if query.weights:
         _check_weights(query)
     if query.exclude_ids or query.exclude_text_ids:
@@ -62,12 +67,13 @@ def check_id_type(field: str, *, has_ids: bool, has_text_ids: bool, schema: Vers
 
 
 def _check_kind(query: Query) -> None:
-    if query.kind is QueryKind.VECTORS:
+    if query.kind in (QueryKind.VECTORS, QueryKind.ITEMS):
         return
     field = query.kind.value
     if query.kind is QueryKind.NOTHING:
-        raise InvalidQuery(field, "QUERY_MISSING", "the request holds no query; set `vectors`")
-    raise InvalidQuery(field, "QUERY_KIND_UNSUPPORTED", f"this service answers no queries by {field}; set `vectors`")
+        raise InvalidQuery(field, "QUERY_MISSING", "the request holds no query; set `vectors` or `items`")
+    message = f"this service answers no queries by {field}; set `vectors` or `items`"
+    raise InvalidQuery(field, "QUERY_KIND_UNSUPPORTED", message)
 
 
 def _check_version(query: Query, schema: VersionSchema) -> None:

@@ -38,8 +38,12 @@ class LoadedVersion:
 
     def searchable_rows(self, ids: Sequence[int] | Sequence[str]) -> Rows:
         """Rows of those ids that could be in an answer, each once."""
-        rows = np.unique(self.rows_of(ids))
-        return rows[(rows >= 0) & (rows < self.schema.searchable_items)]
+        return self.answerable(self.rows_of(ids))
+
+    def answerable(self, rows: Rows) -> Rows:
+        """Those of `rows` that could be in an answer, each once; -1 is none."""
+        there = (rows >= 0) & (rows < self.schema.searchable_items)
+        return np.unique(rows[there])
 
     def ids_of(self, rows: Rows) -> list[Any]:
         """The id of each row: int, or str when the schema says so."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +33,42 @@ class QueryKind(Enum):
     NOTHING = "query"
 
 
+class OnMissing(Enum):
+    """What becomes of a query by items when the version does not hold all of them."""
+
+    SKIP = "skip"
+    FAIL = "fail"
+    MIN_COVERAGE = "min_coverage"
+
+
+class WeightedItem(NamedTuple):
+    """`key` is the id of the type that the caller chose, None when the caller gave none."""
+
+    key: int | str | None
+    weight: float = 1.0
+    timestamp_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemQuery:
+    """What a query by items says; `half_life_seconds` of 0 lets nothing decay."""
+
+    items: tuple[WeightedItem, ...] = ()
+    half_life_seconds: float = 0.0
+    on_missing: OnMissing = OnMissing.SKIP
+    min_coverage: float = 0.0
+    keep_query_items: bool = False
+
+
+NO_ITEMS = ItemQuery()
+
+
 @dataclass(slots=True)
 class Query:
     """One request as the caller sent it; nothing is checked yet.
 
-    `vectors` are raw little-endian float32; of a query by features the model's, once it has computed them. `deadline_ms` counts from `arrived` (time.monotonic), 0: none.
+    `vectors` are raw little-endian float32; `items` and `features` stand in queries of those kinds. `deadline_ms` counts
+    from `arrived` (time.monotonic), 0: none.
     """
 
     kind: QueryKind
@@ -45,6 +76,7 @@ class Query:
     weights: list[float]
     top_k: int
     merge: MergePolicy
+    items: ItemQuery = NO_ITEMS
     ef: int | None = None
     nprobe: int | None = None
     exact: bool = False
@@ -85,6 +117,18 @@ class Timing:
 
 
 @dataclass(slots=True)
+class Coverage:
+    """Ids of a query's items that the version holds and lacks, as the query lists them.
+
+    `weight_covered` is the share of the absolute weights, after decay, that `used` has of all, 0 to 1.
+    """
+
+    used: list[Any]
+    missing: list[Any]
+    weight_covered: float
+
+
+@dataclass(slots=True)
 class Answer:
     """Rows of the answer, best first, and what was asked for about them."""
 
@@ -95,6 +139,7 @@ class Answer:
     columns: list[Column] = field(default_factory=list)
     vectors: Floats | None = None
     timing: Timing | None = None
+    coverage: Coverage | None = None
 
 
 Outcome = Answer | ReplicaError

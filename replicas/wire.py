@@ -16,7 +16,20 @@ from recallpb.v1 import recall_pb2
 from replicas.errors import AnswerTooLarge, DeadlinePassed, InternalError, InvalidQuery, ModelStopped, NotServed, ReplicaError
 from replicas.items import Items
 from replicas.loaded import LoadedVersion
-from replicas.queries import Answer, Column, Floats, MergePolicy, Query, QueryKind, Timing
+from replicas.queries import (
+    NO_ITEMS,
+    Answer,
+    Column,
+    Coverage,
+    Floats,
+    ItemQuery,
+    MergePolicy,
+    OnMissing,
+    Query,
+    QueryKind,
+    Timing,
+    WeightedItem,
+)
 from replicas.schema import FLOAT32_BYTES
 
 log = structlog.get_logger()
@@ -42,6 +55,11 @@ POLICIES: dict[int, MergePolicy] = {
     recall_pb2.MAX: MergePolicy.MAX,
     recall_pb2.WEIGHTED_SUM: MergePolicy.WEIGHTED_SUM,
     recall_pb2.ROUND_ROBIN: MergePolicy.ROUND_ROBIN,
+}
+ON_MISSING: dict[int, OnMissing] = {
+    recall_pb2.SKIP: OnMissing.SKIP,
+    recall_pb2.FAIL: OnMissing.FAIL,
+    recall_pb2.MIN_COVERAGE: OnMissing.MIN_COVERAGE,
 }
 LENGTH_DELIMITED = 2
 SCORES_TAG = bytes([recall_pb2.RecallResponse.SCORES_FIELD_NUMBER << 3 | LENGTH_DELIMITED])
@@ -80,6 +98,7 @@ def read_query(raw: bytes, *, arrived: float, deadline_ms: int, queued_us: int) 
         weights=list(request.vectors.weights),
         top_k=request.top_k,
         merge=_policy(request.merge),
+        items=_item_query(request.items) if request.HasField("items") else NO_ITEMS,
         return_attributes=list(request.return_attributes),
         return_vectors=request.return_vectors,
         require_version=request.require_version,
@@ -110,6 +129,28 @@ def _vector_bytes(vector: recall_pb2.Vector) -> bytes:
     if vector.HasField("values"):
         return np.array(vector.values.values, dtype="<f4").tobytes()
     return vector.packed
+
+
+def _item_query(message: recall_pb2.ItemQuery) -> ItemQuery:
+    on_missing = ON_MISSING.get(message.on_missing)
+    if on_missing is None:
+        raise InvalidQuery("items.on_missing", "ON_MISSING_UNKNOWN", f"{message.on_missing} is no way to treat ids")
+    return ItemQuery(
+        items=tuple(map(_weighted_item, message.items)),
+        half_life_seconds=message.half_life_seconds,
+        on_missing=on_missing,
+        min_coverage=message.min_coverage,
+        keep_query_items=message.keep_query_items,
+    )
+
+
+def _weighted_item(item: recall_pb2.WeightedItem) -> WeightedItem:
+    key = item.WhichOneof("key")
+    return WeightedItem(
+        key=getattr(item, key) if key else None,
+        weight=item.weight if item.HasField("weight") else 1.0,
+        timestamp_seconds=item.timestamp_seconds if item.HasField("timestamp_seconds") else None,
+    )
 
 
 def _policy(number: int) -> MergePolicy:
@@ -163,11 +204,21 @@ class ResponseWriter:
             response.found_by.extend(answer.found_by.tolist())
         if answer.columns:
             response.attributes.extend(map(_column_message, answer.columns))
+        if answer.coverage is not None:
+            response.coverage.CopyFrom(self._coverage_message(answer.coverage))
         if answer.timing is not None:
             response.timings.CopyFrom(_timing_message(answer.timing))
         scores = answer.scores.astype("<f4", copy=False).tobytes()
         vectors = b"" if answer.vectors is None else _packed_vectors(answer.vectors)
         return b"".join((response.SerializeToString(), SCORES_TAG, _varint(len(scores)), scores, vectors, self._always))
+
+    def _coverage_message(self, coverage: Coverage) -> recall_pb2.ItemCoverage:
+        ids = "text_ids" if self._text_ids else "ids"
+        return recall_pb2.ItemCoverage(
+            used=recall_pb2.ItemIds(**{ids: coverage.used}),
+            missing=recall_pb2.ItemIds(**{ids: coverage.missing}),
+            weight_covered=coverage.weight_covered,
+        )
 
 
 def items_message(items: Items, loaded: LoadedVersion) -> recall_pb2.GetItemsResponse:

@@ -22,7 +22,6 @@ BlockT = TypeVar("BlockT", bound=Block)
 # Fields of the contract that this release does not serve yet, and the values that mean nothing more than it does.
 # A spec written to the contract is taken when it leaves them at these values.
 NOT_YET: Mapping[str, tuple[Any, ...]] = {
-    "engine.partitions": (1,),
     "versions.rollout": ("together",),
     "replicas.zones": ([], ()),
 }

@@ -191,7 +191,6 @@ def test_it_says_what_was_probably_meant(spec, field, hint):
     ("path", "value"),
     [
         ("schema.query_model", {"vectors": 4, "inputs": []}),
-        ("engine.partitions", 4),
         ("versions.rollout", "zone_by_zone"),
         ("replicas.zones", ["a", "b"]),
     ],

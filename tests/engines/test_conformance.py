@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,19 @@ import pytest
 
 from engines import registry
 from engines.base import IndexSpec, SearchEffort
+from engines.description import PARTITIONS_MAX
 from engines.errors import EngineError, ParamsInvalid, QueryInvalid, SearcherClosed, VectorsInvalid
 from tests.engines.data import DEFAULT, DIMENSION, Built, build_and_open, float64_best, float64_scores, recall
 
 EXACT = SearchEffort(exact=True)
+# An exact index over the mapped vectors has no files.
+NOWHERE = Path("/nowhere")
 THREADS = 6
 ROUNDS = 30
 
 
 def test_it_finds_what_exact_search_finds(built: Built) -> None:
-    oracle = registry.open_searcher("flat", built.spec, built.index_dir, built.vectors)
+    oracle = registry.open_searcher("flat", replace(built.spec, partitions=1), NOWHERE, built.vectors)
     truth, _ = oracle.search(built.queries, 10, DEFAULT)
     found, _ = built.searcher.search(built.queries, 10, DEFAULT)
     assert recall(found, truth) >= registry.describe(built.name).recall_floor
@@ -129,18 +133,21 @@ def test_equal_vectors_are_all_found_lower_rows_first(built: Built, tmp_path: Pa
 
 
 @pytest.mark.parametrize("metric", ["ip", "l2"])
-def test_nothing_but_one_vector_many_times_still_fills_the_answer(engine: str, metric: str, tmp_path: Path) -> None:
+def test_nothing_but_one_vector_many_times_still_fills_the_answer(
+    engine: str, partitions: int, metric: str, tmp_path: Path
+) -> None:
     vectors = np.tile(np.linspace(0.1, 1, DIMENSION, dtype=np.float32), (2_000, 1))
-    searcher = build_and_open(engine, IndexSpec(metric, DIMENSION), vectors, tmp_path)  # type: ignore[arg-type]
+    spec = IndexSpec(metric, DIMENSION, partitions=partitions)  # type: ignore[arg-type]
+    searcher = build_and_open(engine, spec, vectors, tmp_path)
     rows, scores = searcher.search(vectors[:2], 50, DEFAULT)
     assert all(len(set(row.tolist())) == 50 for row in rows)
     assert rows.min() >= 0
     assert len(np.unique(scores)) == 1
 
 
-def test_a_single_item_is_always_the_answer(engine: str, tmp_path: Path) -> None:
+def test_a_single_item_is_always_the_answer(engine: str, partitions: int, tmp_path: Path) -> None:
     vectors = np.array([[3.0, 4.0]], dtype=np.float32)
-    searcher = build_and_open(engine, IndexSpec("l2", 2), vectors, tmp_path)
+    searcher = build_and_open(engine, IndexSpec("l2", 2, partitions=partitions), vectors, tmp_path)
     rows, scores = searcher.search(np.zeros((1, 2), np.float32), 3, DEFAULT)
     assert rows.tolist() == [[0, -1, -1]]
     assert scores[0, 0] == 25
@@ -154,17 +161,19 @@ def test_progress_rises_to_the_number_of_rows(built: Built, tmp_path: Path) -> N
     assert told[-1] == len(built.vectors)
 
 
-def test_it_builds_from_a_read_only_map(engine: str, tmp_path: Path) -> None:
+def test_it_builds_from_a_read_only_map(engine: str, partitions: int, tmp_path: Path) -> None:
     np.save(tmp_path / "vectors.npy", np.eye(8, dtype=np.float32))
     mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
-    searcher = build_and_open(engine, IndexSpec("ip", 8), mapped, tmp_path / "index")
+    searcher = build_and_open(engine, IndexSpec("ip", 8, partitions=partitions), mapped, tmp_path / "index")
     assert searcher.search(np.eye(8, dtype=np.float32), 1, DEFAULT)[0].ravel().tolist() == list(range(8))
 
 
 @pytest.mark.parametrize(
     ("changed", "field"),
     [
-        ({"partitions": 2}, "partitions"),
+        ({"partitions": 0}, "partitions"),
+        ({"partitions": PARTITIONS_MAX + 1}, "partitions"),
+        ({"partitions": 2, "partition_rows": (3, 2)}, "partition_rows"),
         ({"metric": "hamming"}, "metric"),
         ({"dimension": 0}, "dimension"),
         ({"threads": 0}, "threads"),
@@ -172,15 +181,15 @@ def test_it_builds_from_a_read_only_map(engine: str, tmp_path: Path) -> None:
     ],
 )
 def test_it_refuses_a_spec_it_cannot_follow_and_names_the_field(
-    engine: str, changed: dict[str, object], field: str, tmp_path: Path
+    engine: str, partitions: int, changed: dict[str, object], field: str, tmp_path: Path
 ) -> None:
-    spec = IndexSpec(**({"metric": "ip", "dimension": 4} | changed))  # type: ignore[arg-type]
+    spec = IndexSpec(**({"metric": "ip", "dimension": 4, "partitions": partitions} | changed))  # type: ignore[arg-type]
     vectors = np.eye(4, dtype=np.float32)
     with pytest.raises(ParamsInvalid) as refused:
         registry.builder(engine).build(spec, vectors, tmp_path, print)
     assert refused.value.field == field
     assert field in str(refused.value)
-    build_and_open(engine, IndexSpec("ip", 4), vectors, tmp_path)
+    build_and_open(engine, IndexSpec("ip", 4, partitions=partitions), vectors, tmp_path)
     with pytest.raises(EngineError):
         registry.open_searcher(engine, spec, tmp_path, vectors)
 
@@ -197,10 +206,10 @@ def test_it_refuses_a_spec_it_cannot_follow_and_names_the_field(
     ],
 )
 def test_it_refuses_vectors_that_it_could_not_search(
-    engine: str, vectors: np.ndarray, says: str, tmp_path: Path
+    engine: str, partitions: int, vectors: np.ndarray, says: str, tmp_path: Path
 ) -> None:
     with pytest.raises(VectorsInvalid, match=says):
-        registry.builder(engine).build(IndexSpec("ip", 4), vectors, tmp_path, print)
+        registry.builder(engine).build(IndexSpec("ip", 4, partitions=partitions), vectors, tmp_path, print)
 
 
 @pytest.mark.parametrize(
@@ -213,9 +222,9 @@ def test_it_refuses_a_query_that_has_no_answer(built: Built, query: list[float],
         built.searcher.search(np.array([query], np.float32), top_k, DEFAULT)
 
 
-def test_a_closed_searcher_says_so(engine: str, tmp_path: Path) -> None:
+def test_a_closed_searcher_says_so(engine: str, partitions: int, tmp_path: Path) -> None:
     vectors = np.eye(4, dtype=np.float32)
-    searcher = build_and_open(engine, IndexSpec("ip", 4), vectors, tmp_path)
+    searcher = build_and_open(engine, IndexSpec("ip", 4, partitions=partitions), vectors, tmp_path)
     searcher.close()
     searcher.close()
     with pytest.raises(SearcherClosed):

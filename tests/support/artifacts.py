@@ -16,6 +16,7 @@ from bundles import layout
 from bundles.artifact import publish
 from bundles.drop import open_drop
 from bundles.importing import import_items
+from bundles.report import ImportReport
 from bundles.schema import ATTRIBUTE_TYPES, ImportSchema
 from engines import registry
 from engines.base import IndexSpec, SearchEffort
@@ -27,7 +28,10 @@ WARM_QUERIES = 200
 
 @dataclass(frozen=True)
 class MadeArtifact:
-    """A published artifact and what went into it. `vectors` are as they were given, `ids` as in the schema."""
+    """A published artifact and what went into it, in the order of its rows.
+
+    `vectors` are as they were given, `ids` as in the schema.
+    """
 
     path: Path
     manifest_sha256: str
@@ -48,6 +52,7 @@ class ArtifactSpec:
     normalize: bool = False
     engine: str = "flat"
     params: Mapping[str, object] = field(default_factory=dict)
+    partitions: int = 1
     search_params: Mapping[str, int] = field(default_factory=dict)
     text_ids: bool = False
     attributes: Mapping[str, tuple[str, Sequence[Any]]] = field(default_factory=dict)
@@ -76,17 +81,18 @@ def make_artifact(folder: Path, spec: ArtifactSpec | None = None, **changes: Any
     }
     work = folder / f"work-{spec.version}"
     work.mkdir(parents=True)
-    _import(folder / f"source-{spec.version}", work, spec, schema, ids, vectors)
+    report = _import(folder / f"source-{spec.version}", work, spec, schema, ids, vectors)
+    rows = _rows(work, spec, ids)
     queries = rng.normal(size=(WARM_QUERIES, spec.dimension)).astype(np.float32)
-    _build(work, spec, queries)
+    _build(work, spec, report, queries)
     manifest = _manifest(spec, schema)
     published = publish(work, folder / f"v{spec.version}", manifest)
     return MadeArtifact(
         path=published.path,
         manifest_sha256=published.manifest_sha256,
         version=spec.version,
-        ids=ids,
-        vectors=vectors,
+        ids=[ids[row] for row in rows],
+        vectors=vectors[rows],
         queries=queries,
         manifest=manifest,
     )
@@ -118,8 +124,8 @@ def exact_scores(made: MadeArtifact, query: NDArray[np.float32]) -> NDArray[np.f
 
 def _import(
     source: Path, work: Path, spec: ArtifactSpec, schema: dict[str, Any], ids: list[Any], vectors: NDArray[np.float32]
-) -> None:
-    """Hidden items are the last ones, so that rows of the artifact are rows of `vectors`."""
+) -> ImportReport:
+    """Hidden items are the last ones, so that rows of an artifact in one partition are rows of `vectors`."""
     (source / "d1").mkdir(parents=True)
     columns = {
         "id": pa.array(ids),
@@ -129,16 +135,34 @@ def _import(
     }
     pq.write_table(pa.table(columns), source / "d1" / "items-0.parquet")
     drop = open_drop(source, "d1", allow_unmarked=True)
-    report = import_items(drop, ImportSchema.from_spec(schema), work)
+    report = import_items(drop, ImportSchema.from_spec(schema), work, partitions=spec.partitions)
     assert report.items == spec.items, report.to_dict()
+    return report
 
 
-def _build(work: Path, spec: ArtifactSpec, queries: NDArray[np.float32]) -> None:
+def _rows(work: Path, spec: ArtifactSpec, ids: list[Any]) -> list[int]:
+    """Which of the given rows each row of the artifact is: they are ordered by partition."""
+    if spec.text_ids:
+        stored = pa.ipc.open_file(pa.memory_map(str(work / layout.IDS_ARROW))).read_all().column(0).to_pylist()
+    else:
+        stored = np.load(work / layout.IDS_NPY).tolist()
+    place = {each: row for row, each in enumerate(ids)}
+    return [place[each] for each in stored]
+
+
+def _build(work: Path, spec: ArtifactSpec, report: ImportReport, queries: NDArray[np.float32]) -> None:
     """The index, the warm-up queries, and what the index answers to some of them."""
     index_dir = work / layout.INDEX_FOLDER
     index_dir.mkdir()
     stored = np.load(work / layout.VECTORS, mmap_mode="r")[: spec.items - spec.hidden]
-    index_spec = IndexSpec(metric=spec.metric, dimension=spec.dimension, params=spec.params)
+    index_spec = IndexSpec(
+        metric=spec.metric,
+        dimension=spec.dimension,
+        partitions=spec.partitions,
+        partition_rows=report.partition_rows,
+        threads=2,
+        params=spec.params,
+    )
     registry.builder(spec.engine).build(index_spec, stored, index_dir, lambda _: None)
     known = queries[:KNOWN_QUERIES]
     asked = known
@@ -167,7 +191,7 @@ def _manifest(spec: ArtifactSpec, schema: dict[str, Any]) -> dict[str, Any]:
         "searchable_items": spec.items - spec.hidden,
         "dimension": spec.dimension,
         "metric": spec.metric,
-        "engine": {"name": spec.engine, "params": dict(spec.params), "partitions": 1},
+        "engine": {"name": spec.engine, "params": dict(spec.params), "partitions": spec.partitions},
         "search_params": dict(spec.search_params),
         "model_version": spec.model_version,
         "queries_source": "recorded",

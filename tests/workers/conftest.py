@@ -85,7 +85,8 @@ def imported(service: Service, folder: Path, *, items: int = 1_000) -> Build:
     out_dir = folder / f"import-{build.pk}"
     out_dir.mkdir()
     np.save(out_dir / layout.VECTORS, np.zeros((items, service.spec["schema"]["dimension"]), np.float32))
-    context = {"import": {"dir": str(out_dir), "items": items, "searchable_items": items}, "counts": {"items": items}}
+    on_paper = {"dir": str(out_dir), "items": items, "searchable_items": items, "partition_rows": [items]}
+    context = {"import": on_paper, "counts": {"items": items}}
     for name in names[: names.index("admit")]:
         actions.step_start(claim, name)
         actions.step_done(claim, name, report={}, context=context)

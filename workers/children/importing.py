@@ -43,7 +43,7 @@ def _import(order: Order) -> dict[str, Any]:
     drop = _the_same_drop(order)
     schema, model = ImportSchema.from_spec(order["schema"], order["columns"]), ModelSpec.of(order["schema"])
     out_dir = Path(order["out_dir"])
-    report = import_items(drop, schema, out_dir, progress=RowsDone())
+    report = import_items(drop, schema, out_dir, partitions=order["partitions"], progress=RowsDone())
     vectors = np.load(out_dir / layout.VECTORS, mmap_mode="r", allow_pickle=False)
     queries, source = load_queries(drop, schema, vectors[: report.searchable_items])
     if model is not None:

@@ -35,6 +35,7 @@ def step(ctx: BuildContext) -> Outcome:
         "engine": engine,
         "reason": why,
         "params": order["spec"]["params"],
+        "partition_rows": imported["partition_rows"],
         "seconds": done["seconds"],
         "rows_per_second": round(rows / max(done["seconds"], 1e-3)),
         "peak_rss_bytes": done["peak_rss_bytes"],
@@ -54,6 +55,7 @@ def index_spec(ctx: BuildContext, engine: str) -> IndexSpec:
         metric=schema["metric"],
         dimension=schema["dimension"],
         partitions=wanted["partitions"],
+        partition_rows=tuple(ctx.values["import"]["partition_rows"]),
         threads=settings.BUILD_THREADS,
         params=params,
     )

@@ -65,6 +65,7 @@ def _import(ctx: BuildContext) -> dict[str, Any]:
         "allow_unmarked": True,
         "schema": ctx.spec["schema"],
         "columns": ctx.spec["source"]["columns"],
+        "partitions": ctx.spec["engine"]["partitions"],
         "out_dir": str(out_dir),
         # Where a remote drop is brought to, and what an earlier worker may have brought of it.
         "spool": str(work_dir / SPOOL),
@@ -77,6 +78,7 @@ def _import(ctx: BuildContext) -> dict[str, Any]:
         "report": done["report"],
         "items": done["report"]["items"],
         "searchable_items": done["report"]["searchable_items"],
+        "partition_rows": done["report"]["partition_rows"],
         "queries_source": done["queries_source"],
     }
 
