@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +16,12 @@ from engines import registry
 from engines.base import IndexSearcher, IndexSpec
 from engines.errors import EngineError
 from replicas.errors import LoadError
+from replicas.model_loading import MODEL_SECONDS_MAX, open_query_model
 from replicas.queries import Floats, Rows
 from replicas.schema import VersionSchema
+
+if TYPE_CHECKING:
+    from querymodel.model import QueryModel
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class LoadedVersion:
     ids: Rows | pa.Array
     attributes: pa.Table | None
     artifact: Artifact
+    query_model: QueryModel | None = None
 
     def rows_of(self, ids: Sequence[int] | Sequence[str]) -> Rows:
         """The row of each id, -1 where the version has no such item."""
@@ -55,10 +60,17 @@ class LoadedVersion:
 
     def close(self) -> None:
         self.searcher.close()
+        if self.query_model is not None:
+            self.query_model.close()
 
 
-def load(path: Path, manifest_sha256: str, *, search_threads: int) -> LoadedVersion:
-    """Verify the artifact, then open its index. Raises LoadError; nothing is loaded from a damaged artifact."""
+def load(
+    path: Path, manifest_sha256: str, *, search_threads: int, model_seconds_max: float = MODEL_SECONDS_MAX
+) -> LoadedVersion:
+    """Verify the artifact, then open its index and its query model, whose runs take at most `model_seconds_max`.
+
+    Raises LoadError; nothing is loaded from a damaged artifact.
+    """
     try:
         artifact = open_artifact(path, manifest_sha256)
         schema = VersionSchema.of(artifact.manifest)
@@ -77,6 +89,7 @@ def load(path: Path, manifest_sha256: str, *, search_threads: int) -> LoadedVers
         ids=artifact.ids if schema.text_ids else np.asarray(artifact.ids),
         attributes=artifact.attributes if schema.attributes else None,
         artifact=artifact,
+        query_model=open_query_model(path, schema, seconds_max=model_seconds_max),
     )
 
 

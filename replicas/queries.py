@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.spec import Feature
+from querymodel.spec import Feature
 from replicas.errors import ReplicaError
 
 Floats = NDArray[np.float32]

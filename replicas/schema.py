@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from encoders.spec import ModelSpec
+from querymodel.spec import ModelSpec
 from engines.description import Metric
 from engines.metrics import larger_is_better
 

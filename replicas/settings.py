@@ -58,8 +58,6 @@ class HostSettings(NodeSettings):
     replica_top_k_max: int = Field(default=10_000, ge=1)
     replica_ef_max: int = Field(default=10_000, ge=1)
     replica_vectors_max: int = Field(default=64, ge=1)
-    # Of one run of the query model, for one query or some together; it is stopped then.
-    replica_model_seconds_max: float = Field(default=0.25, gt=0)
     replica_exclude_ids_max: int = Field(default=10_000, ge=0)
 
 

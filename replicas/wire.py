@@ -11,7 +11,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from encoders.spec import Feature
+from querymodel.spec import Feature
 from recallpb.v1 import recall_pb2
 from replicas.errors import AnswerTooLarge, DeadlinePassed, InternalError, InvalidQuery, ModelStopped, NotServed, ReplicaError
 from replicas.items import Items

@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 
 from bundles import layout
-from encoders.spec import ModelSpec
+from querymodel.spec import ModelSpec
 from workers.context import BuildContext
 from workers.outcomes import StepFailed
 

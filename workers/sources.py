@@ -15,7 +15,7 @@ from bundles.sources import find
 from catalog.actions import source_at
 from catalog.models import Service
 from common.errors import RecallError
-from encoders.spec import vocabularies_of
+from querymodel.spec import vocabularies_of
 from versions import actions
 from versions.actions import Seen
 from versions.models import SourceWatch

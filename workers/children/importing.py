@@ -20,8 +20,8 @@ from bundles.fetching import fetch_drop
 from bundles.importing import import_items
 from bundles.queries import load_queries
 from bundles.schema import ImportSchema
-from encoders.delivery import deliver
-from encoders.spec import ModelSpec, vocabularies_of
+from querymodel.delivery import deliver
+from querymodel.spec import ModelSpec, vocabularies_of
 from failpoints import failpoint
 from workers.children.program import BytesDone, Order, RowsDone, run
 

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bundles import layout
 from bundles.errors import DropError
 from bundles.importing import normalized
 from bundles.schema import ImportSchema
-from encoders import recorded
-from encoders.encoder import MODEL_FILE, Encoder
-from encoders.errors import ModelRefused
-from encoders.onnx_file import check_file
-from encoders.spec import Features, ModelSpec
-from encoders.trial import Trial, try_out
 from engines.leash import own_memory_bytes
+from querymodel import recorded
+from querymodel.errors import ModelRefused
+from querymodel.files import MODEL_FILE
+from querymodel.model import QueryModel
+from querymodel.onnx_file import check_file
+from querymodel.spec import ModelSpec
+from querymodel.trial import Trial, try_out
 from workers.children.program import Order, RowsDone, run
 
 KNOWN_FEATURES = 50
@@ -36,8 +36,6 @@ RUN_SECONDS_MAX = 10.0
 # Of loading and trying in all; the system ends the process then, whatever a library is doing.
 SECONDS_MAX = 300
 
-Floats = NDArray[np.float32]
-
 
 def work(order: Order) -> dict[str, Any]:
     """Raises DropError."""
@@ -46,6 +44,8 @@ def work(order: Order) -> dict[str, Any]:
         return _try(order)
     except ModelRefused as error:
         raise DropError(error.reason, error.message) from error
+    finally:
+        signal.alarm(0)
 
 
 def _try(order: Order) -> dict[str, Any]:
@@ -56,10 +56,10 @@ def _try(order: Order) -> dict[str, Any]:
     file = check_file(payload, order["name"])
     del payload
     before = own_memory_bytes()
-    encoder = Encoder.open(folder, spec, seconds_max=RUN_SECONDS_MAX)
+    model = QueryModel.open(folder, spec, seconds_max=RUN_SECONDS_MAX)
     features_path = folder.parent / layout.FEATURES
-    features = recorded.read(features_path, spec) if features_path.is_file() else []
-    trial = try_out(encoder, features, ms_max=order["ms_max"], progress=RowsDone())
+    features = recorded.read(features_path) if features_path.is_file() else []
+    trial = try_out(model, features, ms_max=order["ms_max"], progress=RowsDone())
     memory_bytes = max(0, own_memory_bytes() - before)
     queries = _write_queries(trial, spec, ImportSchema.from_spec(order["schema"]), out_dir)
     return {
@@ -76,21 +76,19 @@ def _try(order: Order) -> dict[str, Any]:
 
 def _write_queries(trial: Trial, spec: ModelSpec, schema: ImportSchema, out_dir: Path) -> int:
     """How many query vectors there are to tune with; 0 when no features were recorded."""
-    queries = _searchable(trial.vectors.reshape(-1, spec.dimension), schema)[:QUERIES_MAX]
-    if not trial.good or not len(queries):
+    norms = np.sqrt(np.einsum("qmd,qmd->qm", trial.vectors, trial.vectors, dtype=np.float64))
+    # A vector of zeros has no direction; such a query is refused when it is asked, and teaches nothing here.
+    can_be_asked = np.flatnonzero((norms > 0).all(axis=1) | (not schema.normalized))
+    good = [trial.good[place] for place in can_be_asked] if trial.good else []
+    if not good:
         return 0
-    np.save(out_dir / layout.QUERIES, queries, allow_pickle=False)
-    np.save(out_dir / layout.KNOWN_FEATURES, trial.vectors[:KNOWN_FEATURES], allow_pickle=False)
-    recorded.write(trial.good, spec, out_dir / layout.FEATURES)
-    return len(queries)
-
-
-def _searchable(vectors: Floats, schema: ImportSchema) -> Floats:
-    """As they are searched: of length 1 where the schema says so, and then without those of length 0."""
-    if not schema.normalized:
-        return vectors
-    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    return normalized(vectors[norms > 0], norms[norms > 0])
+    vectors, norms = trial.vectors[can_be_asked], norms[can_be_asked]
+    queries = vectors.reshape(-1, spec.dimension)
+    queries = normalized(queries, norms.ravel()) if schema.normalized else queries
+    np.save(out_dir / layout.QUERIES, queries[:QUERIES_MAX], allow_pickle=False)
+    np.save(out_dir / layout.KNOWN_FEATURES, vectors[:KNOWN_FEATURES], allow_pickle=False)
+    recorded.write(good, spec, out_dir / layout.FEATURES)
+    return len(queries[:QUERIES_MAX])
 
 
 if __name__ == "__main__":

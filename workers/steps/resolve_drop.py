@@ -5,7 +5,7 @@ from __future__ import annotations
 from bundles import sources
 from bundles.errors import SourceError
 from catalog.actions import source_at
-from encoders.spec import vocabularies_of
+from querymodel.spec import vocabularies_of
 from versions import actions
 from versions.states import DUPLICATE
 from workers.context import BuildContext

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from encoders.errors import ModelFailed, ModelRefused, ModelTooSlow, library_words
+from querymodel.errors import ModelFailed, ModelRefused, ModelTooSlow, library_words
 
 # Of all runs under way in a process, beside the weights.
 RUN_BYTES_MAX = 512 << 20

@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from encoders.errors import EncoderError, FeatureInvalid, ModelFailed, ModelRefused, ModelTooSlow, shown_name
-from encoders.features import InputReader, check_names, fits, stack_lengths, stack_values
-from encoders.session import Session, Slot, Tensor
-from encoders.spec import Features, ModelInput, ModelSpec, Value
-from encoders.vocabulary import Vocabulary
+from querymodel.errors import QueryModelError, FeatureInvalid, ModelFailed, ModelRefused, ModelTooSlow, shown_name
+from querymodel.features import InputReader, check_names, fits, stack_lengths, stack_values
+from querymodel.files import MODEL_FILE, vocabulary_folder
+from querymodel.session import Session, Slot, Tensor
+from querymodel.spec import Features, ModelInput, ModelSpec, Value
+from querymodel.vocabulary import Vocabulary
 
-MODEL_FILE = "model.onnx"
 # The runtime's names of types that an input of the schema may have in the model, the schema's own first.
 TYPES_OF: Mapping[str, tuple[str, ...]] = {
     "int64": ("int64", "int32"),
@@ -62,12 +62,7 @@ class _Fed:
         return stack_values(self.described, values, dtype, rank)
 
 
-def vocabulary_folder(folder: Path, number: int) -> Path:
-    """Where the vocabulary lies that stands at `number` in the spec's."""
-    return folder / f"vocabulary-{number}"
-
-
-class Encoder:
+class QueryModel:
     """Threads may use it at once."""
 
     def __init__(self, spec: ModelSpec, session: Session, vocabularies: Mapping[str, Vocabulary]) -> None:
@@ -83,7 +78,7 @@ class Encoder:
         self.batch_max = 1
 
     @classmethod
-    def open(cls, folder: Path, spec: ModelSpec, *, seconds_max: float, batch_max: int = 1) -> Encoder:
+    def open(cls, folder: Path, spec: ModelSpec, *, seconds_max: float, batch_max: int = 1) -> QueryModel:
         """The model in `folder`; a run takes at most `seconds_max`. Raises ModelRefused."""
         try:
             payload = (folder / MODEL_FILE).read_bytes()
@@ -94,9 +89,9 @@ class Encoder:
         except (OSError, ValueError, pa.ArrowException) as error:
             message = f"A file of the query model is damaged: {error}."
             raise ModelRefused("drop.model_unreadable", message) from error
-        encoder = cls(spec, Session(payload, seconds_max), vocabularies)
-        encoder.batch_max = batch_max if encoder.batches else 1
-        return encoder
+        model = cls(spec, Session(payload, seconds_max), vocabularies)
+        model.batch_max = batch_max if model.batches else 1
+        return model
 
     @property
     def batches(self) -> bool:
@@ -105,12 +100,12 @@ class Encoder:
 
     def encode(
         self, asked: Sequence[Features], is_late: Callable[[int], bool] = lambda _: False
-    ) -> list[Floats | EncoderError | None]:
+    ) -> list[Floats | QueryModelError | None]:
         """For each query its vectors, float32 [vectors, dimension] and finite, or its error, in order.
 
         Between runs `is_late` is asked by a query's place; such a query is left out and has None.
         """
-        found: list[Floats | EncoderError | None] = [None] * len(asked)
+        found: list[Floats | QueryModelError | None] = [None] * len(asked)
         ready: list[tuple[int, Values]] = []
         for place, features in enumerate(asked):
             try:
@@ -138,7 +133,7 @@ class Encoder:
     def _encode_group(
         self,
         group: list[tuple[int, Values]],
-        found: list[Floats | EncoderError | None],
+        found: list[Floats | QueryModelError | None],
         is_late: Callable[[int], bool],
     ) -> None:
         if not group:

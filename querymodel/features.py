@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.errors import FeatureInvalid, shown_name
-from encoders.spec import TEXT_BYTES_MAX, VALUES_MAX, Feature, Features, InputType, ModelInput, Value
-from encoders.vocabulary import Vocabulary
+from querymodel.errors import FeatureInvalid, shown_name
+from querymodel.spec import TEXT_BYTES_MAX, VALUES_MAX, Feature, Features, InputType, ModelInput, Value
+from querymodel.vocabulary import Vocabulary
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 BOOLS = {0: False, 1: True}

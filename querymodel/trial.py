@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.encoder import Encoder
-from encoders.errors import EncoderError, ModelFailed, ModelRefused, ModelTooSlow
-from encoders.spec import Feature, Features, ModelInput, Value
-from encoders.vocabulary import Vocabulary
+from querymodel.alike import alike
+from querymodel.errors import ModelFailed, ModelRefused, ModelTooSlow, QueryModelError
+from querymodel.model import QueryModel
+from querymodel.spec import Feature, Features, ModelInput, Value
+from querymodel.vocabulary import Vocabulary
 
 TIMED_QUERIES_MAX = 50
 TIMED_SECONDS_MAX = 2.0
@@ -25,12 +26,10 @@ COMPARED_QUERIES = 16
 BATCH_MAX = 64
 # A run of a batch shall take no longer than this, so that one model's batch delays nobody much.
 BATCH_MS_MAX = 20.0
-# Sums of float32 in another order differ by so much, of the greatest component.
-TOLERANCE = 1e-3
 MS_PER_SECOND = 1_000
 
 Floats = NDArray[np.float32]
-Outcome = Floats | EncoderError | None
+Outcome = Floats | QueryModelError | None
 
 
 @dataclass(frozen=True)
@@ -48,27 +47,27 @@ class Trial:
 
 
 def try_out(
-    encoder: Encoder, recorded: Sequence[Features], *, ms_max: float, progress: Callable[[int, int], None]
+    model: QueryModel, recorded: Sequence[Features], *, ms_max: float, progress: Callable[[int, int], None]
 ) -> Trial:
     """Has the model compute `recorded` features, or made-up ones when there are none.
 
     Raises ModelRefused: drop.model_shape, drop.model_not_finite, drop.model_unsteady, drop.model_too_slow.
     """
-    samples = list(recorded) or [made_up(encoder, full=True)]
-    alone = _computed_alone(encoder, samples[:COMPARED_QUERIES])
-    _check_steady(encoder, alone)
-    ms = _time_one(encoder, [sample for sample, _ in alone], ms_max)
-    batch_max, warnings = _batch_of(encoder, alone, ms)
-    encoder.batch_max = batch_max
-    good, vectors = _encode_all(encoder, samples, progress)
+    samples = list(recorded) or [made_up(model, full=True)]
+    alone = _computed_alone(model, samples[:COMPARED_QUERIES])
+    _check_steady(model, alone)
+    ms = _time_one(model, [sample for sample, _ in alone], ms_max)
+    batch_max, warnings = _batch_of(model, alone, ms)
+    model.batch_max = batch_max
+    good, vectors = _encode_all(model, samples, progress)
     if recorded and len(good) < len(recorded):
-        warnings += (_left_out(encoder, samples, len(recorded) - len(good)),)
-    return Trial(ms, batch_max, good if recorded else [], vectors, warnings + _empty_warning(encoder))
+        warnings += (_left_out(model, samples, len(recorded) - len(good)),)
+    return Trial(ms, batch_max, good if recorded else [], vectors, warnings + _empty_warning(model))
 
 
-def made_up(encoder: Encoder, *, full: bool) -> Features:
+def made_up(model: QueryModel, *, full: bool) -> Features:
     """Features that any model should take: lists of the greatest length, or empty ones."""
-    return {each.name: _made_up(each, encoder.vocabularies.get(each.vocab), full) for each in encoder.spec.inputs}
+    return {each.name: _made_up(each, model.vocabularies.get(each.vocab), full) for each in model.spec.inputs}
 
 
 def _made_up(described: ModelInput, vocabulary: Vocabulary | None, full: bool) -> Feature:
@@ -80,9 +79,9 @@ def _made_up(described: ModelInput, vocabulary: Vocabulary | None, full: bool) -
     return Feature(described.kind, [plain] * length)
 
 
-def _computed_alone(encoder: Encoder, samples: Sequence[Features]) -> list[tuple[Features, Floats]]:
+def _computed_alone(model: QueryModel, samples: Sequence[Features]) -> list[tuple[Features, Floats]]:
     """Those samples that have vectors, each asked alone, with them. Raises ModelRefused when none has."""
-    outcomes = [encoder.encode([sample])[0] for sample in samples]
+    outcomes = [model.encode([sample])[0] for sample in samples]
     _refuse_slow(outcomes)
     found = [pair for pair in zip(samples, outcomes, strict=True) if isinstance(pair[1], np.ndarray)]
     if not found:
@@ -98,19 +97,19 @@ def _refuse_slow(outcomes: Sequence[Outcome]) -> None:
 
 def _refusal(outcome: Outcome) -> ModelRefused:
     """Why not even one sample has vectors."""
-    said = outcome.message if isinstance(outcome, EncoderError) else "no vectors came"
+    said = outcome.message if isinstance(outcome, QueryModelError) else "no vectors came"
     is_not_finite = isinstance(outcome, ModelFailed) and outcome.reason == "MODEL_NOT_FINITE"
     reason = "drop.model_not_finite" if is_not_finite else "drop.model_shape"
     return ModelRefused(reason, f"No query could be computed. The first one: {said}.")
 
 
-def _time_one(encoder: Encoder, samples: Sequence[Features], ms_max: float) -> float:
+def _time_one(model: QueryModel, samples: Sequence[Features], ms_max: float) -> float:
     """Milliseconds of a query alone. Raises ModelRefused drop.model_too_slow."""
     took_ms: list[float] = []
     until = time.monotonic() + TIMED_SECONDS_MAX
     for turn in range(TIMED_QUERIES_MAX):
         began = time.thread_time()
-        encoder.encode([samples[turn % len(samples)]])
+        model.encode([samples[turn % len(samples)]])
         took_ms.append(MS_PER_SECOND * (time.thread_time() - began))
         if time.monotonic() > until:
             break
@@ -121,11 +120,11 @@ def _time_one(encoder: Encoder, samples: Sequence[Features], ms_max: float) -> f
     return round(ms, 4)
 
 
-def _check_steady(encoder: Encoder, alone: Sequence[tuple[Features, Floats]]) -> None:
+def _check_steady(model: QueryModel, alone: Sequence[tuple[Features, Floats]]) -> None:
     """Raises ModelRefused when the same features give other vectors the next time."""
     for sample, vectors in alone:
-        again = encoder.encode([sample])[0]
-        if not isinstance(again, np.ndarray) or not _alike(vectors, again):
+        again = model.encode([sample])[0]
+        if not isinstance(again, np.ndarray) or not alike(vectors, again):
             message = (
                 "The query model gives other vectors for the same features the next time. Export it for inference "
                 "(in PyTorch `model.eval()`), without dropout or random numbers."
@@ -133,28 +132,28 @@ def _check_steady(encoder: Encoder, alone: Sequence[tuple[Features, Floats]]) ->
             raise ModelRefused("drop.model_unsteady", message)
 
 
-def _batch_of(encoder: Encoder, alone: Sequence[tuple[Features, Floats]], ms: float) -> tuple[int, tuple[str, ...]]:
+def _batch_of(model: QueryModel, alone: Sequence[tuple[Features, Floats]], ms: float) -> tuple[int, tuple[str, ...]]:
     """How many queries may share a run, and what a person should know of it."""
-    if not encoder.batches:
+    if not model.batches:
         why = "The query model takes one query at a time; leave its first axis open to have queries share a run."
         return 1, (why,)
-    encoder.batch_max = len(alone)
-    together = encoder.encode([sample for sample, _ in alone])
+    model.batch_max = len(alone)
+    together = model.encode([sample for sample, _ in alone])
     for (_, vectors), found in zip(alone, together, strict=True):
-        if not isinstance(found, np.ndarray) or not _alike(vectors, found):
+        if not isinstance(found, np.ndarray) or not alike(vectors, found):
             why = "A query's vectors depend on the other queries of its run, so each is computed alone."
             return 1, (why,)
     return int(np.clip(BATCH_MS_MAX / max(ms, 1e-3), 1, BATCH_MAX)), ()
 
 
 def _encode_all(
-    encoder: Encoder, samples: Sequence[Features], progress: Callable[[int, int], None]
+    model: QueryModel, samples: Sequence[Features], progress: Callable[[int, int], None]
 ) -> tuple[list[Features], Floats]:
     good: list[Features] = []
     vectors: list[Floats] = []
     for start in range(0, len(samples), BATCH_MAX):
         some = samples[start : start + BATCH_MAX]
-        outcomes = encoder.encode(some)
+        outcomes = model.encode(some)
         _refuse_slow(outcomes)
         for sample, found in zip(some, outcomes, strict=True):
             if isinstance(found, np.ndarray):
@@ -164,24 +163,20 @@ def _encode_all(
     return good, np.stack(vectors)
 
 
-def _left_out(encoder: Encoder, samples: Sequence[Features], count: int) -> str:
+def _left_out(model: QueryModel, samples: Sequence[Features], count: int) -> str:
     """How many recorded queries have no vectors, and why the first of them has none."""
     for sample in samples:
-        outcome = encoder.encode([sample])[0]
-        if isinstance(outcome, EncoderError):
+        outcome = model.encode([sample])[0]
+        if isinstance(outcome, QueryModelError):
             return f"Of the recorded queries {count} are left out. The first of them: {outcome.message}."
     return f"Of the recorded queries {count} are left out."
 
 
-def _empty_warning(encoder: Encoder) -> tuple[str, ...]:
+def _empty_warning(model: QueryModel) -> tuple[str, ...]:
     """A new user has no history: many a model divides by its length."""
-    if all(each.max_length is None for each in encoder.spec.inputs):
+    if all(each.max_length is None for each in model.spec.inputs):
         return ()
-    outcome = encoder.encode([made_up(encoder, full=False)])[0]
-    if isinstance(outcome, EncoderError):
+    outcome = model.encode([made_up(model, full=False)])[0]
+    if isinstance(outcome, QueryModelError):
         return (f"Queries with empty lists will not be answered: {outcome.message}.",)
     return ()
-
-
-def _alike(one: Floats, other: Floats) -> bool:
-    return bool(np.abs(one - other).max() <= TOLERANCE * max(1.0, float(np.abs(one).max())))

@@ -1,6 +1,6 @@
 """What can be wrong with a query model, and with the features that it is asked with.
 
-    EncoderError
+    QueryModelError
     ├── ModelRefused     the file, or what it computes, cannot serve; `reason` is a stable id `drop.*`
     ├── FeatureInvalid   a feature of one query does not fit the schema; `feature` names it
     ├── ModelFailed      the model cannot compute one query, or gives no usable vectors for it
@@ -13,7 +13,7 @@ LIBRARY_CHARACTERS_MAX = 300
 NAME_CHARACTERS_MAX = 80
 
 
-class EncoderError(Exception):
+class QueryModelError(Exception):
     """Base of the errors of this package; never raised itself. `message` is for people."""
 
     def __init__(self, message: str) -> None:
@@ -21,7 +21,7 @@ class EncoderError(Exception):
         self.message = message
 
 
-class ModelRefused(EncoderError):
+class ModelRefused(QueryModelError):
     """The model, or a vocabulary of it, cannot be part of a version.
 
     Reasons: drop.model_unreadable, drop.model_unsafe, drop.model_too_large, drop.model_shape, drop.model_not_finite,
@@ -33,7 +33,7 @@ class ModelRefused(EncoderError):
         self.reason = reason
 
 
-class FeatureInvalid(EncoderError):
+class FeatureInvalid(QueryModelError):
     """One query's feature; `reason` is UPPER_SNAKE and stable. `feature` may be what a stranger typed."""
 
     def __init__(self, feature: str, reason: str, message: str) -> None:
@@ -42,7 +42,7 @@ class FeatureInvalid(EncoderError):
         self.reason = reason
 
 
-class ModelFailed(EncoderError):
+class ModelFailed(QueryModelError):
     """The model ran and gave no usable vectors; `reason` is UPPER_SNAKE and stable."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -50,7 +50,7 @@ class ModelFailed(EncoderError):
         self.reason = reason
 
 
-class ModelTooSlow(EncoderError):
+class ModelTooSlow(QueryModelError):
     """The run was ended when its time was up."""
 
     def __init__(self, seconds_max: float) -> None:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import onnx
 from google.protobuf.message import DecodeError, Message
 
-from encoders.errors import ModelRefused, library_words, shown_name
-from encoders.limits import MODEL_BYTES_MAX, NODES_MAX, PARTS_MAX
+from querymodel.errors import ModelRefused, library_words, shown_name
+from querymodel.limits import MODEL_BYTES_MAX, NODES_MAX, PARTS_MAX
 
 # ai.onnx is what an empty domain means.
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")

@@ -17,7 +17,7 @@ from bundles.batches import DEFAULT_LIMITS, Int64, missing_column, reading
 from bundles.errors import DropError
 from bundles.files import DropFile, ItemFile
 from bundles.formats import parquet
-from encoders.errors import ModelRefused
+from querymodel.errors import ModelRefused
 
 VALUE_COLUMN, INDEX_COLUMN = "value", "index"
 ENTRIES_MAX = 50_000_000

@@ -12,11 +12,11 @@ from bundles import layout
 from bundles.drop import Drop
 from bundles.errors import DropError
 from bundles.files import DropFile
-from encoders import recorded, vocabulary
-from encoders.encoder import MODEL_FILE, vocabulary_folder
-from encoders.errors import ModelRefused
-from encoders.limits import MODEL_BYTES_MAX
-from encoders.spec import ModelSpec
+from querymodel import recorded, vocabulary
+from querymodel.errors import ModelRefused
+from querymodel.files import MODEL_FILE, vocabulary_folder
+from querymodel.limits import MODEL_BYTES_MAX
+from querymodel.spec import ModelSpec
 
 COPY_BYTES = 8 << 20
 

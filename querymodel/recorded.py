@@ -17,7 +17,7 @@ from bundles.batches import missing_column, reading
 from bundles.errors import DropError
 from bundles.files import DropFile, ItemFile
 from bundles.formats import parquet
-from encoders.spec import Feature, Features, Kind, ModelInput, ModelSpec
+from querymodel.spec import Feature, Features, Kind, ModelInput, ModelSpec
 
 ROWS_MAX = 1_000
 BATCH_ROWS = 50
@@ -27,6 +27,7 @@ _STORED: dict[Kind, pa.DataType] = {
     "floats": pa.large_list(pa.float32()),
     "strings": pa.large_list(pa.large_string()),
 }
+_KINDS: dict[pa.DataType, Kind] = {stored: kind for kind, stored in _STORED.items()}
 
 
 def read_drop(file: DropFile, spec: ModelSpec) -> list[Features]:
@@ -61,14 +62,13 @@ def write(rows: Sequence[Features], spec: ModelSpec, path: Path) -> None:
         writer.write_batch(pa.record_batch(arrays, schema=schema))
 
 
-def read(path: Path, spec: ModelSpec) -> list[Features]:
+def read(path: Path) -> list[Features]:
     """What `write` wrote. Raises OSError, KeyError or pa.ArrowException for something else."""
     with pa.memory_map(str(path)) as source:
         table = pa.ipc.open_file(source).read_all()
-        found = {each.name: table.column(each.name).to_pylist() for each in spec.inputs}
-    return [
-        {each.name: Feature(each.kind, found[each.name][row]) for each in spec.inputs} for row in range(table.num_rows)
-    ]
+        kinds = {field.name: _KINDS[field.type] for field in table.schema}
+        values = {name: table.column(name).to_pylist() for name in kinds}
+    return [{name: Feature(kind, values[name][row]) for name, kind in kinds.items()} for row in range(table.num_rows)]
 
 
 def _has_features(file: str, found: pa.Schema, names: Sequence[str]) -> bool:
