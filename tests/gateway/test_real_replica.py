@@ -99,6 +99,60 @@ async def test_several_vectors_are_merged_and_tell_which_one_found_an_item(films
     assert set(answer.found_by) == {0, 1}
 
 
+def _by_items(*items: recall_pb2.WeightedItem, top_k: int = 10, **fields: Any) -> recall_pb2.RecallRequest:
+    asked = {name: fields.pop(name) for name in recall_pb2.ItemQuery.DESCRIPTOR.fields_by_name if name in fields}
+    return recall_pb2.RecallRequest(
+        service=FILMS, items=recall_pb2.ItemQuery(items=items, **asked), top_k=top_k, **fields
+    )
+
+
+async def test_items_ask_by_their_weighted_mean_and_tell_what_was_known(films: Harness, made: MadeArtifact) -> None:
+    """Watched a day apart, the second one liked less, the third one disliked; one left the catalogue."""
+    hidden, unknown = made.ids[-1], 5
+    request = _by_items(
+        recall_pb2.WeightedItem(id=made.ids[0], timestamp_seconds=86_400),
+        recall_pb2.WeightedItem(id=made.ids[1], weight=0.5, timestamp_seconds=0),
+        recall_pb2.WeightedItem(id=hidden, weight=-0.25),
+        recall_pb2.WeightedItem(id=unknown),
+        half_life_seconds=86_400.0,
+        require_version=made.version,
+        return_attributes=["genre"],
+    )
+
+    answer = await films.caller().recall(request)
+
+    mean = (made.vectors[0] + 0.25 * made.vectors[1] - 0.25 * made.vectors[-1]) / 1.5
+    expected, scores = exact_ids(made, mean, 10, exclude=[made.ids[0], made.ids[1]])
+    assert list(answer.ids) == expected
+    np.testing.assert_allclose(answer.scores, scores, rtol=1e-4)
+    assert list(answer.coverage.used.ids) == [made.ids[0], made.ids[1], hidden]
+    assert list(answer.coverage.missing.ids) == [unknown]
+    assert answer.coverage.weight_covered == pytest.approx(1.5 / 2.5)
+    assert (answer.version, len(answer.attributes[0].strings.values)) == (made.version, 10)
+
+    request.items.keep_query_items = True
+    kept = await films.caller().recall(request)
+    assert list(kept.ids) == exact_ids(made, mean, 10)[0]
+
+
+async def test_a_batch_mixes_vectors_and_items_and_answers_each(films: Harness, made: MadeArtifact) -> None:
+    requests = [_query(vector, top_k=5) for vector in made.queries[:40]]
+    requests[1::2] = [_by_items(recall_pb2.WeightedItem(id=made.ids[row]), top_k=5) for row in range(20)]
+    requests[3] = _by_items(recall_pb2.WeightedItem(id=5), top_k=5)
+
+    batch = await films.caller().call("BatchRecall", recall_pb2.BatchRecallRequest(service=FILMS, requests=requests))
+
+    for number, result in enumerate(batch.results):
+        row = number // 2
+        if number == 3:
+            assert (result.error.reason, result.error.field) == ("NO_ITEM_KNOWN", "items.items")
+        elif number % 2:
+            expected = exact_ids(made, made.vectors[row], 5, exclude=[made.ids[row]])[0]
+            assert list(result.response.ids) == expected
+        else:
+            assert list(result.response.ids) == exact_ids(made, made.queries[number], 5)[0]
+
+
 WRONG: dict[str, tuple[recall_pb2.RecallRequest, str]] = {
     "not a number": (_query(np.full(DIMENSION, np.nan)), "vectors.vectors[0]"),
     "infinite": (_query(np.full(DIMENSION, np.inf)), "vectors.vectors[0]"),
@@ -109,6 +163,17 @@ WRONG: dict[str, tuple[recall_pb2.RecallRequest, str]] = {
         "exclude.text_ids",
     ),
     "an unknown attribute": (_query(np.ones(DIMENSION), return_attributes=["colour"]), "return_attributes"),
+}
+WRONG |= {
+    "no item": (_by_items(), "items.items"),
+    "an item without id": (_by_items(recall_pb2.WeightedItem(id=1), recall_pb2.WeightedItem()), "items.items[1].id"),
+    "an item of the other type": (_by_items(recall_pb2.WeightedItem(text_id="a")), "items.items[0].text_id"),
+    "items that nobody knows": (_by_items(recall_pb2.WeightedItem(id=1)), "items.items"),
+    "an item that must be known": (
+        _by_items(recall_pb2.WeightedItem(id=1), on_missing=recall_pb2.FAIL),
+        "items.items",
+    ),
+    "a way with missing items that is none": (_by_items(recall_pb2.WeightedItem(id=1), on_missing=7), "items.on_missing"),
 }
 WRONG["a weight too many"][0].vectors.weights.extend([1.0, 2.0])
 
