@@ -232,7 +232,7 @@ GOOD = np.ones(DIMENSION)
         (ask(GOOD, filter="year > 1990"), "filter", "FILTER_UNSUPPORTED"),
         (ask(GOOD, min_token="t"), "min_token", "MIN_TOKEN_UNSUPPORTED"),
         (Query(QueryKind.ITEMS, [], [], 10, MergePolicy.MAX), "items.items", "ITEM_COUNT_OUT_OF_RANGE"),
-        (Query(QueryKind.FEATURES, [], [], 10, MergePolicy.MAX), "features", "QUERY_KIND_UNSUPPORTED"),
+        (Query(QueryKind.FEATURES, [], [], 10, MergePolicy.MAX), "features", "NO_QUERY_MODEL"),
         (Query(QueryKind.NOTHING, [], [], 10, MergePolicy.MAX), "query", "QUERY_MISSING"),
     ],
 )
