@@ -61,9 +61,10 @@ def find(
 ) -> FoundDrop:
     """The newest complete drop of a source, or the drop `name`, complete or not.
 
-    `files` and `vocabularies` are those of `bundles.drop.open_drop`. For a remote source it takes at most `seconds_max`, and `check` is called several times a second; when it raises,
-    the search ends at once. A DropError about the newest complete drop has its name as `details["drop"]`. Raises
-    UriError, DropError, SourceError (source.timeout when it took too long).
+    `files` and `vocabularies` are those of `bundles.drop.open_drop`. For a remote source it takes at most
+    `seconds_max`, and `check` is called several times a second; when it raises, the search ends at once. A DropError
+    about the newest complete drop has its name as `details["drop"]`. Raises UriError, DropError, SourceError
+    (source.timeout when it took too long).
     """
     if not source.is_remote:
         return find_here(source, name, files, vocabularies)
@@ -78,9 +79,7 @@ def find(
     return _found(_answer(order, seconds_max, check))
 
 
-def find_here(
-    source: Source, name: str, files: Sequence[str], vocabularies: Sequence[str] | None = None
-) -> FoundDrop:
+def find_here(source: Source, name: str, files: Sequence[str], vocabularies: Sequence[str] | None = None) -> FoundDrop:
     """`find` in this very process, however long a server takes."""
     location = places.locate(source)
     if isinstance(location, Path):

@@ -1,10 +1,10 @@
 """What can be wrong with a query model, and with the features that it is asked with.
 
-    QueryModelError
-    ├── ModelRefused     the file, or what it computes, cannot serve; `reason` is a stable id `drop.*`
-    ├── FeatureInvalid   a feature of one query does not fit the schema; `feature` names it
-    ├── ModelFailed      the model cannot compute one query, or gives no usable vectors for it
-    └── ModelTooSlow     the model was stopped, because it computed one query for too long
+QueryModelError
+├── ModelRefused     the file, or what it computes, cannot serve; `reason` is a stable id `drop.*`
+├── FeatureInvalid   a feature of one query does not fit the schema; `feature` names it
+├── ModelFailed      the model cannot compute one query, or gives no usable vectors for it
+└── ModelTooSlow     the model was stopped, because it computed one query for too long
 """
 
 from __future__ import annotations

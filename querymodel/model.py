@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from querymodel.errors import QueryModelError, FeatureInvalid, ModelFailed, ModelRefused, ModelTooSlow, shown_name
+from querymodel.errors import FeatureInvalid, ModelFailed, ModelRefused, ModelTooSlow, QueryModelError, shown_name
 from querymodel.features import InputReader, check_names, fits, stack_lengths, stack_values
 from querymodel.files import MODEL_FILE, vocabulary_folder
 from querymodel.session import Session, Slot, Tensor
@@ -154,7 +154,7 @@ class QueryModel:
         """float32 [B, vectors, dimension]. Raises ModelFailed, ModelTooSlow."""
         output = self._session.run({fed.slot.name: fed.tensor(rows) for fed in self._fed})
         spec = self.spec
-        shapes = [(len(rows), spec.vectors, spec.dimension)]
+        shapes: list[tuple[int, ...]] = [(len(rows), spec.vectors, spec.dimension)]
         if spec.vectors == 1:
             shapes.append((len(rows), spec.dimension))
         if output.shape not in shapes or output.dtype.kind != "f":
@@ -216,7 +216,9 @@ def _check_slot(slot: Slot, described: ModelInput, is_length: bool) -> None:
 def _check_output(spec: ModelSpec, slots: Sequence[Slot]) -> None:
     """What is not fixed in the model is judged when it runs."""
     if len(slots) != 1:
-        raise _misshapen(f"has {len(slots)} outputs ({', '.join(shown_name(each.name) for each in slots)}); one is read")
+        raise _misshapen(
+            f"has {len(slots)} outputs ({', '.join(shown_name(each.name) for each in slots)}); one is read"
+        )
     slot = slots[0]
     if slot.type not in OUTPUT_TYPES:
         raise _misshapen(f"gives {slot.type}; vectors are float")

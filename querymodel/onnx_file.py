@@ -39,13 +39,15 @@ def check_file(payload: bytes, name: str) -> ModelFile:
     Reasons: drop.model_too_large, drop.model_unreadable, drop.model_unsafe.
     """
     if len(payload) > MODEL_BYTES_MAX:
-        raise ModelRefused("drop.model_too_large", f"{name} has {len(payload)} bytes; at most {MODEL_BYTES_MAX} may be.")
+        raise ModelRefused(
+            "drop.model_too_large", f"{name} has {len(payload)} bytes; at most {MODEL_BYTES_MAX} may be."
+        )
     model = _parse(payload, name)
     found = _walk(model, name)
     try:
         # Of the bytes and not of what was parsed, so that nothing is written out once more.
         onnx.checker.check_model(payload)
-    except Exception as error:  # noqa: BLE001 - whatever it objects to, the file is no sound model
+    except Exception as error:
         raise _unreadable(name, library_words(error)) from error
     return found
 
@@ -64,8 +66,7 @@ def _parse(payload: bytes, name: str) -> onnx.ModelProto:
 def _walk(model: onnx.ModelProto, name: str) -> ModelFile:
     """Looks at every message of the model."""
     if model.functions:
-        message = "holds functions of its own; export it with functions inlined"
-        raise _unsafe(name, message)
+        raise _unsafe(name, "holds functions of its own; export it with functions inlined")
     nodes = tensor_bytes = 0
     for message in _messages(model, name):
         if isinstance(message, onnx.TensorProto):

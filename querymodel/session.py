@@ -42,7 +42,7 @@ class Session:
         _bound_memory()
         try:
             self._session = onnxruntime.InferenceSession(payload, _options(), providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - the runtime's errors have no base of their own
+        except Exception as error:
             message = f"ONNX Runtime {onnxruntime.__version__} does not take the query model: {library_words(error)}."
             raise ModelRefused("drop.model_unreadable", message) from error
         self.inputs = tuple(map(_slot, self._session.get_inputs()))
@@ -95,7 +95,7 @@ _memory_is_bounded = False
 
 def _bound_memory() -> None:
     """Once in a process: the runtime has one arena for all sessions."""
-    global _memory_is_bounded  # noqa: PLW0603 - the arena belongs to the process, too
+    global _memory_is_bounded
     with _memory_lock:
         if _memory_is_bounded:
             return

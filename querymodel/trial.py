@@ -83,7 +83,9 @@ def _computed_alone(model: QueryModel, samples: Sequence[Features]) -> list[tupl
     """Those samples that have vectors, each asked alone, with them. Raises ModelRefused when none has."""
     outcomes = [model.encode([sample])[0] for sample in samples]
     _refuse_slow(outcomes)
-    found = [pair for pair in zip(samples, outcomes, strict=True) if isinstance(pair[1], np.ndarray)]
+    found = [
+        (sample, outcome) for sample, outcome in zip(samples, outcomes, strict=True) if isinstance(outcome, np.ndarray)
+    ]
     if not found:
         raise _refusal(outcomes[0])
     return found

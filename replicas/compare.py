@@ -132,13 +132,16 @@ def main() -> int:
 def _questions(artifact: Path, top_k: int) -> Iterator[list[bytes]]:
     """Recorded features first, which each version encodes by its own model; vectors if one of the two has none."""
     if (artifact / layout.FEATURES).is_file():
-        yield [_request(top_k, features=_feature_query(each)) for each in _spread(read_features(artifact / layout.FEATURES))]
+        yield [
+            _request(top_k, features=_feature_query(each))
+            for each in _spread(read_features(artifact / layout.FEATURES))
+        ]
     vectors: Floats = np.load(artifact / layout.QUERIES, mmap_mode="r", allow_pickle=False)
     if len(vectors):
         yield [_request(top_k, vectors=_vector_query(each)) for each in _spread(vectors)]
 
 
-def _spread(recorded: Sequence[Any]) -> list[Any]:
+def _spread(recorded: Any) -> list[Any]:
     """At most QUERIES_MAX of them, from all over."""
     places = np.unique(np.linspace(0, len(recorded) - 1, min(QUERIES_MAX, len(recorded))).astype(np.int64))
     return [recorded[place] for place in places.tolist()]

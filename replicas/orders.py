@@ -85,9 +85,7 @@ def warm(
     return WarmResult(True, "", p50_ms, p99_ms, answered)
 
 
-def _replay(
-    loaded: LoadedVersion, queries: Sequence[Query], limits: QueryLimits, give_up_at: float
-) -> list[float]:
+def _replay(loaded: LoadedVersion, queries: Sequence[Query], limits: QueryLimits, give_up_at: float) -> list[float]:
     """Milliseconds of each query, answered as a caller's would be. At least one, then until `give_up_at`."""
     took_ms: list[float] = []
     for query in queries:

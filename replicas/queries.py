@@ -67,8 +67,8 @@ NO_ITEMS = ItemQuery()
 class Query:
     """One request as the caller sent it; nothing is checked yet.
 
-    `vectors` are raw little-endian float32; `items` and `features` stand in queries of those kinds. `deadline_ms` counts
-    from `arrived` (time.monotonic), 0: none.
+    `vectors` are raw little-endian float32; `items` and `features` stand in queries of those kinds. `deadline_ms`
+    counts from `arrived` (time.monotonic), 0: none.
     """
 
     kind: QueryKind

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from querymodel.spec import ModelSpec
 from engines.description import Metric
 from engines.metrics import larger_is_better
+from querymodel.spec import ModelSpec
 
 FLOAT32_BYTES = 4
 

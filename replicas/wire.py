@@ -13,7 +13,15 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from querymodel.spec import Feature
 from recallpb.v1 import recall_pb2
-from replicas.errors import AnswerTooLarge, DeadlinePassed, InternalError, InvalidQuery, ModelStopped, NotServed, ReplicaError
+from replicas.errors import (
+    AnswerTooLarge,
+    DeadlinePassed,
+    InternalError,
+    InvalidQuery,
+    ModelStopped,
+    NotServed,
+    ReplicaError,
+)
 from replicas.items import Items
 from replicas.loaded import LoadedVersion
 from replicas.queries import (

@@ -36,7 +36,7 @@ CORRECTION_MAX = 3.0
 class Plan:
     """What is going to be (or was) built. `data_bytes`: the files that the import wrote, without the query model's.
 
-    `model_bytes`: those; `model_memory_bytes`: what a replica holds for the model, as its trial measured; 0 without one.
+    `model_bytes`: those; `model_memory_bytes`: what a replica holds for the model, as its trial measured; 0 without.
     """
 
     engine: str

@@ -23,7 +23,6 @@ InputType = Literal["int64", "float32", "string", "bool"]
 Pad = bool | int | float | str
 
 
-
 def _check_input_name(name: str) -> str:
     if not name.isprintable() or not name.strip():
         raise ValueError("An input has the name that it has in the model, and all its characters can be printed.")
@@ -121,11 +120,14 @@ class QueryModel(Block):
     """The drop's ONNX model: features of a query in, `vectors` query vectors out."""
 
     vectors: int = Field(default=1, ge=1, le=VECTORS_MAX)
-    inputs: Annotated[tuple[ModelInput, ...], Field(strict=False, min_length=1, max_length=INPUTS_MAX)]
+    inputs: Annotated[tuple[ModelInput, ...], Field(strict=False, max_length=INPUTS_MAX)]
 
     @field_validator("inputs")
     @classmethod
     def _names_are_unique(cls, inputs: tuple[ModelInput, ...]) -> tuple[ModelInput, ...]:
+        # Of a list with faults in it pydantic would say this as well, for what is right of it counts alone.
+        if not inputs:
+            raise ValueError("Name at least one input.")
         seen: set[str] = set()
         types: dict[str, str] = {}
         for position, each in enumerate(inputs):
@@ -134,5 +136,7 @@ class QueryModel(Block):
                     raise ValueError(f"inputs[{position}] is the second one that feeds the model's input {name}.")
                 seen.add(name)
             if each.vocab and types.setdefault(each.vocab, each.type) != each.type:
-                raise ValueError(f"inputs[{position}] reads the vocabulary {each.vocab} as another type than one before.")
+                raise ValueError(
+                    f"inputs[{position}] reads the vocabulary {each.vocab} as another type than one before."
+                )
         return inputs

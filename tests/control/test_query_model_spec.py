@@ -46,13 +46,17 @@ def test_the_contract_s_own_example_is_taken() -> None:
     assert found["inputs"][0] == contract
     spec = ModelSpec.of({"dimension": 4, "query_model": found})
     assert spec is not None
-    assert (spec.vocabularies, spec.inputs[0].unknown, spec.inputs[1].max_length) == (("items_vocab.parquet",), "drop", None)
+    assert (spec.vocabularies, spec.inputs[0].unknown, spec.inputs[1].max_length) == (
+        ("items_vocab.parquet",),
+        "drop",
+        None,
+    )
 
 
 @pytest.mark.parametrize(
     ("inputs", "field", "said"),
     [
-        ([], "inputs", "at least 1"),
+        ([], "inputs", "at least one"),
         ([{"name": "age"}], "inputs[0].type", "required"),
         ([{"name": "age", "type": "float64"}], "inputs[0].type", "'float32'"),
         ([{"name": " ", "type": "int64"}], "inputs[0].name", "the name that it has in the model"),

@@ -51,9 +51,7 @@ class Load:
         self.sent = 0
         self.seconds = 0.0
         self._target, self._key, self._qps = target, key, qps
-        self._requests = [
-            recall_pb2.RecallRequest(service=service, top_k=top_k, **_asked(query)) for query in queries
-        ]
+        self._requests = [recall_pb2.RecallRequest(service=service, top_k=top_k, **_asked(query)) for query in queries]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
@@ -93,9 +91,7 @@ class Load:
         while not self._stop.is_set():
             due = int((time.monotonic() - begin) * self._qps)
             for number in range(self.sent, due):
-                call = asyncio.create_task(
-                    self._call(stubs[number % CHANNELS], number % len(self._requests))
-                )
+                call = asyncio.create_task(self._call(stubs[number % CHANNELS], number % len(self._requests)))
                 calls.add(call)
                 call.add_done_callback(calls.discard)
             self.sent = max(self.sent, due)

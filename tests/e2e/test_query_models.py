@@ -94,9 +94,7 @@ def test_no_answer_mixes_the_model_of_one_version_with_the_index_of_another(plat
 
     service = f"tenants/{platform.tenant}/services/{SERVICE}"
     asked = [features(user) for user in users()]
-    with Load(
-        target=platform.gateway, key=platform.key, service=service, queries=asked, qps=QPS, top_k=TOP_K
-    ) as load:
+    with Load(target=platform.gateway, key=platform.key, service=service, queries=asked, qps=QPS, top_k=TOP_K) as load:
         eventually(lambda: len(load.answers) > QPS / 2, seconds_max=20, what="the load to run")
         switch_to_and_fro(platform, SERVICE, load, switches=SWITCHES)
     load.check_complete()
@@ -138,9 +136,7 @@ def test_a_caller_with_its_own_tower_is_answered_by_the_version_of_its_model(pla
         stub = recall_pb2_grpc.RecallServiceStub(channel)
         for query in ({"vectors": vector}, {"features": features(([1], 1.0))}):
             for version in (1, 2):
-                request = recall_pb2.RecallRequest(
-                    service=service, top_k=1, model_version=f"tower-{version}", **query
-                )
+                request = recall_pb2.RecallRequest(service=service, top_k=1, model_version=f"tower-{version}", **query)
                 answer = stub.Recall(request, metadata=metadata, timeout=10)
                 assert (answer.version, answer.model_version) == (version, f"tower-{version}")
         with pytest.raises(grpc.RpcError) as error:

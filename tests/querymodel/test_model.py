@@ -189,7 +189,10 @@ def test_every_type_of_input(opened: Open) -> None:
 def test_a_model_of_another_shape_is_refused_in_words(
     opened: Open, tower: Tower, block: dict[str, Any], said: str
 ) -> None:
-    schema = {**tower.schema(**block.get("history", {})), **{k: v for k, v in block.items() if k in ("vectors", "inputs")}}
+    schema = {
+        **tower.schema(**block.get("history", {})),
+        **{k: v for k, v in block.items() if k in ("vectors", "inputs")},
+    }
 
     with pytest.raises(ModelRefused) as refused:
         opened(tower.onnx(), schema, dimension=block.get("dimension", 16))
@@ -199,13 +202,19 @@ def test_a_model_of_another_shape_is_refused_in_words(
 
 
 def test_a_model_without_an_axis_for_queries_is_refused(opened: Open) -> None:
-    payload = model([node("Identity", ["age"], "vectors")], [tensor("age", FLOAT, [16])], [tensor("vectors", FLOAT, [16])])
-    with pytest.raises(ModelRefused, match="B the queries|queries at once"):
+    payload = model(
+        [node("Identity", ["age"], "vectors")], [tensor("age", FLOAT, [16])], [tensor("vectors", FLOAT, [16])]
+    )
+    with pytest.raises(ModelRefused, match=r"B the queries|queries at once"):
         opened(payload, {"vectors": 1, "inputs": [AGE]})
 
 
 def test_vectors_that_are_not_finite_are_the_query_s_own_error(opened: Open) -> None:
-    nodes = [node("Reshape", ["age", "column"], "narrow"), node("Expand", ["narrow", "shape"], "wide"), node("Log", ["wide"], "vectors")]
+    nodes = [
+        node("Reshape", ["age", "column"], "narrow"),
+        node("Expand", ["narrow", "shape"], "wide"),
+        node("Log", ["wide"], "vectors"),
+    ]
     constants = {"column": np.array([-1, 1], np.int64), "shape": np.array([1, 16], np.int64)}
     payload = model(nodes, [tensor("age", FLOAT, ["B"])], [tensor("vectors", FLOAT, ["B", 16])], constants)
 

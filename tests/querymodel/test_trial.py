@@ -139,7 +139,10 @@ def test_a_model_that_cannot_do_without_a_history_is_told_of(opened: Open) -> No
         [tensor("vectors", FLOAT, ["B", 16])],
         {**WIDEN, "one": np.array([1], np.int64)},
     )
-    block = {"vectors": 1, "inputs": [{"name": "history", "type": "int64", "max_length": 4, "length_input": "n_history"}]}
+    block = {
+        "vectors": 1,
+        "inputs": [{"name": "history", "type": "int64", "max_length": 4, "length_input": "n_history"}],
+    }
 
     found = tried(opened(payload, block), [])
 

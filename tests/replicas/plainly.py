@@ -57,11 +57,21 @@ def merged(
     speaks: dict[Any, int] = {}
     for each in {found for one in lists for found in one}:
         if policy is MergePolicy.MAX:
-            given = [(one[each] / w if far else one[each] * w, i) for i, (one, w) in enumerate(zip(lists, weights, strict=True)) if each in one]
+            given = [
+                (one[each] / w if far else one[each] * w, i)
+                for i, (one, w) in enumerate(zip(lists, weights, strict=True))
+                if each in one
+            ]
             values[each], speaks[each] = min(given, key=lambda pair: (sign * pair[0], pair[1]))
         else:
-            lacking = [w * max(one.values(), default=0.0) if far else 0.0 for one, w in zip(lists, weights, strict=True)]
-            gains = [(w * one[each] - lack, i) for i, (one, w, lack) in enumerate(zip(lists, weights, lacking, strict=True)) if each in one]
+            lacking = [
+                w * max(one.values(), default=0.0) if far else 0.0 for one, w in zip(lists, weights, strict=True)
+            ]
+            gains = [
+                (w * one[each] - lack, i)
+                for i, (one, w, lack) in enumerate(zip(lists, weights, lacking, strict=True))
+                if each in one
+            ]
             values[each] = sum(lacking) + sum(gain for gain, _ in gains)
             speaks[each] = min(gains, key=lambda pair: (sign * pair[0], pair[1]))[1]
     best = sorted(values, key=lambda each: sign * values[each])[:top_k]

@@ -45,7 +45,9 @@ def by_features(history: list[int], age: float = 1.0, **fields: Any) -> Query:
 
 def by_vectors(vectors: np.ndarray, **fields: Any) -> Query:
     raw = [np.asarray(vector, "<f4").tobytes() for vector in vectors]
-    return Query(QueryKind.VECTORS, raw, [], **{"top_k": 10, "merge": MergePolicy.MAX, "arrived": time.monotonic(), **fields})
+    return Query(
+        QueryKind.VECTORS, raw, [], **{"top_k": 10, "merge": MergePolicy.MAX, "arrived": time.monotonic(), **fields}
+    )
 
 
 def answered(loaded: LoadedVersion, *queries: Query) -> list[Answer]:
@@ -101,7 +103,10 @@ def test_a_batch_of_kinds_gives_each_what_it_would_get_alone(loaded: LoadedVersi
         assert isinstance(found, Answer)
         assert found.rows.tolist() == alone.rows.tolist()
     refused = [together[place] for place in (2, 4)]
-    assert [each.field for each in refused if isinstance(each, InvalidQuery)] == ["features", 'features.features["age"]']
+    assert [each.field for each in refused if isinstance(each, InvalidQuery)] == [
+        "features",
+        'features.features["age"]',
+    ]
 
 
 def test_trace_tells_what_the_model_took(loaded: LoadedVersion) -> None:

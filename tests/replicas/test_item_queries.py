@@ -139,7 +139,10 @@ def test_without_a_half_life_timestamps_say_nothing(made: MadeArtifact, loaded: 
 def test_timestamps_as_far_apart_as_they_can_be_are_no_trouble(
     made: MadeArtifact, loaded: LoadedVersion, half_life: float
 ) -> None:
-    items = [WeightedItem(made.ids[0], timestamp_seconds=2**63 - 1), WeightedItem(made.ids[1], timestamp_seconds=-(2**63))]
+    items = [
+        WeightedItem(made.ids[0], timestamp_seconds=2**63 - 1),
+        WeightedItem(made.ids[1], timestamp_seconds=-(2**63)),
+    ]
 
     found = one(loaded, by(*items, half_life_seconds=half_life))
 
@@ -267,11 +270,15 @@ def test_excluding_the_query_items_widens_the_search_by_what_could_be_answered_a
     widths: list[int] = []
     search = loaded.searcher.search
     monkeypatch.setattr(
-        loaded.searcher, "search", lambda queries, top_k, effort: (widths.append(top_k), search(queries, top_k, effort))[1]
+        loaded.searcher,
+        "search",
+        lambda queries, top_k, effort: (widths.append(top_k), search(queries, top_k, effort))[1],
     )
     hidden = made.ids[-1]
 
-    found = one(loaded, by(made.ids[0], made.ids[1], made.ids[0], hidden, UNKNOWN, exclude_ids=[made.ids[1], made.ids[2]]))
+    found = one(
+        loaded, by(made.ids[0], made.ids[1], made.ids[0], hidden, UNKNOWN, exclude_ids=[made.ids[1], made.ids[2]])
+    )
     one(loaded, by(made.ids[0], made.ids[1], keep_query_items=True))
 
     assert found.rows.size == 10

@@ -62,7 +62,10 @@ def test_the_model_goes_with_the_index_into_the_artifact(films, folders, node):
     artifact = open_artifact(Path(version.artifact), version.manifest_sha256)
     assert (artifact.path / layout.MODEL_FOLDER / "model.onnx").read_bytes() == TOWER.onnx()
     assert artifact.manifest["query_model"]["batch_max"] > 1
-    assert read(artifact.path / layout.FEATURES)[1] == {"history": Feature("ints", [4]), "age": Feature("floats", [1.5])}
+    assert read(artifact.path / layout.FEATURES)[1] == {
+        "history": Feature("ints", [4]),
+        "age": Feature("floats", [1.5]),
+    }
     wanted = np.concatenate([TOWER.vectors_of(*user) for user in USERS])
     queries, source = artifact.queries()
     assert source == "features"
@@ -94,7 +97,9 @@ WIDENED = [op("Reshape", ["age", "column"], "narrow"), op("Expand", ["narrow", "
 
 
 def of_age(*nodes: Any, output: Any = ("B", 4), **constants: Any) -> bytes:
-    return model([*WIDENED, *nodes], [tensor("age", FLOAT, ["B"])], [tensor("vectors", FLOAT, output)], {**WIDEN, **constants})
+    return model(
+        [*WIDENED, *nodes], [tensor("age", FLOAT, ["B"])], [tensor("vectors", FLOAT, output)], {**WIDEN, **constants}
+    )
 
 
 def a_huge_output() -> bytes:

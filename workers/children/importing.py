@@ -1,4 +1,4 @@
-"""`python -m workers.children.importing ORDER.json`: a drop's rows become an artifact's data files, its query model too.
+"""`python -m workers.children.importing ORDER.json`: a drop's rows and query model become an artifact's data files.
 
 The files of a remote drop are brought here first, and are gone when they have been read. A strange file or a server
 that does not answer can do no more here than end this process. Result: {"report", "queries", "queries_source"}.
@@ -20,9 +20,9 @@ from bundles.fetching import fetch_drop
 from bundles.importing import import_items
 from bundles.queries import load_queries
 from bundles.schema import ImportSchema
+from failpoints import failpoint
 from querymodel.delivery import deliver
 from querymodel.spec import ModelSpec, vocabularies_of
-from failpoints import failpoint
 from workers.children.program import BytesDone, Order, RowsDone, run
 
 

@@ -21,7 +21,7 @@ NOTHING_LIVE = "There is no live version to compare with."
 
 
 def step(ctx: BuildContext) -> Outcome:
-    """Raises StepFailed: drop.model_*, and items.attribute_types when the import stored another type than the schema's."""
+    """Raises StepFailed: drop.model_*; items.attribute_types when the import stored another type than the schema's."""
     model = query_model.tried(ctx)
     report, context = _of_model(ctx, model)
     live = live_version(ctx.service)
