@@ -46,8 +46,9 @@ class BadRow:
 class ImportReport:
     """`rows` = `good_rows` + `bad_rows`; `items` = `good_rows`, of which `searchable_items` can be answers.
 
-    `partition_rows`: searchable items in each partition. `bytes`: size of the item files. `mean_norm`: mean Euclidean length, as delivered, of the vectors of good rows
-    (repeated ids included). `reasons`: bad rows by reason. `bad`: the first BAD_ROWS_SHOWN of them.
+    `partition_rows`: searchable items in each partition. `bytes`: size of the item files. `mean_norm`: mean Euclidean
+    length, as delivered, of the vectors of good rows (repeated ids included). `reasons`: bad rows by reason. `bad`: the
+    first BAD_ROWS_SHOWN of them.
     """
 
     rows: int

@@ -53,7 +53,12 @@ class Run(NamedTuple):
 
 
 class PartitionedBuilder:
-    """Builds with the engine's builder: the whole in one partition, or several within the same number of threads."""
+    """Builds with the engine's builder, in one partition or in several, always on `spec.threads` threads.
+
+    As many partitions at a time as there are threads, each on one of them, which makes the build repeatable; where
+    there are more threads than partitions, one partition after another on all of them. Threads that several builds
+    started each for itself could together have no room, which some libraries do not survive.
+    """
 
     def __init__(self, engine: IndexBuilder) -> None:
         self._engine = engine
@@ -81,10 +86,11 @@ class _SideBySide:
         self._told: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
 
     def build(self, runs: Sequence[Run], progress: Progress) -> None:
-        threads = _shares(self._spec.threads, len(runs))
-        with ThreadPoolExecutor(min(self._spec.threads, len(runs)), "build-partition") as pool:
+        threads = self._spec.threads
+        at_once, each = (threads, 1) if threads <= len(runs) else (1, threads)
+        with ThreadPoolExecutor(at_once, "build-partition") as pool:
             try:
-                built = [pool.submit(self._build_one, run, share) for run, share in zip(runs, threads, strict=True)]
+                built = [pool.submit(self._build_one, run, each) for run in runs]
             except RuntimeError as error:
                 self._failed.set()
                 raise OutOfMemory("the threads of this build have no room in the memory that it may use") from error
@@ -97,26 +103,30 @@ class _SideBySide:
 
     def _build_one(self, run: Run, threads: int) -> None:
         try:
+            self._go_on()
             folder = run.folder(self._out_dir)
             folder.mkdir(exist_ok=True)
             part = replace(self._spec, partitions=1, partition_rows=(), threads=threads)
-            self._engine.build(part, self._vectors[run.first : run.end], folder, self._teller(run.number))
-        except VectorsInvalid as error:
-            self._failed.set()
-            raise error.moved(run.first) from error
+            self._build_part(part, run, folder)
         except BaseException:
             self._failed.set()
             raise
         finally:
             self._told.put(None)
 
-    def _teller(self, number: int) -> Progress:
+    def _build_part(self, part: IndexSpec, run: Run, folder: Path) -> None:
         def tell(rows_done: int) -> None:
-            if self._failed.is_set():
-                raise _Abandoned
-            self._told.put((number, rows_done))
+            self._go_on()
+            self._told.put((run.number, rows_done))
 
-        return tell
+        try:
+            self._engine.build(part, self._vectors[run.first : run.end], folder, tell)
+        except VectorsInvalid as error:
+            raise error.moved(run.first) from error
+
+    def _go_on(self) -> None:
+        if self._failed.is_set():
+            raise _Abandoned
 
     def _pass_on(self, runs: int, progress: Progress) -> None:
         """Calls `progress` in this thread with the sum over all partitions until each has ended."""
@@ -296,5 +306,5 @@ def _runs(sizes: Sequence[int]) -> list[Run]:
 
 
 def _shares(whole: int, parts: int, *, least: int = 1) -> list[int]:
-    """`whole` divided among `parts`, the earlier ones getting one more; none less than `least`."""
+    """`whole` divided among `parts`, as evenly as can be and the larger shares first; none is less than `least`."""
     return [max(least, whole // parts + (part < whole % parts)) for part in range(parts)]

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from engines.description import PARTITIONS_MAX as PARTITIONS_MAX
 from engines.description import EngineDescription
 from engines.errors import UnknownEngine
 

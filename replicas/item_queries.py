@@ -65,7 +65,7 @@ def decayed_weights(asked: ItemQuery) -> Weights:
 
 
 def weighted_mean(vectors: Floats, weights: Weights, schema: VersionSchema) -> Floats:
-    """The mean, float32 [d], of `vectors` [n, d] under `weights` [n]. Raises InvalidQuery when nothing is left of it."""
+    """The mean, float32 [d], of `vectors` [n, d] under `weights` [n]. Raises InvalidQuery when they cancel out."""
     exact = vectors.astype(np.float64)
     total = weights @ exact
     absolute = np.abs(weights)

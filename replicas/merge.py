@@ -4,7 +4,8 @@ A list is what one query vector found, best first; `rows` and `scores` are [m, k
 Every policy orders equal scores by row, so the same lists always give the same answer.
 
 MAX           an item's score is its best weighted score. Similarities are multiplied by their list's weight,
-              squared distances (l2) are divided by it, so a greater weight always favours its list.
+              squared distances (l2) are divided by it, so a greater weight favours its list (but not in
+              similarities below 0, which it takes farther away). No item that the lists lack could be better.
 WEIGHTED_SUM  an item's score is the sum of weight x score over the lists that hold it. For l2 the least sum is
               best; a list that lacks the item adds weight x its own farthest distance, which is the least that
               the item's distance can be there. (Else an item would gain by being far from most vectors.)

@@ -73,7 +73,7 @@ def stack(vectors: Sequence[bytes], schema: VersionSchema) -> Stacked:
 
 def as_searched(matrix: Floats, schema: VersionSchema) -> Stacked:
     """Vectors float32 [n, d] of any origin as they are searched: normalised when the schema says so."""
-    finite = np.isfinite(matrix).all(axis=1)
+    finite: NDArray[np.bool_] = np.isfinite(matrix).all(axis=1)
     refused: dict[int, Refusal] = {}
     if not finite.all():
         refused = dict.fromkeys(np.flatnonzero(~finite).tolist(), NOT_FINITE)
@@ -83,7 +83,7 @@ def as_searched(matrix: Floats, schema: VersionSchema) -> Stacked:
         if not norms.all():
             refused = {**dict.fromkeys(np.flatnonzero(norms == 0).tolist(), ZERO), **refused}
             norms = np.where(norms == 0, 1.0, norms)
-        matrix = matrix / norms[:, None]
+        matrix = (matrix / norms[:, None]).astype(np.float32)
     return Stacked(np.ascontiguousarray(matrix, dtype=np.float32), refused)
 
 

@@ -19,7 +19,6 @@ from catalog import notices, webhooks
 from catalog.block import Block
 from catalog.model_blocks import QueryModel
 from engines import registry
-from engines.description import PARTITIONS_MAX
 
 DIMENSION_MAX = 4_096
 ATTRIBUTES_MAX = 100
@@ -137,7 +136,7 @@ class Engine(Block):
     """Which engine builds and searches, with its own parameters, which `catalog.spec` checks."""
 
     name: str = registry.AUTO
-    partitions: int = Field(default=1, ge=1, le=PARTITIONS_MAX)
+    partitions: int = Field(default=1, ge=1, le=registry.PARTITIONS_MAX)
     params: dict[str, Any] = {}
 
     @model_validator(mode="before")

@@ -28,6 +28,19 @@ def test_numbers_are_arranged_and_found(rows: list[tuple[int, bool]]) -> None:
     assert located.tolist() == [in_artifact.index(each) if each in in_artifact else -1 for each in wanted]
 
 
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-9, 9), max_size=40), st.integers(1, 64))
+def test_an_id_is_in_the_partition_of_its_remainder_whatever_else_there_is(numbers: list[int], partitions: int) -> None:
+    keys = np.array(numbers, np.int64)
+    searchable = np.array([number % 5 != 0 for number in numbers], np.bool_)
+    found = ids.arrange(keys, searchable, None, partitions)
+    on_shelf = [number for number in dict.fromkeys(numbers) if number % 5]
+    runs = [[number for number in on_shelf if number % partitions == run] for run in range(partitions)]
+    off_shelf = [number for number in dict.fromkeys(numbers) if number % 5 == 0]
+    assert [numbers[index] for index in found.order] == [number for run in [*runs, off_shelf] for number in run]
+    assert found.partition_rows == tuple(map(len, runs))
+    assert found.searchable == len(on_shelf)
+
+
 @pytest.mark.parametrize("distinct_keys", [1, 3, 2**63 - 1])
 def test_texts_are_told_apart_when_their_keys_collide(monkeypatch: pytest.MonkeyPatch, distinct_keys: int) -> None:
     """A real 64-bit collision cannot be had in a test, therefore the keys are made coarser."""

@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,15 @@ class Expected:
 
 
 @settings(max_examples=150, deadline=None)
-@given(files=drops, metric=st.sampled_from(["ip", "cosine", "l2"]), text=st.booleans())
-def test_an_import_equals_its_rules(files: list[list[tuple[Any, ...]]], metric: str, text: bool) -> None:
+@given(
+    files=drops,
+    metric=st.sampled_from(["ip", "cosine", "l2"]),
+    text=st.booleans(),
+    partitions=st.sampled_from([1, 3, 5]),
+)
+def test_an_import_equals_its_rules(
+    files: list[list[tuple[Any, ...]]], metric: str, text: bool, partitions: int
+) -> None:
     schema = ImportSchema("string" if text else "int64", DIMENSION, metric, attributes=(("year", "int64"),))
     with tempfile.TemporaryDirectory() as folder:
         drop = Path(folder) / "films" / "1"
@@ -67,16 +75,30 @@ def test_an_import_equals_its_rules(files: list[list[tuple[Any, ...]]], metric: 
                 imported(drop, Path(folder) / "out", schema, limits=BatchLimits(rows=BATCH_ROWS))
             assert caught.value.reason == reason
             return
-        found = imported(drop, Path(folder) / "out", schema, limits=BatchLimits(rows=BATCH_ROWS))
+        found = imported(
+            drop, Path(folder) / "out", schema, limits=BatchLimits(rows=BATCH_ROWS), partitions=partitions
+        )
     expected = by_the_rules(files, metric, text)
-    items = expected.searchable + expected.others
+    runs = [
+        [item for item in expected.searchable if partition_of(item[0], partitions) == number]
+        for number in range(partitions)
+    ]
+    items = [item for run in runs for item in run] + expected.others
     assert found.ids == [item[0] for item in items]
     np.testing.assert_allclose(found.vectors, [item[1] for item in items], rtol=1e-6)
     assert found.attributes["year"] == [item[2] for item in items]
     assert [(file, row, reason) for file, row, reason, _ in found.reasons()] == expected.bad[:50]
     assert found.report.reasons == Counter(reason for _, _, reason in expected.bad)
     assert found.report.searchable_items == len(expected.searchable)
+    assert found.report.partition_rows == tuple(map(len, runs))
     assert found.report.rows == len(items) + len(expected.bad) == sum(map(len, files))
+
+
+def partition_of(item_id: int | str, partitions: int) -> int:
+    """Of a text, by the first eight bytes of its digest."""
+    if isinstance(item_id, int):
+        return item_id % partitions
+    return int.from_bytes(blake2b(item_id.encode()).digest()[:8], "little", signed=True) % partitions
 
 
 def write(drop: Path, files: list[list[tuple[Any, ...]]], text: bool) -> None:

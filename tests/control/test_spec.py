@@ -200,6 +200,12 @@ def test_it_says_what_this_release_does_not_serve_yet(path, value):
     assert found[path].startswith("This is not available in this release. Leave it out, or write ")
 
 
+def test_an_index_may_be_divided_and_not_into_dust():
+    assert parse_spec(changed("engine.partitions", 4)).engine.partitions == 4
+    for value in (0, registry.PARTITIONS_MAX + 1):
+        assert list(faults(changed("engine.partitions", value))) == ["engine.partitions"]
+
+
 def test_the_fields_that_are_not_served_yet_exist_and_have_values_that_are():
     for path, allowed in NOT_YET.items():
         block, _, field = path.partition(".")

@@ -239,25 +239,43 @@ def test_an_index_of_which_one_partition_cannot_be_opened_leaves_none_open(tmp_p
 class PaperBuilder:
     """Tells progress row by row; `at` is called before each one, with the number of rows that the partition has."""
 
-    def __init__(self, at: Callable[[int], None]) -> None:
-        self._at = at
+    def __init__(self, at: Callable[[int], None], begun: Callable[[], object] = int) -> None:
+        self._at, self._begun = at, begun
         self.specs: list[IndexSpec] = []
 
     def build(self, spec: IndexSpec, vectors: Float32, out_dir: Path, progress: Progress) -> None:
         self.specs.append(spec)
+        self._begun()
         for row in range(len(vectors)):
             self._at(len(vectors))
             progress(row + 1)
 
 
-def test_partitions_share_the_threads_of_the_build_and_tell_one_sum_in_its_thread(tmp_path: Path) -> None:
+def test_a_build_tells_one_sum_in_the_thread_that_asked_for_it(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     building = PaperBuilder(lambda _: None)
-    spec = replace(SPEC, partition_rows=(2, 5, 3), threads=5)
+    spec = replace(SPEC, partition_rows=(2, 5, 3))
     PartitionedBuilder(building).build(spec, TEN, tmp_path, lambda rows: told.append((rows, threading.get_ident())))
     assert told == [(rows, threading.get_ident()) for rows in range(1, 11)]
-    assert sorted(part.threads for part in building.specs) == [1, 2, 2]
     assert {(part.partitions, part.partition_rows) for part in building.specs} == {(1, ())}
+
+
+@pytest.mark.parametrize(("threads", "each", "at_once"), [(1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 4, 1)])
+def test_a_build_keeps_to_its_threads(tmp_path: Path, threads: int, each: int, at_once: int) -> None:
+    """As many partitions at a time as there are threads, or one after another on all of them."""
+    together = threading.Barrier(at_once)
+    under_way: set[int] = set()
+    most = 0
+
+    def at(_: int) -> None:
+        nonlocal most
+        under_way.add(threading.get_ident())
+        most = max(most, len(under_way))
+
+    building = PaperBuilder(at, begun=lambda: together.wait(WAIT_SECONDS) if len(building.specs) <= at_once else None)
+    PartitionedBuilder(building).build(replace(SPEC, threads=threads), TEN, tmp_path, int)
+    assert {part.threads for part in building.specs} == {each}
+    assert most == at_once
 
 
 def test_a_partition_that_fails_ends_the_others(tmp_path: Path) -> None:

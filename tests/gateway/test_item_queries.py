@@ -70,12 +70,13 @@ def test_the_replica_would_say_the_same(wrong: str, tmp_path_factory: pytest.Tem
     made = make_artifact(tmp_path_factory.mktemp("made"), items=5)
     schema = load(made.path, made.manifest_sha256, search_threads=1).schema
 
+    asked = convert.query_in(payload).items
+    assert asked is not None
+    query = read_query(payload, arrived=0.0, deadline_ms=0, queued_us=0)
+
     with pytest.raises(InvalidRequest) as at_the_gateway:
-        asked = convert.query_in(payload).items
-        assert asked is not None
         checks.check_item_query(asked)
     with pytest.raises(InvalidQuery) as at_the_replica:
-        query = read_query(payload, arrived=0.0, deadline_ms=0, queued_us=0)
         check_item_query(query.items, schema, items_max=checks.QUERY_ITEMS_MAX)
 
     said = [(each.value.field, each.value.reason, each.value.message) for each in (at_the_gateway, at_the_replica)]

@@ -173,7 +173,10 @@ WRONG |= {
         _by_items(recall_pb2.WeightedItem(id=1), on_missing=recall_pb2.FAIL),
         "items.items",
     ),
-    "a way with missing items that is none": (_by_items(recall_pb2.WeightedItem(id=1), on_missing=7), "items.on_missing"),
+    "an unknown way with missing items": (
+        _by_items(recall_pb2.WeightedItem(id=1), on_missing=7),
+        "items.on_missing",
+    ),
 }
 WRONG["a weight too many"][0].vectors.weights.extend([1.0, 2.0])
 

@@ -53,25 +53,17 @@ def merged(
     if policy is MergePolicy.ROUND_ROBIN:
         return _in_turns(lists, weights, top_k)
     sign = 1 if far else -1
+    farthest = [weight * max(one.values(), default=0.0) for one, weight in zip(lists, weights, strict=True)]
+    lacking = farthest if far else [0.0] * len(lists)
     values: dict[Any, float] = {}
     speaks: dict[Any, int] = {}
     for each in {found for one in lists for found in one}:
+        holding = [(number, one[each], weights[number]) for number, one in enumerate(lists) if each in one]
         if policy is MergePolicy.MAX:
-            given = [
-                (one[each] / w if far else one[each] * w, i)
-                for i, (one, w) in enumerate(zip(lists, weights, strict=True))
-                if each in one
-            ]
+            given = [(score / weight if far else score * weight, number) for number, score, weight in holding]
             values[each], speaks[each] = min(given, key=lambda pair: (sign * pair[0], pair[1]))
         else:
-            lacking = [
-                w * max(one.values(), default=0.0) if far else 0.0 for one, w in zip(lists, weights, strict=True)
-            ]
-            gains = [
-                (w * one[each] - lack, i)
-                for i, (one, w, lack) in enumerate(zip(lists, weights, lacking, strict=True))
-                if each in one
-            ]
+            gains = [(weight * score - lacking[number], number) for number, score, weight in holding]
             values[each] = sum(lacking) + sum(gain for gain, _ in gains)
             speaks[each] = min(gains, key=lambda pair: (sign * pair[0], pair[1]))[1]
     best = sorted(values, key=lambda each: sign * values[each])[:top_k]

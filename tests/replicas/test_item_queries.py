@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engines.base import SearchEffort
 from recallpb.v1 import recall_pb2
 from replicas import encoding
 from replicas.answer import answer
@@ -139,10 +140,8 @@ def test_without_a_half_life_timestamps_say_nothing(made: MadeArtifact, loaded: 
 def test_timestamps_as_far_apart_as_they_can_be_are_no_trouble(
     made: MadeArtifact, loaded: LoadedVersion, half_life: float
 ) -> None:
-    items = [
-        WeightedItem(made.ids[0], timestamp_seconds=2**63 - 1),
-        WeightedItem(made.ids[1], timestamp_seconds=-(2**63)),
-    ]
+    stamps = (2**63 - 1, -(2**63))
+    items = [WeightedItem(each, timestamp_seconds=stamp) for each, stamp in zip(made.ids, stamps, strict=False)]
 
     found = one(loaded, by(*items, half_life_seconds=half_life))
 
@@ -269,17 +268,16 @@ def test_excluding_the_query_items_widens_the_search_by_what_could_be_answered_a
 ) -> None:
     widths: list[int] = []
     search = loaded.searcher.search
-    monkeypatch.setattr(
-        loaded.searcher,
-        "search",
-        lambda queries, top_k, effort: (widths.append(top_k), search(queries, top_k, effort))[1],
-    )
-    hidden = made.ids[-1]
 
-    found = one(
-        loaded, by(made.ids[0], made.ids[1], made.ids[0], hidden, UNKNOWN, exclude_ids=[made.ids[1], made.ids[2]])
-    )
-    one(loaded, by(made.ids[0], made.ids[1], keep_query_items=True))
+    def noted(queries: np.ndarray, top_k: int, effort: SearchEffort) -> Any:
+        widths.append(top_k)
+        return search(queries, top_k, effort)
+
+    monkeypatch.setattr(loaded.searcher, "search", noted)
+    asked = [made.ids[0], made.ids[1], made.ids[0], made.ids[-1], UNKNOWN]
+
+    found = one(loaded, by(*asked, exclude_ids=made.ids[1:3]))
+    one(loaded, by(*asked, keep_query_items=True))
 
     assert found.rows.size == 10
     assert widths == [10 + 3, 10]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from audit.models import AuditEvent
 from bundles.artifact import open_artifact
 from documents.store import ROUTES
+from engines import registry
+from engines.base import SearchEffort
 from recallpb.internal.v1 import documents_pb2
+from replicas.loaded import load
 from tests.factories import TESTER, make_service
 from tests.support.history import asked, refreshed
 from tests.workers.conftest import finish
@@ -49,6 +53,31 @@ def test_a_drop_becomes_the_live_version_and_the_same_drop_again_is_cancelled(fi
     assert again.error_message == "Drop 20260101 under this spec is version 1 (build 1)."
     assert again.report["same_as"] == {"build": 1, "version": 1}
     assert "`force`" in build_view(again)["error"]["next_step"]
+
+
+@pytest.mark.parametrize("engine", registry.names())
+def test_a_service_in_partitions_answers_as_one_in_one_piece(films, build_of, node, engine):
+    """Sub-indexes by id modulo, built in one go, published with checksums, and opened again by a replica."""
+    whole = make_service(films, "whole", engine={"name": engine})
+    parted = make_service(films, "parted", engine={"name": engine, "partitions": 3})
+    loaded = []
+    for service in (whole, parted):
+        build = build_of(service, "1", items=500)
+        assert build.state == "SUCCEEDED", build.error_message
+        version = selectors.version_get(service, 1)
+        loaded.append(load(Path(version.artifact), version.manifest_sha256, search_threads=2))
+    _, three = loaded
+    assert version.report["index"]["partition_rows"] == [166, 167, 167]
+    assert three.artifact.manifest["engine"]["partitions"] == 3
+    assert [number % 3 for number in three.ids[[0, 165, 166, 332, 333, 499]]] == [0, 0, 1, 1, 2, 2]
+    listed = [name for name in three.artifact.manifest["files"] if name.startswith("index/")]
+    assert {name.split("/")[1] for name in listed} <= {"partitions.json", *(f"partition-{part}" for part in range(3))}
+    queries = np.random.default_rng(3).normal(size=(50, 4)).astype(np.float32)
+    found = [version.ids[version.searcher.search(queries, 10, SearchEffort(ef=100))[0]] for version in loaded]
+    alike = np.mean([np.isin(a, b).mean() for a, b in zip(*found, strict=True)])
+    assert alike >= registry.describe(engine).recall_floor
+    for version in loaded:
+        version.close()
 
 
 def test_a_drop_with_too_few_items_is_held_before_anything_costly(films, build_of, node):
