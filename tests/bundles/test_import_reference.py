@@ -75,9 +75,7 @@ def test_an_import_equals_its_rules(
                 imported(drop, Path(folder) / "out", schema, limits=BatchLimits(rows=BATCH_ROWS))
             assert caught.value.reason == reason
             return
-        found = imported(
-            drop, Path(folder) / "out", schema, limits=BatchLimits(rows=BATCH_ROWS), partitions=partitions
-        )
+        found = imported(drop, Path(folder) / "out", schema, limits=BatchLimits(rows=BATCH_ROWS), partitions=partitions)
     expected = by_the_rules(files, metric, text)
     runs = [
         [item for item in expected.searchable if partition_of(item[0], partitions) == number]

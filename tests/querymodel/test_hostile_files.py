@@ -220,7 +220,7 @@ def test_a_graph_nested_deeper_than_messages_may_be_is_no_crash() -> None:
     """Written by hand: a graph in an attribute of a node of a graph, a thousand times."""
 
     def field(number: int, inside: bytes) -> bytes:
-        return encoder.TagBytes(number, 2) + encoder._VarintBytes(len(inside)) + inside  # noqa: SLF001
+        return encoder.TagBytes(number, 2) + encoder._VarintBytes(len(inside)) + inside
 
     graph = b""
     for _ in range(1_000):

@@ -180,9 +180,7 @@ def test_items_are_answered_as_their_weighted_mean_of_numpy(served: Served, draw
     assert found.coverage.weight_covered == pytest.approx(mean.covered)
 
 
-def check_ranking(
-    served: Served, found: Answer, ids: list[Any], scores: list[float], tolerance: float = 0.0
-) -> None:
+def check_ranking(served: Served, found: Answer, ids: list[Any], scores: list[float], tolerance: float = 0.0) -> None:
     """The same scores in the same order, each beside an item that has it: where scores are equal, any will do."""
     close = {"rtol": 1e-4 + tolerance, "atol": 1e-4 + tolerance}
     assert found.rows.size == len(ids)

@@ -17,7 +17,7 @@ from querymodel.recorded import read
 from querymodel.spec import Feature
 from tests.factories import make_service
 from tests.support.history import asked
-from tests.support.query_models import FLOAT, Tower, endless_loop, model, tensor
+from tests.support.query_models import FLOAT, INT64, Tower, endless_loop, model, tensor
 from tests.support.query_models import node as op
 from tests.support.source import write_drop
 from tests.workers.conftest import finish
@@ -102,10 +102,23 @@ def of_age(*nodes: Any, output: Any = ("B", 4), **constants: Any) -> bytes:
     )
 
 
-def a_huge_output() -> bytes:
-    shape = np.array([1, 4, 10**9], np.int64)
-    nodes = [op("Unsqueeze", ["wide", "last"], "deep"), op("Expand", ["deep", "huge"], "vectors")]
-    return of_age(*nodes, output=None, last=np.array([-1], np.int64), huge=shape)
+def a_wide_output() -> bytes:
+    shape = np.array([1, 10**9], np.int64)
+    return of_age(op("Expand", ["narrow", "huge"], "vectors"), output=["B", 10**9], huge=shape)
+
+
+def an_output_that_grows_when_it_runs() -> bytes:
+    """Its file says nothing of how wide it gets."""
+    nodes = [
+        op("ReduceMax", ["age"], "most", keepdims=1),
+        op("Mul", ["most", "nothing"], "none"),
+        op("Add", ["none", "billion"], "width"),
+        op("Cast", ["width"], "width_int", to=INT64),
+        op("Concat", ["one", "width_int"], "huge", axis=0),
+        op("Expand", ["narrow", "huge"], "vectors"),
+    ]
+    constants = {"nothing": np.zeros(1, np.float32), "billion": np.full(1, 1e9, np.float32), "one": np.ones(1, np.int64)}
+    return of_age(*nodes, output=["B", "N"], **constants)
 
 
 @pytest.mark.parametrize(
@@ -115,14 +128,14 @@ def a_huge_output() -> bytes:
         (b"", "drop.model_unreadable", "no graph"),
         (b"garbage" * 100, "drop.model_unreadable", ""),
         (Tower.of(1, dimension=8).onnx(), "drop.model_shape", "needs an input history"),
-        (of_age(op("Identity", ["wide"], "vectors"), output=["B", 10**9]), "drop.model_shape", "[?, 1000000000]"),
-        (a_huge_output(), "drop.model_shape", "No query could be computed"),
+        (a_wide_output(), "drop.model_shape", "[?, 1000000000]"),
+        (an_output_that_grows_when_it_runs(), "drop.model_shape", "No query could be computed"),
         (of_age(op("Neg", ["wide"], "minus"), op("Log", ["minus"], "vectors")), "drop.model_not_finite", ""),
         (endless_loop(["B", 4]), "drop.model_too_slow", "was stopped"),
     ],
 )
 def test_a_model_that_cannot_serve_fails_the_build_and_not_the_request(
-    films, build_of, node, monkeypatch, payload, reason, said
+    films, folders, node, payload, reason, said
 ):
     service = service_with(films, AGE)
 
