@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.rpc import code_pb2
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from querymodel.spec import Feature
+from recallpb.v1 import recall_pb2
 from replicas import orders
 from replicas.answer import answer
 from replicas.checks import QueryLimits
@@ -18,6 +22,7 @@ from replicas.errors import DeadlinePassed, InvalidQuery, LoadError, ReplicaErro
 from replicas.inference import feature_field
 from replicas.loaded import LoadedVersion, load
 from replicas.queries import Answer, MergePolicy, Query, QueryKind
+from replicas.wire import error_message, read_query
 from tests.support.artifacts import MadeArtifact, make_artifact
 from tests.support.query_models import Tower
 
@@ -187,3 +192,45 @@ def test_an_artifact_whose_model_does_not_load_is_not_served(tmp_path: Path) -> 
     with pytest.raises(LoadError) as error:
         load(made.path, hashlib.sha256(other.encode()).hexdigest(), search_threads=1)
     assert error.value.reason == "artifact.bad_model"
+
+
+FEATURES = st.dictionaries(
+    st.one_of(st.sampled_from(["history", "age", "history_length"]), st.text(max_size=5)),
+    st.one_of(
+        st.just(recall_pb2.Feature()),
+        st.lists(st.integers(-(2**63), 2**63 - 1), max_size=8).map(
+            lambda values: recall_pb2.Feature(ints=recall_pb2.Int64List(values=values))
+        ),
+        st.lists(st.integers(0, 60), max_size=8).map(
+            lambda values: recall_pb2.Feature(ints=recall_pb2.Int64List(values=values))
+        ),
+        st.lists(st.floats(width=32), max_size=3).map(
+            lambda values: recall_pb2.Feature(floats=recall_pb2.FloatList(values=values))
+        ),
+        st.lists(st.text(max_size=4), max_size=3).map(
+            lambda values: recall_pb2.Feature(strings=recall_pb2.StringList(values=values))
+        ),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(FEATURES, min_size=1, max_size=5))
+def test_whatever_features_are_sent_each_query_has_an_answer_or_its_own_error(
+    loaded: LoadedVersion, sent: list[dict[str, recall_pb2.Feature]]
+) -> None:
+    requests = [recall_pb2.RecallRequest(top_k=3, features=recall_pb2.FeatureQuery(features=each)) for each in sent]
+    queries = [read_query(each.SerializeToString(), arrived=0.0, deadline_ms=0, queued_us=0) for each in requests]
+
+    outcomes = answer(loaded, queries, LIMITS)
+
+    for query, outcome in zip(queries, outcomes, strict=True):
+        assert isinstance(outcome, Answer | InvalidQuery), outcome
+        if isinstance(outcome, InvalidQuery):
+            assert outcome.field.startswith("features")
+            assert error_message(outcome).code == code_pb2.INVALID_ARGUMENT
+        else:
+            alone = answer(loaded, [query], LIMITS)[0]
+            assert isinstance(alone, Answer)
+            np.testing.assert_allclose(alone.scores, outcome.scores, rtol=1e-3, atol=1e-3)

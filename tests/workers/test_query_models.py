@@ -117,7 +117,11 @@ def an_output_that_grows_when_it_runs() -> bytes:
         op("Concat", ["one", "width_int"], "huge", axis=0),
         op("Expand", ["narrow", "huge"], "vectors"),
     ]
-    constants = {"nothing": np.zeros(1, np.float32), "billion": np.full(1, 1e9, np.float32), "one": np.ones(1, np.int64)}
+    constants = {
+        "nothing": np.zeros(1, np.float32),
+        "billion": np.full(1, 1e9, np.float32),
+        "one": np.ones(1, np.int64),
+    }
     return of_age(*nodes, output=["B", "N"], **constants)
 
 
@@ -134,9 +138,7 @@ def an_output_that_grows_when_it_runs() -> bytes:
         (endless_loop(["B", 4]), "drop.model_too_slow", "was stopped"),
     ],
 )
-def test_a_model_that_cannot_serve_fails_the_build_and_not_the_request(
-    films, folders, node, payload, reason, said
-):
+def test_a_model_that_cannot_serve_fails_the_build_and_not_the_request(films, folders, node, payload, reason, said):
     service = service_with(films, AGE)
 
     build = built(service, "1", payload)

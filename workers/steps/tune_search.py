@@ -1,7 +1,8 @@
 """Finds the smallest search effort that reaches the recall target, against exact search over the mapped vectors.
 
-The queries are the drop's recorded ones (features as its own model encodes them), else a sample of its items; `queries_source` says which. What the spec
-fixes is measured and not tuned. Nothing is held here: check_index judges what was found.
+The queries are the drop's recorded ones (features as its own model encodes them), else a sample of its items;
+`queries_source` says which. What the spec fixes is measured and not tuned. Nothing is held here: check_index judges
+what was found.
 """
 
 from __future__ import annotations
