@@ -58,7 +58,7 @@ bench-quick: setup ## recall and throughput through the gateway against raw hnsw
 bench-switches: setup ## 50 switches and rollbacks under load: no call fails, a rollback takes at most 1 s (ARGS="--switches 10")
 	@$(BIN)/python -m benchmarks.switches $(ARGS)
 
-bench-beside: setup ## p99 while a build of 1 M x 64 runs against without; about 35 minutes (ARGS="--items 100000")
+bench-beside: setup ## p99 while a build of 1 M x 64 runs against without; about 18 minutes (ARGS="--items 100000")
 	@$(BIN)/python -m benchmarks.build_beside_serving $(ARGS)
 
 bench-build: setup ## a whole build against raw hnswlib, in one run; ITEMS=100000 for a short one

@@ -15,6 +15,7 @@ tombstone, and the sweeper writes again from the rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import redis
@@ -113,21 +114,28 @@ class DocumentWriter:
         raw: Any = self._redis.hgetall(collection.stamps_key)
         return _parse_stamps(raw)
 
-    def node_reports(self) -> dict[str, documents_pb2.NodeReport]:
-        payloads = self._reports(NODE_REPORT_PREFIX)
+    def reporting_nodes(self) -> list[str]:
+        """The names of the nodes that were heard lately."""
+        return self._names(NODE_REPORT_PREFIX)
+
+    def node_reports(self, nodes: Sequence[str]) -> dict[str, documents_pb2.NodeReport]:
+        """By name; nodes that were not heard lately are left out."""
+        payloads = self._reports(NODE_REPORT_PREFIX, nodes)
         return {name: documents_pb2.NodeReport.FromString(data) for name, data in payloads.items()}
 
     def gateway_reports(self) -> dict[str, documents_pb2.GatewayReport]:
-        payloads = self._reports(GATEWAY_REPORT_PREFIX)
+        payloads = self._reports(GATEWAY_REPORT_PREFIX, self._names(GATEWAY_REPORT_PREFIX))
         return {name: documents_pb2.GatewayReport.FromString(data) for name, data in payloads.items()}
 
-    def _reports(self, prefix: str) -> dict[str, bytes]:
+    def _names(self, prefix: str) -> list[str]:
         keys: list[bytes] = list(self._redis.scan_iter(match=f"{prefix}*", count=FETCH_FIELDS_MAX))
-        if not keys:
+        return [key.decode().removeprefix(prefix) for key in keys]
+
+    def _reports(self, prefix: str, names: Sequence[str]) -> dict[str, bytes]:
+        if not names:
             return {}
-        values: Any = self._redis.mget(keys)
-        named = zip((key.decode().removeprefix(prefix) for key in keys), values, strict=True)
-        return {name: value for name, value in named if value is not None}
+        values: Any = self._redis.mget([f"{prefix}{name}" for name in names])
+        return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 
 class DocumentReader:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 import structlog
 from pydantic import ValidationError
 
 from gateway.settings import Settings, SettingsError
+from gateway.workers import core_of, pin, supervise
 
 
 def main() -> int:
@@ -17,7 +19,7 @@ def main() -> int:
     try:
         settings = Settings()
         if settings.gateway_workers > 1 and arguments.worker is None:
-            return _supervise(settings)
+            return supervise(settings)
         return _serve(settings, arguments.worker or 0)
     except (SettingsError, ValidationError) as error:
         sys.stderr.write(f"gateway: {error}\n")
@@ -30,14 +32,10 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _supervise(settings: Settings) -> int:
-    # The parent never imports grpc: workers are started afresh, never forked from a process that has.
-    from gateway.workers import supervise
-
-    return supervise(settings)
-
-
 def _serve(settings: Settings, worker: int) -> int:
+    if settings.gateway_pin:
+        # Before grpc is imported, so that each of its threads is born there.
+        pin(core_of(worker, settings.gateway_port, sorted(os.sched_getaffinity(0))))
     import uvloop
 
     from gateway.server import serve

@@ -1,45 +1,44 @@
-"""A connection to one replica: the gateway's edge towards the inside. The only module that speaks ReplicaService."""
+"""Connections to one replica: the gateway's edge towards the inside. The only module that speaks to replicas.
+
+Questions and replies travel in frames (see replica.proto) and not as gRPC calls: between two processes of ours gRPC
+took a good tenth of all the CPU that a query costs (docs/adr/0008). A connection carries one question at a time, so
+that there are as many as calls under way, and a replica that is back is found by the next try to connect.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
+from collections.abc import Callable
+from typing import cast
 
-import grpc
-import grpc.aio
+from google.protobuf.message import DecodeError
+from google.rpc import code_pb2
 
 from gateway import statuses
 from gateway.errors import DeadlineExceeded, GatewayError, InternalError, ReplicaLost, Unavailable
 from recallpb.internal.v1 import replica_pb2
+from recallpb.v1 import recall_pb2
 
-SERVICE = "/recallpb.internal.v1.ReplicaService"
-# A full batch of vectors; the replica keeps its own limit below this.
-MESSAGE_BYTES_MAX = 128 * 2**20
-# A respawned replica is found again within a fraction of a second; 100 ms is the least that grpc takes.
-RECONNECT_MS_MIN = 100
-RECONNECT_MS_MAX = 200
-CONNECT_ATTEMPT_MS_MAX = 1_000
-LOSS_SETTLES_SECONDS = 0.05
-CHANNEL_OPTIONS = (
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.initial_reconnect_backoff_ms", RECONNECT_MS_MIN),
-    ("grpc.max_reconnect_backoff_ms", RECONNECT_MS_MAX),
-    ("grpc.min_reconnect_backoff_ms", CONNECT_ATTEMPT_MS_MAX),
-    # Channels of different versions share neither connection nor backoff.
-    ("grpc.use_local_subchannel_pool", 1),
-)
+UNIX = "unix:"
+FRAMES_SUFFIX = ".q"
+FRAME_HEAD = struct.Struct(">I")
+# A replica keeps its own, smaller limit for what it writes.
+FRAME_BYTES_MAX = 128 * 2**20
+CONNECT_SECONDS_MAX = 1.0
+RECONNECT_EVERY_SECONDS = 0.05
+# A replica that does not come back within so long is asked for again by the next caller who waits for it.
+RECONNECT_SECONDS_MAX = 10.0
 
 Outcome = bytes | GatewayError
 
-# Statuses of a whole call that mean: this replica cannot answer now, another one may.
-LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.CANCELLED})
-# Statuses of a whole call whose words are meant for the caller.
-SAID_BY_THE_REPLICA = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED})
+# Errors of a whole call that mean: this replica cannot answer now, another one may.
+LOST = frozenset({code_pb2.UNAVAILABLE, code_pb2.FAILED_PRECONDITION})
 
 
 class AnswerBatch:
-    """The message of one Answer call while it is put together. `now` is of time.monotonic()."""
+    """The queries of one call while they are put together. `now` is of time.monotonic()."""
 
     __slots__ = ("_deadline", "_deadlines_ms", "_now", "_payloads", "_queued_us")
 
@@ -71,67 +70,169 @@ class AnswerBatch:
 
 
 class ReplicaClient:
-    """Belongs to the event loop it was made in."""
+    """Belongs to the event loop it was made in. Opens connections when they are needed and keeps them."""
 
     def __init__(self, address: str, version: int) -> None:
+        self._path = address.removeprefix(UNIX) + FRAMES_SUFFIX
         self._version = version
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self._answer = self._channel.unary_unary(
-            f"{SERVICE}/Answer",
-            request_serializer=replica_pb2.AnswerRequest.SerializeToString,
-            response_deserializer=replica_pb2.AnswerResponse.FromString,
-        )
-        self._get_items: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
-            f"{SERVICE}/GetItems"
-        )
-        self._reconnect: asyncio.Task[None] | None = None
-        self._channel.get_state(try_to_connect=True)
+        self._idle: list[_Line] = []
+        self._lines: set[_Line] = set()
+        self._reconnecting: asyncio.Task[bool] | None = None
 
     async def answer(self, batch: AnswerBatch, *, timeout_seconds: float) -> list[Outcome]:
         """An outcome for each query of the batch. Raises ReplicaLost, DeadlineExceeded or InternalError for all."""
-        try:
-            response = await self._answer(batch.message(self._version), timeout=timeout_seconds)
-        except grpc.aio.AioRpcError as error:
-            raise _call_error(error) from error
-        if len(response.answers) != len(batch):
-            raise InternalError(f"{len(response.answers)} answers to {len(batch)} queries")
-        return [answer.response or _query_error(answer) for answer in response.answers]
+        question = replica_pb2.Question(answer=batch.message(self._version))
+        answers = (await self._ask(question, timeout_seconds)).answer.answers
+        if len(answers) != len(batch):
+            raise InternalError(f"{len(answers)} answers to {len(batch)} queries")
+        return [answer.response or _error_of(answer.error) for answer in answers]
 
     async def get_items(self, payload: bytes, deadline: float) -> bytes:
         """A serialised GetItemsResponse. Raises what the replica says of the request, or as `answer`."""
-        try:
-            reply: bytes = await self._get_items(payload, timeout=max(0.0, deadline - time.monotonic()))
-        except grpc.aio.AioRpcError as error:
-            raise _call_error(error) from error
-        return reply
+        question = replica_pb2.Question(get_items=payload)
+        return (await self._ask(question, deadline - time.monotonic())).items
 
     async def reconnected(self, patience_seconds: float) -> None:
-        """Waits until the connection stands again. Raises Unavailable when that takes longer."""
-        # For a moment after a loss the channel still calls itself ready.
-        await asyncio.sleep(LOSS_SETTLES_SECONDS)
-        if self._reconnect is None or self._reconnect.done():
-            self._reconnect = asyncio.create_task(self._channel.channel_ready())
-        done, _ = await asyncio.wait({self._reconnect}, timeout=patience_seconds)
-        if not done:
+        """Waits until the replica takes connections. Raises Unavailable when that takes longer."""
+        if self._reconnecting is None or self._reconnecting.done():
+            self._reconnecting = asyncio.create_task(self._connects_again())
+        done, _ = await asyncio.wait({self._reconnecting}, timeout=patience_seconds)
+        if not done or self._reconnecting.cancelled() or not self._reconnecting.result():
             raise Unavailable("REPLICA_UNAVAILABLE", "no replica of the version answers just now; try again")
 
     async def close(self) -> None:
-        if self._reconnect:
-            self._reconnect.cancel()
-        await self._channel.close()
+        """Ends all connections; who waits for a reply hears ReplicaLost."""
+        if self._reconnecting:
+            self._reconnecting.cancel()
+        for line in list(self._lines):
+            line.close()
+
+    async def _ask(self, question: replica_pb2.Question, timeout_seconds: float) -> replica_pb2.Reply:
+        """The reply, which is no error. A line whose reply did not come is given up: it may come yet."""
+        line: _Line | None = None
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                line = self._idle.pop() if self._idle else await self._connect()
+                raw = await line.ask(question.SerializeToString())
+        except TimeoutError as error:
+            raise DeadlineExceeded from error
+        finally:
+            if line is not None and line.silent:
+                self._idle.append(line)
+            elif line is not None:
+                line.close()
+        return _read(raw)
+
+    async def _connect(self) -> _Line:
+        """A new connection. Raises ReplicaLost when nobody takes it."""
+        loop = asyncio.get_running_loop()
+        line = _Line(loop, self._forget)
+        self._lines.add(line)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS_MAX):
+                await loop.create_unix_connection(lambda: line, self._path)
+                await line.greeted()
+        except (OSError, TimeoutError) as error:
+            raise ReplicaLost from error
+        finally:
+            if not line.silent:
+                line.close()
+        return line
+
+    async def _connects_again(self) -> bool:
+        give_up_at = time.monotonic() + RECONNECT_SECONDS_MAX
+        while time.monotonic() < give_up_at:
+            try:
+                self._idle.append(await self._connect())
+            except ReplicaLost:
+                await asyncio.sleep(RECONNECT_EVERY_SECONDS)
+            else:
+                return True
+        return False
+
+    def _forget(self, line: _Line) -> None:
+        self._lines.discard(line)
+        if line in self._idle:
+            self._idle.remove(line)
 
 
-def _call_error(error: grpc.aio.AioRpcError) -> GatewayError:
-    code = error.code()
-    if code in LOST:
-        return ReplicaLost()
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded()
-    if code in SAID_BY_THE_REPLICA:
-        return statuses.read_status(error)
-    return InternalError(f"replica: {code.name}: {error.details()}")
+class _Line(asyncio.Protocol):
+    """One connection: a frame goes out, a frame comes back. `on_end` hears when it is lost or closed.
+
+    The replica greets with an empty frame: that the kernel has taken a connection says nothing of a process that has
+    just been killed, or is frozen.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_end: Callable[[_Line], None]) -> None:
+        self._loop = loop
+        self._on_end = on_end
+        self._transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._reply: asyncio.Future[bytes] | None = loop.create_future()
+        self._greeting = self._reply
+
+    @property
+    def silent(self) -> bool:
+        """Whether it stands, and nothing is under way on it."""
+        return self._transport is not None and self._reply is None
+
+    async def greeted(self) -> None:
+        """Raises ReplicaLost, InternalError."""
+        await self._greeting
+
+    async def ask(self, payload: bytes) -> bytes:
+        """The payload of the frame that comes back. Raises ReplicaLost, InternalError."""
+        if self._transport is None:
+            raise ReplicaLost
+        self._reply = self._loop.create_future()
+        self._transport.write(FRAME_HEAD.pack(len(payload)) + payload)
+        return await self._reply
+
+    def close(self, error: GatewayError | None = None) -> None:
+        """Who waits for a reply hears `error`; without one, that the replica is lost."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_exception(error or ReplicaLost())
+            self._reply.exception()  # Nobody need wait for it, and asyncio would complain of one that nobody heard.
+        self._on_end(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if len(self._received) < FRAME_HEAD.size:
+            return
+        [size] = FRAME_HEAD.unpack_from(self._received)
+        missing = FRAME_HEAD.size + size - len(self._received)
+        if self._reply is None or size > FRAME_BYTES_MAX or missing < 0:
+            # Of a line that is out of step, every later reply would be taken for another question's.
+            self.close(InternalError(f"a frame of {size} bytes came where less was due"))
+        elif not missing:
+            self._heard(self._reply)
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
+        self.close()
+
+    def _heard(self, reply: asyncio.Future[bytes]) -> None:
+        payload = bytes(memoryview(self._received)[FRAME_HEAD.size :])
+        self._received, self._reply = bytearray(), None
+        if not reply.done():
+            reply.set_result(payload)
 
 
-def _query_error(answer: replica_pb2.Answer) -> GatewayError:
-    error = answer.error
+def _read(raw: bytes) -> replica_pb2.Reply:
+    """Raises what the replica said of the whole call."""
+    try:
+        reply = replica_pb2.Reply.FromString(raw)
+    except DecodeError as error:
+        raise InternalError("a replica's reply is unreadable") from error
+    if reply.HasField("error"):
+        raise ReplicaLost if reply.error.code in LOST else _error_of(reply.error)
+    return reply
+
+
+def _error_of(error: recall_pb2.RecallError) -> GatewayError:
     return statuses.error_of(error.code, reason=error.reason, message=error.message, field=error.field)

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     gateway_name: str = ""
     gateway_port: int = Field(default=50051, ge=0, le=65535)
     gateway_workers: int = Field(default=1, ge=1, le=64)
+    # Each process keeps to one core; see `workers.pin`.
+    gateway_pin: bool = True
     gateway_reflection: bool = True
     gateway_deadline_ms_default: int = Field(default=1_000, ge=1)
     gateway_deadline_ms_max: int = Field(default=10_000, ge=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import grpc
-import grpc.aio
 from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
@@ -73,27 +72,5 @@ def error_of(code: int, *, reason: str, message: str, field: str) -> GatewayErro
     return InternalError(f"replica: {code}: {reason}: {message}")
 
 
-def read_status(error: grpc.aio.AioRpcError) -> GatewayError:
-    """The error in a call's google.rpc.Status; without one, in its code and text."""
-    code, message = error.code().value[0], error.details() or ""
-    reason, field = error.code().name, ""
-    for name, value in error.trailing_metadata() or ():
-        if name == STATUS_TRAILER and isinstance(value, bytes):
-            reason, field = _details(status_pb2.Status.FromString(value), reason)
-    return error_of(code, reason=reason, message=message, field=field)
-
-
 def _message(error: GatewayError, request_id: str) -> str:
     return f"{error.message}; request {request_id}" if request_id else error.message
-
-
-def _details(status: status_pb2.Status, reason: str) -> tuple[str, str]:
-    """Reason and field at fault."""
-    field = ""
-    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    for detail in status.details:
-        if detail.Unpack(info):
-            reason = info.reason
-        if detail.Unpack(bad) and bad.field_violations:
-            field = bad.field_violations[0].field
-    return reason, field

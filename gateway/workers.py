@@ -1,4 +1,7 @@
-"""The parent of several gateway processes that share one port. It imports no grpc, and restarts what dies."""
+"""Where gateway processes run, and the parent of several that share one port, which restarts what dies.
+
+Nothing here imports grpc: workers are started afresh, never forked from a process that has.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from types import FrameType
 
 import structlog
@@ -32,6 +36,20 @@ def supervise(settings: Settings) -> int:
     signal.signal(signal.SIGTERM, parent.stop)
     signal.signal(signal.SIGINT, parent.stop)
     return parent.run()
+
+
+def core_of(worker: int, port: int, cores: Sequence[int]) -> int:
+    """The core for a worker, of those that this process may use; gateways of other ports begin at other cores."""
+    return cores[(port + worker) % len(cores)]
+
+
+def pin(core: int) -> None:
+    """Keep this process, and the threads that it is going to start, to one core.
+
+    grpc hands every call from thread to thread, and across cores each hand-over wakes a sleeping core: with 256 callers
+    on 2 cores it cost a fifth of the throughput of the whole platform (docs/adr/0009).
+    """
+    os.sched_setaffinity(0, {core})
 
 
 class _Parent:

@@ -18,6 +18,15 @@ CHANNEL_OPTIONS = (
 )
 
 
+# In it a replica says what is wrong; what breaks on the way, and gRPC itself, leave it out.
+STATUS_TRAILER = "grpc-status-details-bin"
+
+
+def is_the_replicas_own(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the replica itself has said so, rather than the connection to it."""
+    return any(name == STATUS_TRAILER for name, _ in error.trailing_metadata() or ())
+
+
 class ReplicaClient:
     """Describe and Execute, each with a time limit. Both raise grpc.aio.AioRpcError."""
 

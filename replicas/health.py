@@ -12,11 +12,13 @@ from collections import deque
 import grpc
 
 from recallpb.internal.v1 import documents_pb2
-from replicas.client import ReplicaClient
+from replicas.client import ReplicaClient, is_the_replicas_own
 
 # So many audits in a row must be slow before a replica is.
 WINDOW_AUDITS = 5
 MS_PER_SECOND = 1_000
+# A replica that has refused so many audits in a row, one a second, is no busy one: it does not get on with its calls.
+REFUSED_AUDITS_MAX = 60
 AUDIT = documents_pb2.Order(order_id="audit", kind=documents_pb2.Order.AUDIT)
 
 
@@ -31,6 +33,7 @@ class Health:
         self._known = documents_pb2.ReplicaHealth()
         self._p99s_ms: deque[float] = deque(maxlen=WINDOW_AUDITS)
         self._at = time.monotonic()
+        self._refused_in_a_row = 0
 
     @property
     def silent(self) -> bool:
@@ -48,7 +51,13 @@ class Health:
         self.note(outcome, lives=lives, seconds_max=seconds_max)
 
     def note(self, outcome: documents_pb2.OrderResult | grpc.StatusCode, *, lives: bool, seconds_max: float) -> None:
-        """Take in what came of one audit. Raises Unsupported."""
+        """Take in what came of one audit. Raises Unsupported.
+
+        INTERNAL, said by the replica itself, is as bad as a wrong answer. The same queries were answered when the
+        version was checked, so that something in this process has broken since; callers' queries break like them, with
+        a code that nobody tries again; and what cures it is a restart. Each audit asks other queries: when two in a
+        row fail, it is not one odd query.
+        """
         if isinstance(outcome, documents_pb2.OrderResult):
             self._answered(outcome)
         elif outcome is grpc.StatusCode.UNIMPLEMENTED:
@@ -56,12 +65,14 @@ class Health:
         elif outcome is grpc.StatusCode.INTERNAL:
             self._count(wrong=1)
             self._known.error = "a known query was answered with an internal error"
-        elif lives:
-            # It has work enough to let an audit wait or to refuse it; that is slow, and neither frozen nor wrong.
-            self._p99s_ms.append(seconds_max * MS_PER_SECOND)
-            self._known.right_in_a_row = self._known.silent_in_a_row = 0
-        else:
+        elif outcome is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            self._refused(seconds_max)
+        elif not lives:
             self._count(silent=1)
+        elif outcome is grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._waited(seconds_max)
+        else:
+            self._refused(seconds_max)
         self._at = time.monotonic()
 
     def message(self) -> documents_pb2.ReplicaHealth:
@@ -72,6 +83,18 @@ class Health:
         if len(self._p99s_ms) == WINDOW_AUDITS:
             message.p99_ms, message.sustained_p99_ms = max(self._p99s_ms), min(self._p99s_ms)
         return message
+
+    def _refused(self, seconds_max: float) -> None:
+        """It lives and has calls enough: that says nothing of how it answers those that it takes, for a while."""
+        self._refused_in_a_row += 1
+        self._known.silent_in_a_row = 0
+        if self._refused_in_a_row > REFUSED_AUDITS_MAX:
+            self._waited(seconds_max)
+
+    def _waited(self, seconds_max: float) -> None:
+        """It lives and an audit waited in vain, in the line of callers' queries: slow, and neither frozen nor wrong."""
+        self._p99s_ms.append(seconds_max * MS_PER_SECOND)
+        self._known.right_in_a_row = self._known.silent_in_a_row = 0
 
     def _answered(self, result: documents_pb2.OrderResult) -> None:
         known = self._known
@@ -86,13 +109,17 @@ class Health:
         known.right_in_a_row = (known.right_in_a_row + right) * right
         known.wrong_in_a_row = (known.wrong_in_a_row + wrong) * wrong
         known.silent_in_a_row = (known.silent_in_a_row + silent) * silent
+        self._refused_in_a_row = 0
 
 
 async def _audited(client: ReplicaClient, seconds_max: float) -> documents_pb2.OrderResult | grpc.StatusCode:
     try:
         return await client.execute(AUDIT, seconds_max)
     except grpc.aio.AioRpcError as error:
-        return error.code()
+        code: grpc.StatusCode = error.code()
+        # gRPC calls it INTERNAL, too, when a connection is reset; nothing is known then.
+        is_transports = code is grpc.StatusCode.INTERNAL and not is_the_replicas_own(error)
+        return grpc.StatusCode.UNKNOWN if is_transports else code
 
 
 async def _lives(client: ReplicaClient, seconds_max: float) -> bool:

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import math
 import os
-import re
 import signal
 import sys
 from dataclasses import replace
@@ -22,20 +21,20 @@ import grpc
 import structlog
 import uvloop
 
+from replicas.calls import Calls
 from replicas.errors import LoadError
+from replicas.frames import FRAMES_SUFFIX, FrameServer, frames_path
 from replicas.identity import AlreadyHeld, Identity, claim, publish, read, start_ticks
 from replicas.loaded import LoadedVersion, load
 from replicas.logs import configure_logs
 from replicas.servicer import ReplicaServicer, handler
-from replicas.settings import SOCKET_PATH_BYTES_MAX, HostSettings
+from replicas.settings import SOCKET_PATH_BYTES_MAX, UNIX, HostSettings
 
 EXIT_CANNOT_LOAD = 3
 EXIT_ALREADY_HELD = 4
-UNIX = "unix:"
 # Nobody has called for so long: the callers have gone.
 QUIET_SECONDS = 0.1
 QUIET_POLL_SECONDS = 0.02
-LOOPBACK = re.compile(r"127\.0\.0\.1:\d{1,5}")
 
 log = structlog.get_logger()
 
@@ -71,17 +70,13 @@ def _arguments() -> argparse.Namespace:
 
 
 def replica_address(text: str) -> str:
-    """A unix socket or a port of the loopback, since the replica trusts whoever can reach it.
-
-    Raises argparse.ArgumentTypeError.
-    """
-    if text.startswith(UNIX):
-        if len(os.fsencode(text.removeprefix(UNIX))) > SOCKET_PATH_BYTES_MAX:
-            raise argparse.ArgumentTypeError(f"a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes")
-        return text
-    if LOOPBACK.fullmatch(text):
-        return text
-    raise argparse.ArgumentTypeError("the address must be unix:/path or 127.0.0.1:port")
+    """A unix socket, since the replica trusts whoever can reach it. Raises argparse.ArgumentTypeError."""
+    if not text.startswith(UNIX):
+        raise argparse.ArgumentTypeError("the address must be unix:/path")
+    if len(os.fsencode(frames_path(text))) > SOCKET_PATH_BYTES_MAX:
+        bytes_max = SOCKET_PATH_BYTES_MAX - len(FRAMES_SUFFIX)
+        raise argparse.ArgumentTypeError(f"a socket's path has at most {bytes_max} bytes")
+    return text
 
 
 def _identity(arguments: argparse.Namespace, settings: HostSettings) -> Identity:
@@ -101,19 +96,23 @@ def _named(identity: Identity, loaded: LoadedVersion) -> Identity:
 
 
 async def _serve(loaded: LoadedVersion, identity: Identity, identity_path: Path, settings: HostSettings) -> None:
-    server = _server(settings)
-    servicer = ReplicaServicer(loaded, identity, settings)
+    calls = Calls(loaded, identity.replica_id, settings)
+    servicer = ReplicaServicer(loaded, identity, calls, settings)
     # Also when it comes back after a death: routes keep its address, so that calls come as soon as it is bound.
     servicer.warm_up()
+    server = _server(settings)
     server.add_generic_rpc_handlers((handler(servicer),))
     server.add_insecure_port(identity.address)
     await server.start()
+    frames = FrameServer(frames_path(identity.address), calls, settings)
+    frames.start()
     publish(identity_path, identity)
     log.info("ready", version=identity.version, address=identity.address, items=loaded.schema.items)
     await _terminated()
     _withdraw(identity_path, identity)
     log.info("draining")
-    await _drain(servicer, settings.replica_drain_seconds_max)
+    await _drain(calls, settings.replica_drain_seconds_max)
+    frames.close()
     await server.stop(QUIET_SECONDS)
     servicer.close()
 
@@ -128,10 +127,10 @@ def _server(settings: HostSettings) -> grpc.aio.Server:
     return grpc.aio.server(options=options, maximum_concurrent_rpcs=settings.replica_calls_max)
 
 
-async def _drain(servicer: ReplicaServicer, seconds_max: float) -> None:
+async def _drain(calls: Calls, seconds_max: float) -> None:
     """Wait until no call is under way: a server that is stopped cancels what it has not yet taken up."""
     for _ in range(math.ceil(seconds_max / QUIET_POLL_SECONDS)):
-        if servicer.quiet_seconds >= QUIET_SECONDS:
+        if calls.quiet_seconds >= QUIET_SECONDS:
             return
         await asyncio.sleep(QUIET_POLL_SECONDS)
     log.warning("drained_too_long", seconds=seconds_max)

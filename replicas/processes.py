@@ -8,13 +8,15 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import structlog
 
 from recallpb.internal.v1 import documents_pb2
+from replicas.frames import frames_path
 from replicas.identity import Identity, lock_path, read, start_ticks
 from replicas.logs import cap_log
-from replicas.settings import AgentSettings
+from replicas.settings import UNIX, AgentSettings
 
 log = structlog.get_logger()
 
@@ -29,7 +31,6 @@ SECRETS = (
     "RECALL_REDIS_URL",
     "RECALL_DATABASE_URL",
 )
-UNIX = "unix:"
 
 
 class ReplicaPaths:
@@ -61,6 +62,7 @@ class ReplicaPaths:
         must find it taken.
         """
         self.socket.unlink(missing_ok=True)
+        Path(frames_path(self.address)).unlink(missing_ok=True)
         self.identity.unlink(missing_ok=True)
 
     def forget(self) -> None:

@@ -1,12 +1,15 @@
-"""The replica's edge: protobuf in, protobuf out. Work runs in a few threads, so that the loop is always free."""
+"""The replica's gRPC edge: protobuf in, protobuf out. Work runs in a few threads, so that the loop is always free.
+
+It is for the agent and for people's tools; gateways' questions come by `frames`, and both end in the same `Calls`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -17,24 +20,19 @@ from google.protobuf.message_factory import GetMessageClass
 from recallpb.internal.v1 import documents_pb2, replica_pb2
 from recallpb.v1 import recall_pb2
 from replicas import orders
-from replicas.answer import answer
 from replicas.audits import Auditor
-from replicas.checks import QueryLimits
-from replicas.errors import AnswerTooLarge, InternalError, NotServed, ReplicaError
+from replicas.calls import Calls
+from replicas.client import STATUS_TRAILER
+from replicas.errors import InternalError, ReplicaError
 from replicas.identity import Identity
-from replicas.items import get_items
 from replicas.loaded import LoadedVersion
-from replicas.queries import Answer, Outcome, Query
-from replicas.settings import MIB, HostSettings
-from replicas.wire import ResponseWriter, error_message, items_message, read_query, status_code, status_message
+from replicas.settings import HostSettings
+from replicas.wire import status_code, status_message
 
 log = structlog.get_logger()
 
 SERVICE = replica_pb2.DESCRIPTOR.services_by_name["ReplicaService"]
-# Of the message limit, what errors and framing may take.
-MESSAGE_SPARE_BYTES = MIB // 2
 WARM, CHECK, AUDIT = documents_pb2.Order.WARM, documents_pb2.Order.CHECK, documents_pb2.Order.AUDIT
-STATUS_TRAILER = "grpc-status-details-bin"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Result = TypeVar("Result")
@@ -44,55 +42,24 @@ Method = Callable[[Any, Context], Awaitable[Any]]
 class ReplicaServicer:
     """Answers for one loaded version."""
 
-    def __init__(self, loaded: LoadedVersion, identity: Identity, settings: HostSettings) -> None:
+    def __init__(self, loaded: LoadedVersion, identity: Identity, calls: Calls, settings: HostSettings) -> None:
         self._loaded = loaded
         self._identity = identity
-        self._writer = ResponseWriter(loaded, identity.replica_id)
-        self._answer_bytes_max = settings.replica_answer_bytes_max - MESSAGE_SPARE_BYTES
-        self._limits = QueryLimits(
-            top_k_max=settings.replica_top_k_max,
-            ef_max=settings.replica_ef_max,
-            vectors_max=settings.replica_vectors_max,
-            exclude_ids_max=settings.replica_exclude_ids_max,
-        )
-        self._auditor = Auditor(loaded, self._limits)
+        self._calls = calls
+        self._auditor = Auditor(loaded, calls.limits)
         self._answering = ThreadPoolExecutor(settings.answer_threads, thread_name_prefix="answer")
         # Orders are long and wait for each other, never in the way of answers.
         self._ordered = ThreadPoolExecutor(1, thread_name_prefix="order")
         self._process = psutil.Process()
-        self._under_way = 0
-        self._last_call_at = time.monotonic()
 
-    @property
-    def quiet_seconds(self) -> float:
-        """How long no call has been under way."""
-        return 0.0 if self._under_way else time.monotonic() - self._last_call_at
-
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """Around each call, so that the host knows when it may end."""
-        self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
-            self._last_call_at = time.monotonic()
-
-    async def answer(self, request: replica_pb2.AnswerRequest, context: Context) -> replica_pb2.AnswerResponse:
+    async def answer(self, request: replica_pb2.AnswerRequest, _: Context) -> replica_pb2.AnswerResponse:
         """One answer for each request, in order; one query's error is its own. Another version refuses the call."""
         arrived = time.monotonic()
-        version = self._loaded.schema.version
-        if request.version != version:
-            message = f"version {request.version} was asked and version {version} is loaded"
-            raise NotServed("VERSION_NOT_LOADED", message)
-        count = len(request.requests)
-        if len(request.deadlines_ms) not in (0, count) or len(request.queued_us) not in (0, count):
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "deadlines_ms and queued_us need one entry a request")
-        return await self._run(self._answering, lambda: self._answer(request, arrived))
+        return await self._run(self._answering, lambda: self._calls.answer(request, arrived))
 
     async def get_items(self, request: recall_pb2.GetItemsRequest, _: Context) -> recall_pb2.GetItemsResponse:
         """Items by id."""
-        return await self._run(self._answering, lambda: self._get_items(request))
+        return await self._run(self._answering, lambda: self._calls.get_items(request))
 
     async def describe(self, _: replica_pb2.DescribeRequest, __: Context) -> replica_pb2.DescribeResponse:
         """Who this is; answered from the loop, so that it also says that the loop lives."""
@@ -118,12 +85,16 @@ class ReplicaServicer:
         pool = self._answering if request.kind == AUDIT else self._ordered
         return await self._run(pool, lambda: perform(request.order_id))
 
+    def under_way(self) -> AbstractContextManager[None]:
+        """Around each call; see Calls.under_way."""
+        return self._calls.under_way()
+
     def warm_up(self) -> None:
         """Before the first call. What cannot be warmed up serves all the same; CHECK says how it answers."""
         try:
             result = orders.warm(
                 self._loaded,
-                self._limits,
+                self._calls.limits,
                 round_queries_max=orders.START_ROUND_QUERIES_MAX,
                 seconds_max=orders.START_SECONDS_MAX,
             )
@@ -140,54 +111,8 @@ class ReplicaServicer:
     async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
-    def _answer(self, request: replica_pb2.AnswerRequest, arrived: float) -> replica_pb2.AnswerResponse:
-        outcomes = self._outcomes(self._read(request, arrived))
-        return replica_pb2.AnswerResponse(answers=self._write(outcomes))
-
-    def _read(self, request: replica_pb2.AnswerRequest, arrived: float) -> list[Query | ReplicaError]:
-        count = len(request.requests)
-        deadlines_ms = request.deadlines_ms or [0] * count
-        queued_us = request.queued_us or [0] * count
-        read: list[Query | ReplicaError] = []
-        for raw, deadline, queued in zip(request.requests, deadlines_ms, queued_us, strict=True):
-            try:
-                read.append(read_query(raw, arrived=arrived, deadline_ms=deadline, queued_us=queued))
-            except ReplicaError as error:
-                read.append(error)
-        return read
-
-    def _outcomes(self, read: list[Query | ReplicaError]) -> list[Outcome]:
-        answers = iter(answer(self._loaded, [query for query in read if isinstance(query, Query)], self._limits))
-        return [next(answers) if isinstance(query, Query) else query for query in read]
-
-    def _write(self, outcomes: list[Outcome]) -> list[replica_pb2.Answer]:
-        responses = iter(self._writer.write([outcome for outcome in outcomes if isinstance(outcome, Answer)]))
-        answers: list[replica_pb2.Answer] = []
-        bytes_left = self._answer_bytes_max
-        for outcome in outcomes:
-            result = next(responses) if isinstance(outcome, Answer) else outcome
-            if isinstance(result, bytes) and len(result) > bytes_left:
-                result = AnswerTooLarge(self._answer_bytes_max)
-            if isinstance(result, bytes):
-                bytes_left -= len(result)
-                answers.append(replica_pb2.Answer(response=result))
-            else:
-                answers.append(replica_pb2.Answer(error=error_message(result)))
-        return answers
-
-    def _get_items(self, request: recall_pb2.GetItemsRequest) -> recall_pb2.GetItemsResponse:
-        items = get_items(
-            self._loaded,
-            ids=request.items.ids,
-            text_ids=request.items.text_ids,
-            return_attributes=list(request.return_attributes),
-            return_vectors=request.return_vectors,
-            limits=self._limits,
-        )
-        return items_message(items, self._loaded)
-
     def _warm(self, order_id: str) -> documents_pb2.OrderResult:
-        result = orders.warm(self._loaded, self._limits)
+        result = orders.warm(self._loaded, self._calls.limits)
         return documents_pb2.OrderResult(
             order_id=order_id,
             ok=result.ok,
@@ -214,7 +139,8 @@ class ReplicaServicer:
         )
 
     def _audit(self, order_id: str) -> documents_pb2.OrderResult:
-        result = self._auditor.audit()
+        with self._calls.place():
+            result = self._auditor.audit()
         return documents_pb2.OrderResult(
             order_id=order_id,
             ok=result.ok,
@@ -252,7 +178,7 @@ def _guarded(servicer: ReplicaServicer, method: Method) -> Method:
 
     async def call(request: Any, context: Context) -> Any:
         try:
-            with servicer.call():
+            with servicer.under_way():
                 return await method(request, context)
         except grpc.aio.AbortError:
             raise

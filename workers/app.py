@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from billiard import pool
 from celery.signals import after_setup_logger, beat_init, worker_process_init
 from django.conf import settings
 
@@ -54,7 +55,21 @@ def _say_nothing_of_ticks(**_unknown: Any) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+# How often (each 0.1 s) a pool process that is about to end looks whether its worker has read all its results.
+UNREAD_RESULTS_LOOKS_MAX = 10
+
+
 @worker_process_init.connect
 def _die_with_the_worker(**_unknown: Any) -> None:
     """A pool process whose worker was killed would go on unseen, and its build child with it."""
     die_with_parent()
+
+
+@worker_process_init.connect
+def _end_soon(**_unknown: Any) -> None:
+    """A worker that is asked to end forgets a task that it has just handed over, and never reads that task's result.
+
+    Its pool process would wait for this for 300 looks, and the worker for its pool process. Nobody asks for results
+    here, and what a tick leaves undone the next one finds.
+    """
+    pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = UNREAD_RESULTS_LOOKS_MAX

@@ -1,11 +1,13 @@
 """Ringing for builds without piling up messages: one for each claim of a build in a few seconds. And ticks that may be
-long: one of a kind at a time, so that they leave other workers free."""
+long: one of a kind at a time, so that they leave other workers free, and each with a bounded part, in turn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from typing import Any, TypeVar
 
 import redis
 from django.conf import settings
@@ -16,6 +18,9 @@ from redis.retry import Retry
 RING_AGAIN_SECONDS = 5
 KEY_PREFIX = "recall:rung:"
 TICK_PREFIX = "recall:tick:"
+TURN_PREFIX = "recall:turn:"
+
+KeyT = TypeVar("KeyT", int, str)
 
 
 def may_ring(build_id: int, fence: int) -> bool:
@@ -37,6 +42,30 @@ def alone(tick: str, *, seconds_max: int) -> Iterator[bool]:
     finally:
         if mine:
             _client(settings.REDIS_URL).delete(key)
+
+
+def in_turn(tick: str, work: Mapping[KeyT, int], *, most: int) -> list[KeyT]:
+    """Those keys of `work` whose turn it is: as many as make `most` of it together, and one at least.
+
+    `work` says how much there is for each key. They come in order, and the next time those come first that were left
+    out now, so that each has its turn. A turn that Redis has forgotten begins with the first. Raises redis.RedisError.
+    """
+    ordered: list[KeyT] = sorted(work)
+    if sum(work.values()) <= most:
+        return ordered
+    key = f"{TURN_PREFIX}{tick}"
+    raw: Any = _client(settings.REDIS_URL).get(key)
+    last: Any = json.loads(raw or b"null")
+    passed: list[KeyT] = [each for each in ordered if last is not None and each <= last]
+    chosen: list[KeyT] = []
+    in_turn_now: list[KeyT] = ordered[len(passed) :] + passed
+    for each in in_turn_now:
+        most -= work[each]
+        if chosen and most < 0:
+            break
+        chosen.append(each)
+    _client(settings.REDIS_URL).set(key, json.dumps(chosen[-1]))
+    return chosen
 
 
 @cache

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from versions import actions
 from versions.models import Build, Version
-from versions.states import BUILD_FINAL, BuildState, VersionState
+from versions.states import BUILD_FINAL, PLACED, BuildState, VersionState
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def delete_files() -> None:
     unwanted = Version.objects.filter(
         state__in=[VersionState.RETIRED, VersionState.FAILED], files_deleted_at__isnull=True
     )
-    for version in unwanted.exclude(replicas__state__in=actions.PLACED).order_by("pk")[:ROWS_MAX]:
+    for version in unwanted.exclude(replicas__state__in=PLACED).order_by("pk")[:ROWS_MAX]:
         if not version.artifact or _delete(Path(version.artifact), settings.RECALL_ARTIFACTS):
             actions.version_files_deleted(version=version)
     kept = Q(state=BuildState.FAILED, ended_at__gt=Now() - timedelta(seconds=FAILED_WORK_SECONDS))

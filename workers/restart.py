@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bundles import layout
-from versions.actions import PLACED
 from versions.models import Build, Version
 from versions.selectors import version_of
-from versions.states import StepState, VersionState
+from versions.states import PLACED, StepState, VersionState
 from workers import query_model
 
 

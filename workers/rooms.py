@@ -1,28 +1,32 @@
-"""Where a build has to fit, and how much room is there: now, and once other work has given back what it holds."""
+"""Where a build has to fit, and how much room is there: now, and once other work has given back what it holds.
+
+What is loaded again later (after a hold, from cold standby, in place of a lost replica) has to fit by the same rule.
+"""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
-from versions.models import Replica
+from versions.models import Node, Replica, Version
 from versions.selectors import Admission, fresh_nodes, live_items, loaded_replicas, undeleted_bytes
 from versions.states import ReplicaState, VersionState
 from workers import machine
 from workers.context import BuildContext
 from workers.outcomes import Evidence, Hold
-from workers.sizes import Plan, Sizes, memory_of
+from workers.sizes import Plan, Sizes, memory_of, replica_bytes
 
 # Of a machine's memory, what builds and replicas leave to the rest; and of a disk.
 MEMORY_SPARE_SHARE = 0.05
 DISK_SPARE_BYTES = 256 * 10**6
 
 MEMORY, DISK, QUOTA_ITEMS, QUOTA_MEMORY = "admit.memory", "admit.disk", "quota.items_max", "quota.memory_bytes_max"
+REPLICA_MEMORY = "replica_memory_bytes"
 ASK_FOR_QUOTA = "Ask a platform administrator for more, or delete what is not needed; then override to look again."
 
 
@@ -54,7 +58,7 @@ def look(ctx: BuildContext, plan: Plan, sizes: Sizes, before: list[Admission]) -
         _build_memory(sizes, before),
         *_disks(sizes, before),
     ]
-    nodes = _nodes(ctx, sizes, before, replicas)
+    nodes = _replicas(ctx, sizes, before, replicas)
     return [*found, nodes] if nodes else found
 
 
@@ -75,11 +79,11 @@ def quota_items(ctx: BuildContext, items: int, before: Iterable[Admission] = ())
     return Room(QUOTA_ITEMS, "items_max", "items of the tenant", items, free, free, sentence, ASK_FOR_QUOTA)
 
 
-def shortage(short: list[Room], *, report: dict[str, Any]) -> Hold:
+def shortage(short: list[Room], *, report: Mapping[str, Any], context: Mapping[str, Any] | None = None) -> Hold:
     """Says of each room that is too small the number and the remedy."""
     message = " ".join(f"{room.sentence} {room.remedy}" for room in short)
     evidence = tuple(Evidence(room.name, room.need, room.free, room.what, room.sentence) for room in short)
-    return Hold(short[0].reason, message, evidence, report=report)
+    return Hold(short[0].reason, message, evidence, report=report, context=context or {})
 
 
 def disk_need(sizes: Sizes) -> int:
@@ -152,31 +156,76 @@ def _disk(name: str, setting: str, path: Path, need: int, promised: int, deletab
     return Room(DISK, f"{name}_disk_bytes", f"disk of {setting}", need, free, usable + deletable, sentence, remedy)
 
 
-def _nodes(ctx: BuildContext, sizes: Sizes, before: list[Admission], replicas: list[Replica]) -> Room | None:
-    """The room on the last of as many nodes as there shall be replicas; None while no node has reported.
+@dataclass(frozen=True)
+class Fit:
+    """Nodes on which a replica fits, as many as were asked for; else the room on the next one, which is too small."""
 
-    Live and previous are in what a node already uses, or are counted as far as they are still to be loaded there.
+    nodes: list[Node]
+    short: Room | None
+
+
+class NodeRooms:
+    """The room for one more replica on each node that was heard lately, as it is now.
+
+    Live and previous are in what a node already uses, or are counted as far as they are still to be loaded there. What
+    `before`, builds in the line, are going to load is not free on any node.
     """
-    coming = sum(each.need["replica_bytes"] for each in before if not each.placed)
-    held_here = sum(machine.held_by_children(each.need["pid"]) for each in before if not each.built)
-    rooms = []
-    for node in fresh_nodes():
-        there = [each for each in replicas if each.node_id == node.pk]
-        usable = node.memory_available_bytes - int(MEMORY_SPARE_SHARE * node.memory_total_bytes)
-        usable -= sum(_held(each) for each in there if not each.rss_bytes)
-        later = usable + sum(each.rss_bytes for each in there if _is_leaving(each)) + held_here
-        rooms.append((max(0, usable - coming), max(0, later), node.name))
-    if not rooms:
-        return None
-    rooms.sort(reverse=True)
-    free, later, name = rooms[min(len(rooms), ctx.spec["replicas"]["count"]) - 1]
-    sentence = (
-        f"A replica of the new version needs {size_text(sizes.replica)} of memory beside the live and the previous "
-        f"one; on {name} {size_text(free)} are free for it."
-    )
+
+    def __init__(self, before: Iterable[Admission] = (), replicas: Iterable[Replica] | None = None) -> None:
+        before = list(before)
+        loaded = list(loaded_replicas() if replicas is None else replicas)
+        self._coming: int = sum(each.need["replica_bytes"] for each in before if not each.placed)
+        self._held_here = sum(machine.held_by_children(each.need["pid"]) for each in before if not each.built)
+        self._nodes = list(fresh_nodes())
+        self._usable: dict[int, int] = {}
+        self._leaving: dict[int, int] = {}
+        for node in self._nodes:
+            there = [each for each in loaded if each.node_id == node.pk]
+            usable = node.memory_available_bytes - int(MEMORY_SPARE_SHARE * node.memory_total_bytes)
+            self._usable[node.pk] = usable - sum(_held(each) for each in there if not each.rss_bytes)
+            self._leaving[node.pk] = sum(each.rss_bytes for each in there if _is_leaving(each))
+
+    def fit(self, version: Version, count: int, *, without: Collection[str], remedy: str) -> Fit:
+        """At most `count` nodes but those `without` (names), the most room first; what is taken is not free any more.
+
+        When fewer fit than there are nodes for, the answer says by how much: `short`.
+        """
+        need = replica_bytes(version)
+        asked = f"A replica of version {version.number} needs {size_text(need)} of memory"
+        candidates = [node for node in self._most_first() if node.name not in without][: max(0, count)]
+        fitting = [node for node in candidates if need <= self._free(node)]
+        for node in fitting:
+            self._usable[node.pk] -= need
+        if len(fitting) == len(candidates):
+            return Fit(fitting, None)
+        return Fit(fitting, self._room(candidates[len(fitting)], need, asked, remedy))
+
+    def last_of(self, count: int, need: int, asked: str, remedy: str) -> Room | None:
+        """The room on the last of `count` nodes, the most room first; None while no node has reported."""
+        nodes = self._most_first()[:count]
+        return self._room(nodes[-1], need, asked, remedy) if nodes else None
+
+    def _most_first(self) -> list[Node]:
+        return sorted(self._nodes, key=lambda node: (-self._free(node), -self._free_later(node), node.name))
+
+    def _free(self, node: Node) -> int:
+        return max(0, self._usable[node.pk] - self._coming)
+
+    def _free_later(self, node: Node) -> int:
+        return max(0, self._usable[node.pk] + self._leaving[node.pk] + self._held_here)
+
+    def _room(self, node: Node, need: int, asked: str, remedy: str) -> Room:
+        free, later = self._free(node), self._free_later(node)
+        sentence = f"{asked}; on {node.name} {size_text(free)} are free for it."
+        return Room(MEMORY, REPLICA_MEMORY, f"memory on {node.name}", need, free, later, sentence, remedy)
+
+
+def _replicas(ctx: BuildContext, sizes: Sizes, before: list[Admission], replicas: list[Replica]) -> Room | None:
+    beside = "beside the live and the previous one"
+    asked = f"A replica of the new version needs {size_text(sizes.replica)} of memory {beside}"
     remedy = "Add a node or memory, keep fewer versions (versions.keep), or choose smaller engine parameters; "
     remedy += "then override."
-    return Room(MEMORY, "replica_memory_bytes", f"memory on {name}", sizes.replica, free, later, sentence, remedy)
+    return NodeRooms(before, replicas).last_of(ctx.spec["replicas"]["count"], sizes.replica, asked, remedy)
 
 
 def _held(replica: Replica) -> int:

@@ -124,6 +124,12 @@ def memory_of(version: Version) -> int:
     return formula(plan_of(version)).replica
 
 
+def replica_bytes(version: Version) -> int:
+    """The same, corrected by what its service's versions took, as `admit` predicts it."""
+    plan = plan_of(version)
+    return predicted(plan, corrections(version.service, plan)).replica
+
+
 def plan_of(version: Version) -> Plan:
     """The plan of a version that was built."""
     schema = version.spec["schema"]

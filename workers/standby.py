@@ -10,14 +10,16 @@ from django.conf import settings
 from common.actor import SYSTEM
 from versions import actions
 from versions.models import Activation, Reload, Replica
-from versions.selectors import coolable_versions, fresh_nodes, open_reload, open_reloads, thawable_versions
-from versions.states import ReplicaState, VersionState
+from versions.selectors import admissions, coolable_versions, open_reload, open_reloads, thawable_versions
+from versions.states import PLACED, ReplicaState, VersionState
+from workers.rooms import NodeRooms, Room
 from workers.sweep import LAGGARD_SECONDS_MAX, ROWS_MAX, ago, is_unrouted, unless_moved, unless_redis_is_away
 
 # A load, a warm-up and a check that take longer never end.
 RELOAD_SECONDS_MAX = 1_800
 # Where a load failed, the next one that nobody asked for comes after so long.
 RELOAD_AGAIN_SECONDS = 600
+REMEDY = "Add a node or memory, or delete what is not needed, and ask again."
 
 
 @unless_redis_is_away
@@ -49,12 +51,14 @@ def _carry_on(reload: Reload) -> None:
     if needless := _needless(reload):
         actions.reload_end(reload=reload, failure=needless, actor=SYSTEM, is_wanted=False)
         return
-    failure = _overdue(reload) or _place(reload)
+    failure = _load_errors(reload)
+    short = None if failure else _place(reload)
+    failure = failure or _no_room(short) or _overdue(reload, short)
     if failure:
         actions.reload_end(reload=reload, failure=failure, actor=SYSTEM)
         return
     ready = Replica.objects.filter(version=reload.version, state=ReplicaState.READY)
-    placed = Replica.objects.filter(version=reload.version, state__in=actions.PLACED).count()
+    placed = Replica.objects.filter(version=reload.version, state__in=PLACED).count()
     if not placed or ready.count() < placed:
         return
     actions.reload_order(reload=reload)
@@ -81,26 +85,40 @@ def _needless(reload: Reload) -> str:
     return ""
 
 
-def _overdue(reload: Reload) -> str:
+def _overdue(reload: Reload, short: Room | None) -> str:
     """That it will come to nothing; else empty."""
     if Reload.objects.filter(pk=reload.pk, requested_at__lte=ago(RELOAD_SECONDS_MAX)).exists():
-        return f"It was not loaded and checked within {RELOAD_SECONDS_MAX} s. Look at its replicas and nodes."
+        look = f"{short.sentence} {short.remedy}" if short else "Look at its replicas and nodes."
+        return f"It was not loaded and checked within {RELOAD_SECONDS_MAX} s. {look}"
     return ""
 
 
-def _place(reload: Reload) -> str:
-    """Places what is missing, on the nodes with the most free memory; the error of a node that could not load it."""
+def _no_room(short: Room | None) -> str:
+    """That it fits nowhere, with the number and the remedy; empty while what is too small now will do later."""
+    return f"{short.sentence} {short.remedy}" if short and short.need > short.free_later else ""
+
+
+def _load_errors(reload: Reload) -> str:
+    """Of the nodes that could not load it."""
+    failed = Replica.objects.filter(version=reload.version, state=ReplicaState.FAILED).select_related("node")
+    return " ".join(f"{replica.node.name}: {replica.error}" for replica in failed.order_by("node__name"))
+
+
+def _place(reload: Reload) -> Room | None:
+    """Places what is missing where it fits, by the rule of `admit`; when nothing is placed, the room that is too small.
+
+    A switch that a person asked for goes before the builds in the line, a load that nobody asked for behind them. As
+    many replicas as fit are enough to go on with: what then is live and still lacks some, the sweeper looks after.
+    """
     version = reload.version
-    placed = list(Replica.objects.filter(version=version, state__in=actions.PLACED).select_related("node"))
-    failed = [f"{replica.node.name}: {replica.error}" for replica in placed if replica.state == ReplicaState.FAILED]
-    if failed:
-        return " ".join(failed)
-    used = {replica.node_id for replica in placed}
-    missing = int(version.spec["replicas"]["count"]) - len(placed)
-    nodes = [node for node in fresh_nodes() if node.pk not in used][: max(0, missing)]
-    if nodes:
-        actions.reload_place(reload=reload, nodes=nodes)
-    return ""
+    used = set(Replica.objects.filter(version=version, state__in=PLACED).values_list("node__name", flat=True))
+    missing = int(version.spec["replicas"]["count"]) - len(used)
+    if missing <= 0:
+        return None
+    fit = NodeRooms(() if reload.kind else admissions()).fit(version, missing, without=used, remedy=REMEDY)
+    if fit.nodes:
+        actions.reload_place(reload=reload, nodes=fit.nodes)
+    return None if used or fit.nodes else fit.short
 
 
 def _switched_long_ago(service_id: int) -> bool:

@@ -27,9 +27,10 @@ from versions import actions, routes
 from versions.checked import HELD_BY_SERVICE
 from versions.models import Activation, Build, Version
 from versions.reconcile import reconcile
-from versions.selectors import fresh_nodes, pending_in_turn, platform_epoch, retirable, short_of_replicas
-from versions.states import BUILD_UNFINISHED, ActivationState, BuildState, StepState, VersionState
+from versions.selectors import pending_in_turn, platform_epoch, retirable, short_of_replicas
+from versions.states import BUILD_UNFINISHED, PLACED, ActivationState, BuildState, StepState, VersionState
 from workers import doorbell, reports
+from workers.rooms import NodeRooms
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ LAGGING_AFTER_SECONDS = 2
 # A gateway that holds its lease and serves an old route for so long does not keep a version loaded any more.
 LAGGARD_SECONDS_MAX = 600
 HELD_LOADED_SECONDS = 600
+REPLENISH_REMEDY = "Add a node or memory; as soon as it fits it is loaded there by itself."
 HELD_SECONDS_MAX = 7 * 24 * 3600
 
 P = ParamSpec("P")
@@ -99,10 +101,10 @@ def retire_versions() -> None:
     """Moves versions on their way out: unrouted, drained, unloaded, and at last RETIRED."""
     retiring = Version.objects.filter(state=VersionState.RETIRING).select_related("service__tenant").order_by("pk")
     drained = retiring.filter(unrouted_at__lte=ago(settings.RETIRE_DRAIN_SECONDS))
-    for version in drained.filter(replicas__state__in=actions.PLACED).distinct()[:ROWS_MAX]:
+    for version in drained.filter(replicas__state__in=PLACED).distinct()[:ROWS_MAX]:
         actions.version_unload(version=version)
     old = retiring.filter(retiring_at__lte=ago(settings.RETIRE_FILES_SECONDS), unrouted_at__isnull=False)
-    for version in old.exclude(replicas__state__in=actions.PLACED)[:ROWS_MAX]:
+    for version in old.exclude(replicas__state__in=PLACED)[:ROWS_MAX]:
         unless_moved(partial(actions.version_retired, version=version))
     given_up = set(retiring.filter(retiring_at__lte=ago(LAGGARD_SECONDS_MAX)).values_list("pk", flat=True))
     for version in retiring.filter(unrouted_at__isnull=True)[:ROWS_MAX]:
@@ -116,15 +118,26 @@ def replenish_live_versions() -> None:
 
     A replica that died is respawned by its agent, and an agent that returns is told by its placements.
     """
-    reports.collect()  # After an outage of ours every node looks lost until its report has been read.
-    short = short_of_replicas()[:ROWS_MAX]
-    nodes = list(fresh_nodes()) if short else []
-    for version, missing in short:
-        used = set(version.replicas.filter(state__in=actions.PLACED).values_list("node", flat=True))
-        chosen = [node for node in nodes if node.pk not in used][:missing]
-        if chosen:
-            log.warning("%s lacks %s replicas: it is loaded on %s.", version, missing, ", ".join(map(str, chosen)))
-            unless_moved(partial(actions.replicas_replenish, version=version, nodes=chosen))
+    # After an outage of ours every node looks lost until its report has been read.
+    short = {version.pk: (version, missing) for version, missing in short_of_replicas(reports.collect())}
+    actions.room_alerts_end(but=[version for version, _ in short.values()])
+    if not short:
+        return
+    nodes = NodeRooms()  # What is live goes before the builds in the line.
+    for key in doorbell.in_turn("replenish", dict.fromkeys(short, 1), most=ROWS_MAX):
+        _replenish(*short[key], nodes)
+
+
+def _replenish(version: Version, missing: int, nodes: NodeRooms) -> None:
+    """Places what is missing where it fits, by the rule of `admit`; where nothing fits, what is live stays as it is."""
+    used = set(version.replicas.filter(state__in=PLACED).values_list("node__name", flat=True))
+    fit = nodes.fit(version, missing, without=used, remedy=REPLENISH_REMEDY)
+    if fit.nodes:
+        log.warning("%s lacks %s replicas: it is loaded on %s.", version, missing, ", ".join(map(str, fit.nodes)))
+        unless_moved(partial(actions.replicas_replenish, version=version, nodes=fit.nodes))
+    if fit.short is not None:
+        message = f"{missing - len(fit.nodes)} replicas are lost. {fit.short.sentence} {fit.short.remedy}"
+        actions.room_alert(version=version, message=message, evidence=fit.short.to_dict())
 
 
 def tend_held_builds() -> None:
@@ -132,7 +145,7 @@ def tend_held_builds() -> None:
     held = Build.objects.filter(state=BuildState.HELD).order_by("pk")
     for build in held.filter(error_reason=HELD_BY_SERVICE, service__held_at__isnull=True)[:ROWS_MAX]:
         unless_moved(partial(actions.build_resume, build=build))
-    loaded = Version.objects.filter(activated_at__isnull=True, replicas__state__in=actions.PLACED).distinct()
+    loaded = Version.objects.filter(activated_at__isnull=True, replicas__state__in=PLACED).distinct()
     for version in loaded.filter(build__in=_held_since(held, HELD_LOADED_SECONDS))[:ROWS_MAX]:
         actions.version_unload_held(version=version)
     for build in _held_since(held, HELD_SECONDS_MAX)[:ROWS_MAX]:

@@ -53,7 +53,7 @@ def sweep_versions(**_unknown: Any) -> None:
 
 @shared_task(name="audit.replicas")
 def audit_replicas(**_unknown: Any) -> None:
-    audit.replicas()
+    audit.replicas_in_turn()
 
 
 @shared_task(name="sweep.sources", time_limit=sources.TICK_SECONDS_KILLED)

@@ -55,7 +55,7 @@ def agent_reports(redis_url: str, node: str, pid: int) -> bool:
 
     client = redis.Redis.from_url(redis_url, socket_timeout=CHECK_SECONDS_MAX, socket_connect_timeout=CHECK_SECONDS_MAX)
     try:
-        report = DocumentWriter(client).node_reports().get(node)
+        report = DocumentWriter(client).node_reports([node]).get(node)
     except redis.RedisError:
         return False
     finally:

@@ -30,6 +30,11 @@ def unresolved(service: Service, reason: str, subject: str = "") -> QuerySet[Ale
     return alerts.filter(reason=reason, subject=subject)
 
 
+def unresolved_of(reason: str) -> QuerySet[Alert]:
+    """All of this reason that are not over yet, whosever they are; for the platform itself."""
+    return Alert.objects.filter(reason=reason, state__in=ALERT_UNRESOLVED).select_related("service").order_by("pk")
+
+
 def unresolved_subjects(service: Service) -> set[str]:
     """What something is wrong with."""
     alerts = Alert.objects.filter(service=service, state__in=ALERT_UNRESOLVED)

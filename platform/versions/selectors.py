@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import Now
@@ -11,7 +13,7 @@ from catalog.models import Service
 from tenants.models import Tenant
 from versions.models import Activation, Build, Node, PlatformState, Reload, Replica, SourceWatch, Version
 from versions.queue import Admission, admissions, in_turn_for, pending_in_turn
-from versions.states import BUILD_UNFINISHED, ReplicaState, Verdict, VersionState
+from versions.states import BUILD_UNFINISHED, PLACED, ReplicaState, Verdict, VersionState
 from versions.views import activation_view, build_view, node_view, replica_view, service_view, version_view
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "activations_of",
     "admissions",
     "audited_replicas",
+    "audited_services",
     "build_get",
     "build_view",
     "builds_of",
@@ -30,6 +33,7 @@ __all__ = [
     "healthy_replicas",
     "in_turn_for",
     "is_loaded",
+    "is_wrong_in_itself",
     "live_items",
     "live_version",
     "load_seconds",
@@ -62,6 +66,16 @@ NODE_FRESH_SECONDS = 15
 LOAD_STEPS = ("place_replicas", "warm_replicas", "check_replicas")
 # What was live on a node that is silent for so long is loaded elsewhere; an agent that restarts is back long before.
 NODE_LOST_SECONDS = 120
+# Replicas that a route names, or would name if they were well.
+AUDITED = Q(
+    state__in=PLACED,
+    version__state=VersionState.READY,
+    version__activated_at__isnull=False,
+    version__cold_at__isnull=True,
+    version__service__deleted_at__isnull=True,
+)
+# A version that is found wrong on so many nodes, and well on none, is wrong in itself.
+WRONG_NODES_MIN = 2
 # No source waits longer for its next look than this, unless there are too many of them.
 LOOK_SECONDS_MAX = 300
 
@@ -150,21 +164,28 @@ def is_loaded(version: Version) -> bool:
     return Version.objects.filter(_is_loaded(), pk=version.pk).exists()
 
 
-def short_of_replicas() -> list[tuple[Version, int]]:
+def short_of_replicas(heard: Collection[str] = ()) -> list[tuple[Version, int]]:
     """Live versions of which fewer replicas are left than their build placed, and how many are missing.
 
     FAILED ones do not count, though their agents go on trying, nor those on nodes silent for NODE_LOST_SECONDS, nor
-    those that were not cured within that time.
+    those that were not cured within that time: unless the version is wrong in itself, and would be so anywhere.
+    `heard`: names of nodes that report now, whatever their rows say yet.
     """
-    left = Q(
-        replicas__state__in=[ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY],
-        replicas__node__seen_at__gte=Now() - timedelta(seconds=NODE_LOST_SECONDS),
-    )
-    cured = Q(replicas__withheld=False) | Q(replicas__sick_since__gte=Now() - timedelta(seconds=NODE_LOST_SECONDS))
+    lost = Now() - timedelta(seconds=NODE_LOST_SECONDS)
+    there = Q(replicas__node__seen_at__gte=lost) | Q(replicas__node__name__in=heard)
+    there &= Q(replicas__state__in=[state for state in PLACED if state != ReplicaState.FAILED])
+    cured = Q(replicas__withheld=False) | Q(replicas__sick_since__gte=lost)
     live = Version.objects.filter(service__live_version=F("number"), service__deleted_at__isnull=True)
-    counted = live.filter(state=VersionState.READY).annotate(left=Count("replicas", filter=left & cured))
-    missing = [(version, version.spec["replicas"]["count"] - version.left) for version in counted.order_by("pk")]
+    counted = live.filter(state=VersionState.READY).select_related("service__tenant").order_by("pk")
+    counted = counted.annotate(there=Count("replicas", filter=there), left=Count("replicas", filter=there & cured))
+    missing = [(version, version.spec["replicas"]["count"] - _left_of(version)) for version in counted]
     return [(version, count) for version, count in missing if count > 0]
+
+
+def is_wrong_in_itself(version: Version) -> bool:
+    """Whether it answers wrongly on several nodes and rightly on none: then none of its replicas is at fault."""
+    wrong = Replica.objects.filter(version=version, state__in=PLACED, sick_reason=Verdict.WRONG)
+    return wrong.count() >= WRONG_NODES_MIN and not healthy_replicas(version).exists()
 
 
 def replicas_of(service: Service) -> QuerySet[Replica]:
@@ -175,14 +196,13 @@ def replicas_of(service: Service) -> QuerySet[Replica]:
 
 def audited_replicas() -> QuerySet[Replica]:
     """Those that a route names, or would name if they were well."""
-    hot = {"version__activated_at__isnull": False, "version__cold_at__isnull": True}
-    placed = [ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY, ReplicaState.FAILED]
-    found = Replica.objects.filter(state__in=placed, version__state=VersionState.READY, **hot)
-    return (
-        found.filter(version__service__deleted_at__isnull=True)
-        .select_related("version__service__tenant", "node")
-        .order_by("pk")
-    )
+    return Replica.objects.filter(AUDITED).select_related("version__service__tenant", "node").order_by("pk")
+
+
+def audited_services() -> dict[int, int]:
+    """How many replicas of each service, by its key, are audited or were found sick."""
+    found = Replica.objects.filter(AUDITED | ~Q(sick_reason="")).order_by()
+    return dict(found.values_list("version__service").annotate(Count("pk")))
 
 
 def sick_replicas() -> QuerySet[Replica]:
@@ -200,8 +220,7 @@ def coolable_versions() -> QuerySet[Version]:
     """READY versions that were live, are not now, and are loaded though their service says standby: cold."""
     cold = Version.objects.filter(service__spec__versions__standby="cold", service__deleted_at__isnull=True)
     was_live = cold.filter(state=VersionState.READY, activated_at__isnull=False, service__live_version__isnull=False)
-    placed = [ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY, ReplicaState.FAILED]
-    loaded = was_live.exclude(service__live_version=F("number")).filter(replicas__state__in=placed).distinct()
+    loaded = was_live.exclude(service__live_version=F("number")).filter(replicas__state__in=PLACED).distinct()
     return loaded.select_related("service__tenant").order_by("pk")
 
 
@@ -277,6 +296,12 @@ def due_watches(now: datetime) -> QuerySet[SourceWatch]:
 def platform_epoch() -> int:
     """The epoch of every stamp; 1 until a restore raised it."""
     return PlatformState.objects.filter(pk=1).values_list("epoch", flat=True).first() or 1
+
+
+def _left_of(version: Any) -> int:
+    """Of a version annotated by short_of_replicas."""
+    spreads = version.there == version.left or not is_wrong_in_itself(version)
+    return int(version.left if spreads else version.there)
 
 
 def _is_loaded() -> Exists:

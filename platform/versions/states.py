@@ -51,6 +51,10 @@ class ReplicaState(models.TextChoices):
     GONE = "GONE"
 
 
+# In these a replica is, or shall be, on its node.
+PLACED = (ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY, ReplicaState.FAILED)
+
+
 class Verdict(models.TextChoices):
     """What an audit says of a replica; all but OK make it sick."""
 

@@ -16,6 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from gateway.workers import core_of
 from tests.gateway.harness import BOOKS, FILMS, Harness, Refused, query, refusal, route
 from tests.gateway.load import steady_load
 from tests.support.exact_replica import ExactReplica
@@ -243,3 +244,22 @@ async def test_a_call_after_the_stop_is_the_one_to_retry(films: Harness) -> None
     with pytest.raises(Refused) as refused:
         await alice.recall()
     assert refused.value.code is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_it_keeps_to_one_core_with_all_its_threads_unless_told_otherwise(films: Harness) -> None:
+    await films.stop()
+    cores = os.sched_getaffinity(0)
+    for pinned in (True, False):
+        process = await films.start_process(gateway_pin=pinned)
+        assert (await films.caller().recall()).version == 1
+        used = [os.sched_getaffinity(thread.id) for thread in psutil.Process(process.pid).threads()]
+        assert len(used) > 1
+        assert all(len(found) == 1 if pinned else found == cores for found in used)
+        process.terminate()
+        process.wait()
+
+
+def test_workers_take_turns_at_the_cores_and_other_ports_begin_elsewhere() -> None:
+    assert [core_of(worker, 50051, [2, 3, 7]) for worker in range(4)] == [7, 2, 3, 7]
+    assert core_of(0, 50052, [2, 3, 7]) == 2
+    assert core_of(5, 50051, [4]) == 4

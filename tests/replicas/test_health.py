@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import cast
+
 import grpc
 import pytest
 
 from recallpb.internal.v1 import documents_pb2
-from replicas.health import WINDOW_AUDITS, Health, Unsupported
+from replicas.client import STATUS_TRAILER, ReplicaClient
+from replicas.health import REFUSED_AUDITS_MAX, WINDOW_AUDITS, Health, Unsupported
 
 Code = grpc.StatusCode
 
@@ -51,6 +55,51 @@ def test_a_process_that_lives_and_lets_an_audit_wait_is_slow_and_not_silent() ->
     assert in_a_row(health) == (0, 0, 0)
     assert health.message().sustained_p99_ms == 1_000
     assert not health.worrying
+
+
+@pytest.mark.parametrize("code", [Code.RESOURCE_EXHAUSTED, Code.UNKNOWN])
+def test_a_busy_process_that_refuses_audits_is_not_slow(code: grpc.StatusCode) -> None:
+    before = [answered(p99_ms=3.0)] * WINDOW_AUDITS
+    health = noted(*before, *[code] * WINDOW_AUDITS, lives=True)
+
+    assert in_a_row(health) == (WINDOW_AUDITS, 0, 0)
+    assert health.message().p99_ms == 3.0
+    assert health.message().age_seconds < 1, "it was asked, and said that it lives"
+
+
+def test_a_process_that_refuses_every_audit_for_a_minute_does_not_get_on() -> None:
+    minute = [Code.RESOURCE_EXHAUSTED] * REFUSED_AUDITS_MAX
+
+    assert noted(*minute, answered(p99_ms=3.0), *minute, lives=True).message().sustained_p99_ms == 0
+    wedged = noted(*minute, *[Code.RESOURCE_EXHAUSTED] * WINDOW_AUDITS, lives=True).message()
+    assert (wedged.sustained_p99_ms, wedged.silent_in_a_row, wedged.wrong_in_a_row) == (1_000, 0, 0)
+
+
+def test_a_refusal_between_two_wrong_answers_does_not_hide_them() -> None:
+    assert in_a_row(noted(answered(ok=False), Code.RESOURCE_EXHAUSTED, answered(ok=False))) == (0, 2, 0)
+
+
+class Broken:
+    """A client whose every call breaks with INTERNAL, and this trailing metadata."""
+
+    def __init__(self, *trailers: tuple[str, bytes]) -> None:
+        self._error = grpc.aio.AioRpcError(Code.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(*trailers))
+
+    async def execute(self, *_: object) -> None:
+        raise self._error
+
+    async def describe(self, _: float) -> None:
+        return
+
+
+@pytest.mark.parametrize(("trailers", "wrong"), [([(STATUS_TRAILER, b"status")], 1), ([], 0)])
+def test_internal_is_as_bad_as_wrong_when_the_replica_says_so_and_not_when_its_connection_breaks(
+    trailers: list[tuple[str, bytes]], wrong: int
+) -> None:
+    health = Health()
+    asyncio.run(health.ask(cast(ReplicaClient, Broken(*trailers)), 1.0))
+
+    assert in_a_row(health) == (0, wrong, 0)
 
 
 def test_slow_is_what_was_slow_in_every_audit_of_the_window() -> None:

@@ -163,6 +163,6 @@ async def test_a_report_lies_in_redis_with_a_time_to_live(valkey: Valkey, link: 
     await link.use(lambda reader: reader.report_node(report))
 
     client = valkey.client()
-    assert DocumentWriter(client).node_reports() == {"local": report}
+    assert DocumentWriter(client).node_reports(["local"]) == {"local": report}
     assert 0 < client.ttl(NODE_REPORT_PREFIX + "local") <= 10
     assert report.memory_total_bytes > report.memory_available_bytes > 0

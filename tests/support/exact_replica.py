@@ -1,4 +1,4 @@
-"""A small ReplicaService with exact search: what a gateway needs behind it, without engines and artifacts.
+"""A small replica with exact search: what a gateway needs behind it, without engines and artifacts.
 
 In a test's own loop: `await ExactReplica(...).start()`. As a process that may be killed:
 `python -m tests.support.exact_replica --address unix:/x.sock --version 1`. Version v holds the ids v * 1,000,000 + row,
@@ -10,14 +10,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from typing import Any
 
-import grpc
-import grpc.aio
 import numpy as np
 from google.rpc import code_pb2
 
-from recallpb.internal.v1 import replica_pb2, replica_pb2_grpc
+from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
 
 IDS_PER_VERSION = 1_000_000
@@ -27,8 +24,8 @@ def ids_of_version(version: int, rows: int) -> range:
     return range(version * IDS_PER_VERSION, version * IDS_PER_VERSION + rows)
 
 
-class ExactReplica(replica_pb2_grpc.ReplicaServiceServicer):
-    """`delay_seconds` is how long each Answer takes beside the search; `batches` are the sizes that came."""
+class ExactReplica:
+    """`delay_seconds` is how long each batch takes beside the search; `batches` are the sizes that came."""
 
     def __init__(
         self, *, address: str, replica_id: str = "r1", version: int = 1, rows: int = 100, dimension: int = 8
@@ -41,45 +38,66 @@ class ExactReplica(replica_pb2_grpc.ReplicaServiceServicer):
         self.at_once = 0
         self.at_once_max = 0
         self.vectors = np.random.default_rng(version).normal(size=(rows, dimension)).astype(np.float32)
-        self._server: grpc.aio.Server | None = None
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
-        self._server = grpc.aio.server()
-        replica_pb2_grpc.add_ReplicaServiceServicer_to_server(self, self._server)
-        self._server.add_insecure_port(self.address)
-        await self._server.start()
+        self._server = await asyncio.start_unix_server(self._converse, self.address.removeprefix("unix:") + ".q")
 
     async def stop(self) -> None:
         if self._server:
-            await self._server.stop(None)
+            self._server.close()
+            for writer in self._writers:
+                writer.close()
             self._server = None
 
     async def run(self) -> None:
         await self.start()
         assert self._server
-        await self._server.wait_for_termination()
+        await self._server.serve_forever()
 
-    async def Answer(self, request: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        writer.write(bytes(4))
+        try:
+            while True:
+                size = int.from_bytes(await reader.readexactly(4), "big")
+                question = replica_pb2.Question.FromString(await reader.readexactly(size))
+                reply = (await self._reply(question)).SerializeToString()
+                writer.write(len(reply).to_bytes(4, "big") + reply)
+        except asyncio.IncompleteReadError:
+            writer.close()
+        finally:
+            self._writers.discard(writer)
+
+    async def _reply(self, question: replica_pb2.Question) -> replica_pb2.Reply:
+        if question.HasField("answer"):
+            return await self._answers(question.answer)
+        return self._items(recall_pb2.GetItemsRequest.FromString(question.get_items))
+
+    async def _answers(self, request: replica_pb2.AnswerRequest) -> replica_pb2.Reply:
         if request.version != self.version:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "VERSION_NOT_LOADED")
+            return _refusal(code_pb2.FAILED_PRECONDITION, "VERSION_NOT_LOADED")
         self.batches.append(len(request.requests))
         self.at_once += 1
         self.at_once_max = max(self.at_once_max, self.at_once)
         try:
             await asyncio.sleep(self.delay_seconds)
-            return replica_pb2.AnswerResponse(answers=[self._answer(raw) for raw in request.requests])
+            answers = [self._answer(raw) for raw in request.requests]
+            return replica_pb2.Reply(answer=replica_pb2.AnswerResponse(answers=answers))
         finally:
             self.at_once -= 1
 
-    async def GetItems(self, request: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
+    def _items(self, request: recall_pb2.GetItemsRequest) -> replica_pb2.Reply:
         if request.items.text_ids:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the schema's id type is int64")
+            return _refusal(code_pb2.INVALID_ARGUMENT, "ID_TYPE_WRONG", field="items.text_ids")
         known = ids_of_version(self.version, len(self.vectors))
         found = [number for number in request.items.ids if number in known]
         missing = [number for number in request.items.ids if number not in known]
-        return recall_pb2.GetItemsResponse(
+        response = recall_pb2.GetItemsResponse(
             version=self.version, ids=found, missing=recall_pb2.ItemIds(ids=missing) if missing else None
         )
+        return replica_pb2.Reply(items=response.SerializeToString())
 
     def _answer(self, raw: bytes) -> replica_pb2.Answer:
         request = recall_pb2.RecallRequest.FromString(raw)
@@ -98,6 +116,11 @@ class ExactReplica(replica_pb2_grpc.ReplicaServiceServicer):
             replica=self.replica_id,
         )
         return replica_pb2.Answer(response=response.SerializeToString())
+
+
+def _refusal(code: int, reason: str, *, field: str = "") -> replica_pb2.Reply:
+    error = recall_pb2.RecallError(code=code, reason=reason, message=reason.lower().replace("_", " "), field=field)
+    return replica_pb2.Reply(error=error)
 
 
 def main() -> None:

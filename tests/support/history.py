@@ -13,7 +13,7 @@ from versions import actions, selectors
 from versions.actions import Claim, Completed
 from versions.models import Build, Node, Replica, Version
 from versions.seen import NodeSeen, ReplicaSeen
-from versions.states import ReplicaState
+from versions.states import PLACED, ReplicaState
 
 STEPS = ("resolve_drop", "build_index", "activate")
 
@@ -126,7 +126,7 @@ def report(node: str, *replicas: ReplicaSeen, placements: tuple[int, int] | None
 
 def report_all_ready(node: str = "local") -> None:
     """The node has loaded everything that is placed on it and has stopped the rest."""
-    placed = Replica.objects.filter(node__name=node, state__in=actions.PLACED)
+    placed = Replica.objects.filter(node__name=node, state__in=PLACED)
     report(node, *(seen(replica) for replica in placed))
 
 

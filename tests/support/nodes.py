@@ -110,7 +110,7 @@ class Node:
 
     def node_report(self) -> documents_pb2.NodeReport | None:
         with contextlib.suppress(redis.RedisError):
-            return DocumentWriter(self.valkey.client()).node_reports().get(self.name)
+            return DocumentWriter(self.valkey.client()).node_reports([self.name]).get(self.name)
         return None
 
     def stamp_acted_upon(self) -> int:

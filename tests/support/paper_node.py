@@ -40,6 +40,7 @@ class PaperNode:
         self.likeness = {"overlap": 0.9, "mean_score": 1.0, "beside_mean_score": 1.0}
         self._warmed_ms: dict[str, float] = {}
         self.memory_available_bytes = memory_available_bytes
+        self.rss_bytes = 0  # Of each replica.
         # Once this order was carried out the replica respawns, until this is empty again.
         self.respawn_after = ""
         self._p99_ms = list(p99_ms)
@@ -89,6 +90,7 @@ class PaperNode:
             state=Report.RESPAWNING if respawns else Report.READY,
             address=f"unix:/run/{placement.replica_id}.sock",
             version=placement.version,
+            rss_bytes=self.rss_bytes,
             orders=orders,
         )
 

@@ -14,7 +14,7 @@ from tests.support.history import asked, claimed, completed, held, place, refres
 from versions import actions, selectors
 from versions.checked import is_checked
 from versions.models import Activation, Build, Replica, Version
-from versions.states import BUILD_FINAL
+from versions.states import BUILD_FINAL, PLACED
 
 pytestmark = pytest.mark.servers
 
@@ -160,7 +160,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def failed_versions_are_on_no_node(self) -> None:
-        placed = Replica.objects.filter(version__service=self.service, state__in=actions.PLACED)
+        placed = Replica.objects.filter(version__service=self.service, state__in=PLACED)
         assert not placed.filter(version__state__in=["FAILED", "RETIRED"]).exists()
 
     @invariant()

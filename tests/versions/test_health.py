@@ -7,10 +7,10 @@ import pytest
 from alerts.models import Alert
 from catalog.models import Service
 from documents.store import Stamp
-from tests.support.history import activated, claimed, completed, place, refreshed, report, resolved, seen
+from tests.support.history import activated, claimed, completed, heard_of, place, refreshed, report, resolved, seen
 from tests.support.history import asked as build_asked
 from versions import actions, selectors
-from versions.models import Replica, Version
+from versions.models import Node, Replica, Version
 from versions.routes.messages import route_message
 from versions.seen import HealthSeen, NodeSeen, ReplicaSeen
 from versions.selectors import replica_view
@@ -37,6 +37,7 @@ WELL = HealthSeen(
     sustained_p99_ms=2.0,
     right_in_a_row=RIGHT_AUDITS,
 )
+WELL_YOUNG = HealthSeen(0.5, 1.0, 1, 100, "", right_in_a_row=1)
 WRONG = HealthSeen(0.5, 0.3, 1, 100, "0.300 of the known neighbours were found", 3.0, 2.0, wrong_in_a_row=WRONG_AUDITS)
 SLOW = HealthSeen(0.5, 1.0, 1, 100, "", 900.0, SLOW_FLOOR_MS + 1, right_in_a_row=9)
 FROZEN = HealthSeen(0.5, 1.0, 1, 100, "", 3.0, 2.0, silent_in_a_row=FROZEN_AUDITS)
@@ -57,14 +58,16 @@ class Nodes:
         actions.build_succeed(claim)
         activated(self.version)
         self._said: list[tuple[str, ReplicaSeen]] = []
-        monkeypatch.setattr("workers.reports.collect", self._collect)
+        monkeypatch.setattr("versions.routes.node_reports", self._reports)
 
     def audit(self, health: dict[str, HealthSeen | None], *, failed: str = "") -> None:
         """One round in which each node that is named reports this health of its replica, or that it has `failed`."""
         self._said = [(name, seen(self.replica(name), health=one)) for name, one in health.items()]
         if failed:
             self._said.append((failed, seen(self.replica(failed), "FAILED", error="it died 5 times")))
-        audit.replicas()
+        for name, replica in self._said:
+            report(name, replica)
+        audit.replicas([self.service.pk])
 
     def carry_out(self, name: str, *, ok: bool = True) -> None:
         """The node's agent has done what the replica's orders want."""
@@ -84,10 +87,8 @@ class Nodes:
         """State of each alert, by its reason and subject."""
         return {f"{alert.reason} {alert.subject}": alert.state for alert in Alert.objects.order_by("pk")}
 
-    def _collect(self) -> list[NodeSeen]:
-        for name, replica in self._said:
-            report(name, replica)
-        return [NodeSeen(name=name, replicas=(replica,)) for name, replica in self._said]
+    def _reports(self, nodes: list[str]) -> list[NodeSeen]:
+        return [NodeSeen(name=name, replicas=(replica,)) for name, replica in self._said if name in nodes]
 
 
 @pytest.fixture
@@ -261,6 +262,61 @@ def test_nobody_hears_of_a_sick_replica_whose_version_is_on_its_way_out(nodes):
     Version.objects.filter(pk=nodes.version.pk).update(state="RETIRING")
     nodes.audit({"a": SLOW, "b": WELL})
     assert (nodes.replica("a").sick_reason, list(nodes.alerts().values())) == ("", ["RESOLVED"])
+
+
+def test_a_version_that_is_wrong_on_its_replacement_too_spreads_no_further_and_its_last_replica_stays(lone):
+    """Else it would be loaded on node after node, and answer on none."""
+    lone.audit({"a": WRONG})
+    assert lone.routed() == []
+    Replica.objects.update(sick_since=LONG_AGO)
+    assert selectors.short_of_replicas() == [(lone.version, 1)], "this may be the node's fault"
+    actions.replicas_replenish(version=lone.version, nodes=[heard_of("b")])
+    lone.audit({"a": WRONG, "b": WELL_YOUNG})
+    for _ in range(2):
+        lone.audit({"a": WRONG, "b": WRONG})
+        Replica.objects.update(sick_since=LONG_AGO)
+        assert lone.routed() == ["b"]
+        assert selectors.short_of_replicas() == []
+    assert (lone.replica("b").withheld, lone.replica("b").cures) == (False, 0)
+    first = f"r{lone.replica('a').pk}"
+    assert lone.alerts() == {f"replica.wrong {first}": "RESOLVED", "version.wrong version 1": "OPEN"}
+    alert = Alert.objects.get(reason="version.wrong")
+    assert (alert.severity, alert.evidence["nodes"]) == ("critical", ["a", "b"])
+    assert "answers wrongly on a, b and rightly nowhere" in alert.message
+    assert "its last replica goes on answering" in alert.message
+
+
+def test_when_one_replica_of_a_wrong_version_is_cured_it_was_not_the_version(lone):
+    lone.audit({"a": WRONG})
+    actions.replicas_replenish(version=lone.version, nodes=[heard_of("b")])
+    lone.audit({"a": WRONG, "b": WRONG})
+    assert lone.routed() == ["b"]
+    lone.carry_out("a")
+    lone.audit({"a": WELL, "b": WRONG})
+    lone.audit({"a": WELL, "b": WRONG})
+    assert lone.routed() == ["a"]
+    second = f"replica.wrong r{lone.replica('b').pk}"
+    assert lone.alerts()["version.wrong version 1"] == "RESOLVED"
+    assert lone.alerts()[second] == "OPEN"
+
+
+def test_of_a_version_that_turns_wrong_on_all_its_nodes_at_once_one_replica_stays(nodes):
+    for _ in range(3):
+        nodes.audit({"a": WRONG, "b": WRONG})
+        assert nodes.routed() == ["b"]
+    assert [alert for alert, state in nodes.alerts().items() if state == "OPEN"] == ["version.wrong version 1"]
+
+
+def test_a_lost_node_of_a_wrong_version_is_replaced_all_the_same(nodes):
+    """It is loaded on as many nodes as before, and on no more."""
+    spec = {**nodes.version.spec, "replicas": {"count": 2, "zones": []}}
+    Version.objects.filter(pk=nodes.version.pk).update(spec=spec)
+    nodes.audit({"a": WRONG, "b": WRONG})
+    Replica.objects.update(sick_since=LONG_AGO)
+    assert selectors.short_of_replicas() == []
+    Node.objects.filter(name="b").update(seen_at=LONG_AGO)
+    assert [missing for _, missing in selectors.short_of_replicas()] == [1]
+    assert selectors.short_of_replicas(["b"]) == [], "it reports, and its row is behind"
 
 
 def test_an_incurable_replica_is_loaded_elsewhere(nodes):

@@ -185,7 +185,7 @@ def test_a_node_report_travels_from_redis_to_rows(films_service, valkey):
         ],
     )
     valkey.client().set("recall:node:local", message.SerializeToString())
-    (found,) = routes.node_reports()
+    (found,) = routes.node_reports(routes.reporting_nodes())
     assert (found.name, found.placements, len(found.replicas)) == ("local", (1, 9), 1)
     actions.node_report(found)
     replica.refresh_from_db()

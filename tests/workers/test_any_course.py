@@ -25,7 +25,7 @@ from versions import actions, selectors
 from versions.actions import Claim, FenceLost
 from versions.checked import is_checked
 from versions.models import Activation, Build, BuildStep, Node, Replica, Version
-from versions.states import BUILD_FINAL
+from versions.states import BUILD_FINAL, PLACED
 from workers import pipeline, sweep
 from workers.lease import Lease
 from workers.outcomes import CancelRequested
@@ -341,7 +341,7 @@ class AnyCourse(RuleBasedStateMachine):
         assert (live is None) == (self.model.live is None)
         if live is not None:
             assert (live.state, live.artifact != "", live.files_deleted_at) == ("READY", True, None)
-            assert live.replicas.filter(state__in=actions.PLACED).exists()
+            assert live.replicas.filter(state__in=PLACED).exists()
 
     @invariant()
     def switches_form_a_chain_and_each_is_in_the_audit_trail(self) -> None:
@@ -376,7 +376,7 @@ class AnyCourse(RuleBasedStateMachine):
         failed = ended.filter(state__in=["FAILED", "CANCELLED"])
         unused = Version.objects.filter(build__in=failed, activated_at__isnull=True)
         assert set(unused.values_list("state", flat=True)) <= {"FAILED"}
-        placed = Replica.objects.filter(version__service=self.service, state__in=actions.PLACED)
+        placed = Replica.objects.filter(version__service=self.service, state__in=PLACED)
         assert not placed.filter(version__state__in=["FAILED", "RETIRED"]).exists()
 
     @invariant()

@@ -6,7 +6,9 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -15,12 +17,14 @@ from celery import current_app
 from django.conf import settings as django_settings
 
 from catalog.actions import service_update
+from common.dispatch import ring
 from tests.factories import TESTER, make_service
 from tests.support.history import asked, refreshed
 from tests.support.nodes import running_node
 from tests.support.source import write_drop
 from tests.support.valkey import Valkey
-from tests.workers.test_crashes import _database_url, until
+from tests.workers import test_crashes
+from tests.workers.test_crashes import _database_url
 from versions.models import Build, SourceWatch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -33,8 +37,15 @@ PROCESSES = {
 }
 
 
+# Four processes start, each of which imports Django, and a build runs: some 15 s on an idle machine.
+until = partial(test_crashes.until, seconds_max=150)
+# A worker that has nothing to do ends within some 2 s of being asked to.
+STOP_SECONDS_MAX = 25.0
+
+
 @contextlib.contextmanager
-def celery(folder: Path, valkey: Valkey) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+def celery(folder: Path, valkey: Valkey, *names: str) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """The processes of these names, all of them when none is given; each writes its log into `folder`."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "config.settings",
@@ -48,16 +59,16 @@ def celery(folder: Path, valkey: Valkey) -> Iterator[dict[str, subprocess.Popen[
     (folder / "home" / "run").mkdir(parents=True)
     started: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        for name, arguments in PROCESSES.items():
+        for name in names or PROCESSES:
             with (folder / f"{name}.log").open("wb") as log:
-                command = [sys.executable, "-m", "celery", "-A", "workers.app", *arguments]
+                command = [sys.executable, "-m", "celery", "-A", "workers.app", *PROCESSES[name]]
                 started[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         yield started
     finally:
         for process in started.values():
             process.terminate()
         for process in started.values():
-            process.wait(30)
+            process.wait(60)
 
 
 def test_a_build_that_is_asked_for_is_run_and_one_that_nobody_rang_for_too(
@@ -85,3 +96,26 @@ def test_a_build_that_is_asked_for_is_run_and_one_that_nobody_rang_for_too(
         until(lambda: not any(each.is_running() for each in pool), "the pool to die with its worker")
     logs = {path.name: path.read_text() for path in tmp_path.glob("*.log")}
     assert not any("Traceback" in text for text in logs.values()), logs
+
+
+def test_a_worker_ends_soon_though_its_pool_has_not_begun_a_task_that_it_was_handed(
+    films, valkey, tmp_path, monkeypatch
+):
+    """Celery forgets such a task, and the pool process waits for 30 s for its result to be read."""
+    monkeypatch.setitem(current_app.conf, "broker_url", valkey.url)
+    monkeypatch.setitem(current_app.conf, "broker_write_url", valkey.url)
+    log = tmp_path / "control.log"
+    with celery(tmp_path, valkey, "control") as processes:
+        worker = processes["control"]
+        until(lambda: "control@test ready." in log.read_text(), "the worker to be ready")
+        [pool] = psutil.Process(worker.pid).children()
+        pool.suspend()
+        ring("routes.publish_tenant", films.pk)
+        until(lambda: not valkey.client().exists("control") and valkey.client().exists("unacked"), "it to be taken")
+        time.sleep(1)  # For the way from the worker's hands into those of its pool, of which nobody tells.
+        worker.terminate()
+        until(lambda: "Warm shutdown" in log.read_text(), "the worker to hear of it")
+        time.sleep(1)  # And to forget what it has handed over.
+        pool.resume()
+        assert worker.wait(STOP_SECONDS_MAX) == 0
+    assert "Traceback" not in log.read_text()

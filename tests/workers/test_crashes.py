@@ -183,14 +183,14 @@ def child_that_builds(worker: int) -> psutil.Process:
     return until(look, "the index to be under way")
 
 
-def until(what: Callable[[], Any], name: str) -> Any:
-    give_up_at = time.monotonic() + WAIT_SECONDS_MAX
+def until(what: Callable[[], Any], name: str, seconds_max: float = WAIT_SECONDS_MAX) -> Any:
+    give_up_at = time.monotonic() + seconds_max
     while time.monotonic() < give_up_at:
         found = what()
         if found:
             return found
         time.sleep(0.02)
-    raise AssertionError(f"waited {WAIT_SECONDS_MAX:g} s for {name}")
+    raise AssertionError(f"waited {seconds_max:g} s for {name}")
 
 
 def run_in_thread(build_id: int) -> None:

@@ -61,7 +61,7 @@ class Platform:
         """Rounds as beat rings for them, until `true` holds."""
         began = time.monotonic()
         while time.monotonic() - began < seconds_max:
-            audit.replicas()
+            audit.replicas_in_turn()
             if true():
                 return
             time.sleep(ROUND_SECONDS)

@@ -10,14 +10,15 @@ from catalog.actions import service_hold, service_release
 from documents.store import ROUTES
 from recallpb.internal.v1 import documents_pb2
 from tests.factories import TESTER, make_service
-from tests.support.history import completed, heard_of, made_version, refreshed
+from tests.support.history import asked, claimed, completed, heard_of, made_version, refreshed
 from tests.support.paper_node import PaperNode
 from tests.workers.conftest import finish, published
 from versions import actions, selectors
-from versions.models import Activation, Build, Replica
+from versions.models import Activation, Build, Node, Replica, Version
 from versions.outlook import release_outlook
 from versions.views import build_view, service_view
 from workers import context, lease, pipeline, sweep
+from workers.steps import activate, place_replicas
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 LONG_AGO = "2020-01-01T00:00:00+00:00"
@@ -42,14 +43,14 @@ def test_a_service_may_want_several_replicas(films, node, valkey):
     ]
 
 
-def test_a_node_that_is_not_there_is_waited_for_without_keeping_a_worker(films_service, valkey):
+def test_a_node_that_is_not_there_is_waited_for_without_keeping_a_worker(films_service, valkey, monkeypatch):
     build = published(films_service)
     pipeline.run(build.pk)
     build.refresh_from_db()
     assert (build.state, build.lease_until, build.wake_at is None) == ("RUNNING", None, False)
     step = build.steps.get(name="place_replicas")
     assert (step.state, step.detail) == ("RUNNING", "1 of 1 replicas have no node yet.")
-    build.steps.filter(pk=step.pk).update(started_at=LONG_AGO)
+    monkeypatch.setattr(place_replicas, "NODE_WAIT_SECONDS_MAX", 0)
     build = finish(build)
     assert (build.state, build.error_reason) == ("FAILED", "replica.no_node")
 
@@ -147,6 +148,19 @@ def test_a_version_whose_only_replica_respawns_is_waited_for(films_service, node
     assert finish(build).state == "SUCCEEDED"
 
 
+def test_only_the_time_of_refusals_counts_until_a_switch_is_given_up(films_service, node, monkeypatch):
+    """Before the first refusal the step may have waited for a comparison, for longer than a replica may respawn."""
+    build = published(films_service)
+    node.respawn_after = "v1-check"
+    pipeline.run(build.pk)
+    build.steps.filter(name="activate").update(started_at=LONG_AGO)
+    ring(build)
+    assert (build.state, build.steps.get(name="activate").state) == ("RUNNING", "RUNNING"), build.error_message
+    monkeypatch.setattr(activate, "SERVABLE_SECONDS_MAX", 0)
+    build = finish(build)
+    assert (build.state, build.error_reason) == ("FAILED", "activate.refused")
+
+
 def test_a_build_does_not_undo_a_rollback_from_its_own_version(films_service, node):
     finish(published(films_service))
     build = finish(published(films_service))
@@ -230,6 +244,7 @@ def test_a_retry_tries_the_nodes_again_that_could_not_load_what_it_made_before(f
         alpha.load_error = "cannot map the file"
         build = published(films_service)
         heard_of("local")  # It takes the version and never says that it has loaded it.
+        Node.objects.filter(name="local").update(memory_available_bytes=2**32)  # Less than the other one has.
         for _ in range(3):
             Build.objects.filter(pk=build.pk).update(wake_at=LONG_AGO)
             pipeline.run(build.pk)
@@ -323,6 +338,85 @@ def test_the_route_is_there_as_soon_as_the_build_has_ended(films_service, node, 
     finish(published(films_service))
     route = documents_pb2.Route.FromString(valkey.client().hget(ROUTES.docs_key, "films/movies") or b"")
     assert [version.version for version in route.versions] == [1]
+
+
+def ring(build: Build) -> None:
+    """One ring, as of the sweeper when the build's wake-up is due."""
+    Build.objects.filter(pk=build.pk, wake_at__isnull=False).update(wake_at=LONG_AGO)
+    pipeline.run(build.pk)
+    build.refresh_from_db()
+
+
+def held_and_unloaded(service) -> Build:
+    """A build that was held for its p99 until it had to give its memory back; version 1 is live."""
+    finish(published(service))
+    build = finish(published(service))
+    build.steps.filter(state="HELD").update(ended_at=sweep.ago(sweep.HELD_LOADED_SECONDS))
+    sweep.tend_held_builds()
+    assert (build.state, Replica.objects.get(version__number=2).state) == ("HELD", "WITHDRAWN")
+    return build
+
+
+def test_a_held_build_that_gave_its_memory_back_is_loaded_again_only_where_it_fits(films_service, valkey):
+    """Of the 1.1 GB that are free 5 % of 16 GiB are left to others, and 128 MB to version 1, which is being loaded."""
+    with PaperNode(valkey, p99_ms=(4.0, 9.0)) as node:
+        build = held_and_unloaded(films_service)
+        said(node, memory_available_bytes=1_100 * 10**6)
+        actions.build_override(actor=TESTER, build=build, reason="The machine was busy.")
+        build = finish(build)
+        assert (build.state, build.error_reason) == ("HELD", "admit.memory")
+        assert build_view(build)["step"] == "place_replicas"
+        assert build.error_message.startswith("A replica of version 2 needs 128 MB of memory; on local 113 MB are free")
+        assert "Add a node or memory" in build.error_message
+        [evidence] = build.report["held"]["evidence"]
+        assert (evidence["name"], evidence["what"]) == ("replica_memory_bytes", "memory on local")
+        assert (refreshed(films_service).live_version, Replica.objects.get(version__number=1).state) == (1, "READY")
+        said(node, memory_available_bytes=2**33)
+        actions.build_override(actor=TESTER, build=build, reason="Now there is room.")
+        assert finish(build).state == "SUCCEEDED"
+    assert refreshed(films_service).live_version == 2
+
+
+def test_what_was_promised_to_others_while_a_build_was_held_is_not_free_for_it(films_service, books_service, valkey):
+    """1.3 GB are free: two replicas would fit beside what is left alone; 400 MB were promised meanwhile."""
+    with PaperNode(valkey, p99_ms=(4.0, 9.0)) as node:
+        build = held_and_unloaded(films_service)
+        other = claimed(asked(books_service))
+        here = {"machine": "elsewhere", "pid": 0, "items": 1, "build_bytes": 0, "disk_bytes": 0, "replicas": 1}
+        actions.admission_take(other, since="a", need={**here, "replica_bytes": 400 * 10**6})
+        said(node, memory_available_bytes=1_300 * 10**6)
+        actions.build_override(actor=TESTER, build=build, reason="The machine was busy.")
+        ring(build)
+        detail = build.steps.get(name="place_replicas").detail
+        assert (build.state, "on local 0 MB are free for it" in detail) == ("RUNNING", True), detail
+        actions.build_fail(other, reason="drop.empty", owner="user", message="No items.")
+        assert finish(build).state == "SUCCEEDED"
+
+
+def test_memory_that_comes_back_by_itself_is_waited_for_before_a_version_is_placed(
+    films_service, books_service, valkey
+):
+    with PaperNode(valkey, p99_ms=(4.0, 9.0)) as node:
+        build = held_and_unloaded(films_service)
+        leaving = made_version(books_service)
+        Version.objects.filter(pk=leaving.pk).update(state="RETIRING")
+        node.rss_bytes = 10**9
+        said(node, memory_available_bytes=900 * 10**6)
+        actions.build_override(actor=TESTER, build=build, reason="The machine was busy.")
+        ring(build)
+        step = build.steps.get(name="place_replicas")
+        assert (build.state, step.state, step.detail[:16]) == ("RUNNING", "RUNNING", "Waits for room. ")
+
+
+def said(node: PaperNode, *, memory_available_bytes: int) -> None:
+    """The node says so from now on, and it was heard."""
+    node.memory_available_bytes = memory_available_bytes
+    for _ in range(200):
+        sweep.collect_reports()
+        if Node.objects.get(name=node.name).memory_available_bytes == memory_available_bytes:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the node was not heard")
 
 
 def retried_from_publication(build: Build) -> Build:

@@ -14,7 +14,7 @@ from tests.support.history import activated, made_version, refreshed
 from tests.support.paper_node import PaperNode
 from tests.workers.conftest import finish, published
 from versions import actions, selectors
-from versions.models import Activation, Reload, Replica, Version
+from versions.models import Activation, Node, Reload, Replica, Version
 from versions.views import activation_view, version_view
 from workers import reports, standby, sweep
 
@@ -111,8 +111,10 @@ def test_a_node_that_cannot_load_it_stops_the_rollback(two, cold, node):
     actions.version_rollback(actor=TESTER, service=cold)
     until(lambda: Reload.objects.get().ended_at is not None)
     assert (refreshed(cold).live_version, Reload.objects.get().failure) == (2, "local: cannot map the file")
+    assert refreshed(cold).held_reason == "The rollback did not happen: local: cannot map the file"
     node.load_error = ""
     actions.version_rollback(actor=TESTER, service=cold)
+    assert refreshed(cold).held_reason == "Rolling back from version 2: version 1 is being loaded."
     until(lambda: refreshed(cold).live_version == 1, cool=False)
     assert Alert.objects.get(reason="version.reload_failed").state == "RESOLVED"
 
@@ -124,6 +126,7 @@ def test_another_switch_ends_the_load_and_switches_nothing_back(two, cold, node)
     until(lambda: Reload.objects.get().ended_at is not None)
     assert refreshed(cold).live_version == 3
     assert Reload.objects.get().failure == "Another switch came first: version 3 is live."
+    assert refreshed(cold).held_reason == "The rollback did not happen: Another switch came first: version 3 is live."
     assert not Alert.objects.filter(reason="version.reload_failed").exists()
 
 
@@ -168,6 +171,25 @@ def test_a_service_that_is_hot_again_has_its_previous_version_loaded(two, cold, 
     until(lambda: selectors.version_get(cold, 1).cold_at is None)
     assert (sorted(node.placed), routed(valkey), refreshed(cold).live_version) == ([1, 2], [2, 1], 2)
     assert actions.version_rollback(actor=TESTER, service=cold).loading == ""
+
+
+@pytest.mark.parametrize("kind", ["", "rollback"])
+def test_a_cold_version_is_loaded_only_where_it_fits_and_what_is_live_stays(two, cold, node, kind):
+    """Of the 1.1 GB that are free 5 % of 16 GiB are left to others, and 128 MB to version 2, which holds none yet."""
+    node.memory_available_bytes = 1_100 * 10**6
+    until(lambda: Node.objects.get().memory_available_bytes == 1_100 * 10**6, cool=False)
+    if kind:
+        actions.version_rollback(actor=TESTER, service=cold)
+    else:
+        service_update(actor=TESTER, service=cold, spec={"versions": {"standby": "hot"}})
+    until(lambda: Reload.objects.filter(ended_at__isnull=False).exists())
+    alert = Alert.objects.get(reason="version.reload_failed")
+    assert "A replica of version 1 needs 128 MB of memory; on local 113 MB are free for it. Add a node" in alert.message
+    assert (node.placed, replica(2).state, refreshed(cold).live_version) == ([2], "READY", 2)
+    node.memory_available_bytes = 2**33
+    until(lambda: Node.objects.get().memory_available_bytes == 2**33, cool=False)
+    actions.version_rollback(actor=TESTER, service=cold)
+    until(lambda: refreshed(cold).live_version == 1, cool=False)
 
 
 def test_a_rollback_takes_over_a_load_that_nobody_asked_for(two, cold, node):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 from celery import current_app
 
+from alerts.models import Alert
 from catalog.actions import service_delete
 from documents.store import ROUTES
 from recallpb.internal.v1 import documents_pb2
 from tenants.actions import quota_update
-from tests.factories import TESTER
+from tests.factories import TESTER, make_service
 from tests.support.history import (
     activated,
     asked,
@@ -26,10 +29,10 @@ from tests.support.history import (
 )
 from tests.support.history import report_all_ready as all_ready
 from tests.support.paper_node import PaperNode
-from versions import actions, selectors
+from versions import actions, routes, selectors
 from versions.actions import Claim
 from versions.models import Activation, Build, Node, Replica, Version
-from workers import pipeline, sweep
+from workers import doorbell, pipeline, reports, sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG_AGO = "2020-01-01T00:00:00+00:00"
@@ -249,6 +252,81 @@ def test_a_live_version_whose_node_is_lost_is_loaded_on_another(films_service, v
         sweep.replenish_live_versions()
         assert placed() == [("local", "READY"), ("other", "WANTED")]
     assert [replica.version for replica in other.replicas.all()] == [version]
+
+
+def test_a_lost_replica_is_loaded_only_where_it_fits_and_an_alert_says_what_is_missing(films_service, valkey):
+    version = activated(made_version(films_service))
+    other = heard_of("other")
+    Node.objects.filter(pk=other.pk).update(memory_available_bytes=100 * 10**6)
+    Node.objects.filter(name="local").update(seen_at=LONG_AGO)
+    for _ in range(2):
+        sweep.replenish_live_versions()
+    assert [replica.state for replica in version.replicas.all()] == ["READY"]
+    assert refreshed(films_service).live_version == 1
+    alert = Alert.objects.get()
+    assert (alert.reason, alert.subject, alert.severity, alert.state) == (
+        "replica.no_room",
+        "version 1",
+        "critical",
+        "OPEN",
+    )
+    assert alert.message == (
+        "Version 1 does not answer: 1 replicas are lost. A replica of version 1 needs 128 MB of memory; on other "
+        "100 MB are free for it. Add a node or memory; as soon as it fits it is loaded there by itself."
+    )
+    Node.objects.filter(pk=other.pk).update(memory_available_bytes=10**9)
+    sweep.replenish_live_versions()
+    assert version.replicas.get(node=other).state == "WANTED"
+    sweep.replenish_live_versions()
+    assert Alert.objects.get().state == "RESOLVED"
+
+
+def test_of_two_lost_replicas_the_second_does_not_fit_where_the_first_is_about_to_be_loaded(films, valkey):
+    """200 MB are free, and each needs 128."""
+    versions = [activated(made_version(make_service(films, name))) for name in ("one", "two")]
+    other = heard_of("other")
+    Node.objects.filter(pk=other.pk).update(memory_available_bytes=200 * 10**6)
+    Node.objects.filter(name="local").update(seen_at=LONG_AGO)
+    for _ in range(2):
+        sweep.replenish_live_versions()
+    assert [replica.version for replica in other.replicas.all()] == versions[:1]
+    assert Alert.objects.get().service == versions[1].service
+
+
+def test_after_an_outage_no_node_is_taken_for_lost_before_its_turn_to_be_read_has_come(
+    films_service, valkey, monkeypatch
+):
+    monkeypatch.setattr(reports, "NODES_MAX", 1)
+    version = activated(made_version(films_service))
+    with PaperNode(valkey, "another"), PaperNode(valkey, "local"):
+        until(lambda: len(routes.reporting_nodes()) == 2)
+        Node.objects.update(seen_at=LONG_AGO)
+        sweep.replenish_live_versions()
+        assert Node.objects.get(name="local").seen_at.year == 2020, "it was another's turn"
+        assert version.replicas.count() == 1
+
+
+def test_nodes_are_read_in_turn_and_by_one_worker_at_a_time(valkey, monkeypatch):
+    monkeypatch.setattr(reports, "NODES_MAX", 2)
+    names = ["a", "b", "c"]
+    with contextlib.ExitStack() as nodes:
+        for name in names:
+            nodes.enter_context(PaperNode(valkey, name))
+        with doorbell.alone("reports", seconds_max=10):
+            assert sorted(reports.collect()) == names
+        assert not Node.objects.exists(), "another worker is at it"
+        reports.collect()
+        assert list(Node.objects.order_by("pk").values_list("name", flat=True)) == ["a", "b"]
+        reports.collect()
+        assert list(Node.objects.order_by("pk").values_list("name", flat=True)) == ["a", "b", "c"]
+
+
+def until(true) -> None:
+    for _ in range(500):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come true")
 
 
 def test_a_live_version_that_its_only_node_cannot_load_any_more_is_left_to_its_agent(films_service, valkey):

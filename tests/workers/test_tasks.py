@@ -7,10 +7,11 @@ import pytest
 from catalog.models import Service
 from common.dispatch import QUEUES
 from documents.store import ROUTES
-from tests.support.history import refreshed
+from tests.factories import make_service
+from tests.support.history import activated, made_version, refreshed
 from tests.workers.conftest import published
 from versions.models import Build, SourceWatch
-from workers import doorbell, tasks
+from workers import audit, doorbell, tasks
 from workers.app import app
 
 app.loader.import_default_modules()
@@ -70,3 +71,29 @@ def test_publishing_tasks_shrug_when_redis_is_away(films_service, settings, capl
     tasks.publish_route(films_service.pk)
     tasks.publish_tenant(films_service.tenant_id)
     assert caplog.text.count("the sweeper will") == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_worker_at_a_time_audits_and_services_have_their_turn(films, books, valkey, monkeypatch):
+    made = [make_service(films, "one"), make_service(films, "two"), make_service(books, "three")]
+    services = [activated(made_version(service)).service for service in made]
+    rounds: list[list[int]] = []
+    monkeypatch.setattr(audit, "replicas", rounds.append)
+    tasks.audit_replicas()
+    assert rounds.pop() == [service.pk for service in services]
+    monkeypatch.setattr(audit, "REPLICAS_MAX", 2)
+    for _ in range(3):
+        tasks.audit_replicas()
+    first, second, third = (service.pk for service in services)
+    assert rounds == [[first, second], [third, first], [second, third]]
+    with doorbell.alone("audit", seconds_max=10):
+        tasks.audit_replicas()
+    assert len(rounds) == 3
+
+
+def test_a_turn_is_at_least_one_and_no_more_than_fits(valkey):
+    work = {1: 3, 2: 9, 3: 1, 4: 1}
+    assert [doorbell.in_turn("t", work, most=4) for _ in range(4)] == [[1], [2], [3, 4], [1]]
+    assert doorbell.in_turn("t", {3: 1, 5: 1, 7: 9}, most=4) == [3, 5], "keys may come and go"
+    assert doorbell.in_turn("t", {3: 1, 5: 1}, most=4) == [3, 5]
+    assert doorbell.in_turn("t", {}, most=4) == []

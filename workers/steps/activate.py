@@ -18,7 +18,7 @@ from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE
 from versions.models import Activation, Version
 from versions.outlook import bad_twin
 from versions.selectors import activations_of, platform_epoch
-from workers import comparison, evidence
+from workers import comparison, evidence, patience
 from workers.context import POLL_SECONDS, BuildContext
 from workers.outcomes import CancelRequested, Done, Hold, Outcome, StepFailed, Wait
 from workers.steps.check_counts import check, count_facts
@@ -29,6 +29,8 @@ WAIT_SECONDS = 1.0
 ON_APPROVAL = "on_approval"
 # How long the only replica may take to come back.
 SERVABLE_SECONDS_MAX = 120
+# What the step waits for.
+SERVABLE, COMPARISON = "servable", "comparison"
 
 
 def step(ctx: BuildContext) -> Outcome:
@@ -123,7 +125,7 @@ def _by_gate(ctx: BuildContext, version: Version, service: Service) -> Hold | Wa
     name = f"g{service.live_generation}"
     compared = comparison.compare(ctx, version, name)
     if compared is None:
-        return _wait(ctx, f"beside version {service.live_version}, which went live meanwhile")
+        return _wait(ctx, COMPARISON, f"beside version {service.live_version}, which went live meanwhile")
     actions.orders_withdraw(ctx.claim, version=version)
     checks = comparison.likeness_checks(ctx.spec, compared, version)
     if compared.good:
@@ -152,15 +154,16 @@ def _activate(ctx: BuildContext, version: Version, service: Service) -> None:
 
 
 def _again(ctx: BuildContext, error: Conflict | FailedPrecondition) -> Wait:
-    if ctx.waited_seconds > SERVABLE_SECONDS_MAX:
+    """Counts since the first refusal, and not what the step has waited for before: a comparison takes minutes."""
+    if patience.waited_seconds(ctx, SERVABLE) > SERVABLE_SECONDS_MAX:
         raise StepFailed("activate.refused", error.message) from error
-    return _wait(ctx, error.message)
+    return _wait(ctx, SERVABLE, error.message)
 
 
-def _wait(ctx: BuildContext, detail: str) -> Wait:
+def _wait(ctx: BuildContext, what: str, detail: str) -> Wait:
     """Keeps what was compared, so that it is not compared again each second."""
     compared = {"items": ctx.values["items"]} if "items" in ctx.values else {}
-    return Wait(WAIT_SECONDS, detail=detail, context=compared)
+    return Wait(WAIT_SECONDS, detail=detail, context={**compared, **patience.waits(ctx, what)})
 
 
 def _acknowledged(ctx: BuildContext, activation: Activation | None) -> dict[str, Any]:

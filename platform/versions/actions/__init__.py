@@ -6,6 +6,7 @@ claims, runs  what a worker writes while it holds a build's fence
 results       what a build finds and makes: its drop, its version
 replicas      what nodes shall hold and what they report
 health        what becomes of replicas that an audit found sick
+alarms        what else is wrong with builds, switches and live versions, and when it is over
 activations   the switch of the live pointer, and the way back
 standby       what is kept unloaded, and loaded again before it serves
 retirement    how versions go
@@ -20,6 +21,7 @@ from versions.actions.activations import (
     version_rollback,
 )
 from versions.actions.admissions import admission_take
+from versions.actions.alarms import room_alert, room_alerts_end
 from versions.actions.builds import (
     build_cancel,
     build_expire,
@@ -55,7 +57,6 @@ from versions.actions.results import (
     work_dir_set,
 )
 from versions.actions.retirement import (
-    PLACED,
     version_files_deleted,
     version_retire,
     version_retired,
@@ -90,7 +91,6 @@ from versions.actions.standby import (
 
 __all__ = [
     "LEASE_SECONDS",
-    "PLACED",
     "CancelAsked",
     "Claim",
     "Completed",
@@ -134,6 +134,8 @@ __all__ = [
     "replica_treat",
     "replicas_place",
     "replicas_replenish",
+    "room_alert",
+    "room_alerts_end",
     "source_looked",
     "step_done",
     "step_progress",

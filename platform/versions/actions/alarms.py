@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from alerts.actions import alert_raise, alert_resolve, alerts_resolve
-from alerts.selectors import unresolved_subjects
-from versions.models import Activation, Build
+from alerts.selectors import unresolved_of, unresolved_subjects
+from alerts.states import Severity
+from versions.models import Activation, Build, Version
+from versions.selectors import is_loaded
 
 LAGGING = "activation.lagging"
+NO_ROOM = "replica.no_room"
 BUILD_SUBJECT = re.compile(r"build ([0-9]+)")
 
 
@@ -48,6 +51,27 @@ def activation_alert(activation: Activation) -> None:
 
 def activation_alert_end(activation: Activation) -> None:
     alert_resolve(service=activation.service, reason=LAGGING, subject=_switch(activation))
+
+
+def room_alert(*, version: Version, message: str, evidence: Mapping[str, Any]) -> None:
+    """A live version has lost replicas, and no node has the memory for others. What is left goes on answering."""
+    answers = is_loaded(version)
+    alert_raise(
+        service=version.service,
+        reason=NO_ROOM,
+        subject=f"version {version.number}",
+        message=f"Version {version.number} {'has too few replicas' if answers else 'does not answer'}: {message}",
+        severity=Severity.WARNING if answers else Severity.CRITICAL,
+        evidence={"version": version.number, **evidence},
+    )
+
+
+def room_alerts_end(*, but: Collection[Version]) -> None:
+    """No live version but these has too few replicas any more."""
+    short = {(version.service_id, f"version {version.number}") for version in but}
+    for alert in unresolved_of(NO_ROOM):
+        if (alert.service_id, alert.subject) not in short:
+            alert_resolve(service=alert.service, reason=NO_ROOM, subject=alert.subject)
 
 
 def _subject(number: int) -> str:

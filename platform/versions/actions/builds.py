@@ -184,9 +184,13 @@ def _end_unattended(build: Build, *, reason: str, message: str) -> bool:
 
 
 def _again(build: Build, state: BuildState, done: str, **values: Any) -> Build:
-    """Moves a build that is in `state` back to PENDING. Raises StateConflict that says what it is and was to be."""
+    """Moves a build that is in `state` back to PENDING. Raises StateConflict that says what it is and was to be.
+
+    Its place in the line for room is gone: those that were admitted meanwhile have not seen it.
+    """
+    context = {name: value for name, value in build.context.items() if name != "admission"}
     try:
-        build = move(build, BUILD, BuildState.PENDING, where={"state": state}, **values)
+        build = move(build, BUILD, BuildState.PENDING, where={"state": state}, context=context, **values)
     except StateConflict as error:
         message = f"{_state_text(_fresh(build))}; only a {state.lower()} build can be {done}."
         raise StateConflict(message) from error

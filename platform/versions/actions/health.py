@@ -18,7 +18,7 @@ from versions.actions.replicas import tell_gateways
 from versions.actions.retirement import placements_changed
 from versions.models import Replica, Version
 from versions.seen import HealthSeen
-from versions.selectors import healthy_replicas
+from versions.selectors import fresh_nodes, healthy_replicas, is_wrong_in_itself
 from versions.states import ReplicaState, Verdict
 from versions.verdicts import Finding
 
@@ -34,6 +34,7 @@ STEADY_SECONDS = 600
 CURES_IN_A_ROW_COUNTED_MAX = 1_000
 # In this order: the process ends, its successor warms up, and proves that it answers rightly.
 CURE = ("RESTART", "WARM", "CHECK")
+VERSION_WRONG = "version.wrong"
 # A sick replica becomes worse, and then well. What was found wrong is never routed again for being merely slow.
 GRAVENESS = (Verdict.FAILED, Verdict.STALE, Verdict.SLOW, Verdict.FROZEN, Verdict.WRONG)
 
@@ -74,15 +75,16 @@ def replica_sicken(*, replica: Replica, finding: Finding) -> bool:
 def replica_treat(*, replica: Replica, finding: Finding | None) -> None:
     """Takes a sick replica out of the routes, and has it restarted, warmed up and checked.
 
-    One that answers wrongly goes even if it is the last of its version. Of the others, the last one stays and is left
-    alone: a slow answer is better than none, and a restart would be none for a while.
+    One that answers wrongly goes even if it is the last of its version, unless the version is wrong in itself. Of the
+    others, the last one stays and is left alone: a slow answer is better than none, and a restart would be none for a
+    while.
     """
     _lock(replica)
     fresh = Replica.objects.select_related("version__service__tenant").filter(pk=replica.pk).exclude(sick_reason="")
     sick = fresh.first()
     if sick is None or (sick.sick_reason == Verdict.FAILED and not sick.withheld):
         return  # Its agent goes on trying.
-    withheld = sick.sick_reason == Verdict.WRONG or _can_be_spared(sick)
+    withheld = _can_be_spared(sick)
     # What still answers rightly ends its calls first: by the next round gateways ask others.
     is_left_alone = sick.withheld or sick.sick_reason in (Verdict.WRONG, Verdict.FROZEN)
     if withheld != sick.withheld:
@@ -138,8 +140,15 @@ def _lock(replica: Replica) -> None:
 
 
 def _can_be_spared(sick: Replica) -> bool:
-    """Whether another one is well. Of slow ones one at a time goes: overload makes all slow, and fewer even slower."""
+    """Whether another one is well. Of slow ones one at a time goes: overload makes all slow, and fewer even slower.
+
+    A wrong answer is worse than none, which ends with a restart. When the version is wrong in itself no restart ends
+    it, and the last replica stays until a person has decided.
+    """
     others = Replica.objects.filter(version=sick.version).exclude(pk=sick.pk)
+    if sick.sick_reason == Verdict.WRONG:
+        serving = others.filter(state=ReplicaState.READY, withheld=False, node__in=fresh_nodes().order_by())
+        return not is_wrong_in_itself(sick.version) or serving.exists()
     if sick.sick_reason == Verdict.SLOW and others.filter(withheld=True).exists():
         return False
     return healthy_replicas(sick.version).exclude(pk=sick.pk).exists()
@@ -180,6 +189,8 @@ def _forget(sick: Replica) -> None:
     if Replica.objects.filter(pk=sick.pk, sick_reason=reason).update(**WELL) != 1:
         return
     alert_resolve(service=sick.version.service, reason=_alert(reason), subject=_subject(sick))
+    if not is_wrong_in_itself(sick.version):
+        _version_alert_end(sick.version)
     if sick.orders == cure_orders(sick.cures):
         # Else an agent that starts anew would carry them out again.
         Replica.objects.filter(pk=sick.pk, cures=sick.cures).update(orders=[])
@@ -187,6 +198,11 @@ def _forget(sick: Replica) -> None:
 
 
 def _raise(replica: Replica, finding: Finding) -> None:
+    if finding.verdict == Verdict.WRONG and is_wrong_in_itself(replica.version):
+        _raise_of_version(replica.version, finding)
+        return
+    if finding.verdict == Verdict.WRONG:
+        _version_alert_end(replica.version)
     service: Service = replica.version.service
     live = service.live_version == replica.version.number
     alone = not healthy_replicas(replica.version).exclude(pk=replica.pk).exists()
@@ -198,6 +214,35 @@ def _raise(replica: Replica, finding: Finding) -> None:
         severity=Severity.CRITICAL if live and alone else Severity.WARNING,
         evidence={"version": replica.version.number, "node": replica.node.name, **finding.evidence},
     )
+
+
+def _raise_of_version(version: Version, finding: Finding) -> None:
+    """One alert for the version, instead of one for each of its replicas."""
+    wrong = Replica.objects.filter(version=version, sick_reason=Verdict.WRONG).select_related("node").order_by("pk")
+    for replica in wrong:
+        alert_resolve(service=version.service, reason=_alert(Verdict.WRONG), subject=_subject(replica))
+    nodes = [replica.node.name for replica in wrong]
+    message = (
+        f"Version {version.number} answers wrongly on {', '.join(nodes)} and rightly nowhere: {finding.message}. It is "
+        "the version itself: it is loaded on no further node, and its last replica goes on answering as it does. Roll "
+        "back, or build the drop again."
+    )
+    alert_raise(
+        service=version.service,
+        reason=VERSION_WRONG,
+        subject=_version_subject(version),
+        message=message,
+        severity=Severity.CRITICAL if version.service.live_version == version.number else Severity.WARNING,
+        evidence={"version": version.number, "nodes": nodes, **finding.evidence},
+    )
+
+
+def _version_alert_end(version: Version) -> None:
+    alert_resolve(service=version.service, reason=VERSION_WRONG, subject=_version_subject(version))
+
+
+def _version_subject(version: Version) -> str:
+    return f"version {version.number}"
 
 
 def _told(replica: Replica, finding: Finding, *, alone: bool) -> str:

@@ -19,9 +19,6 @@ from versions.models import Build, Node, Replica, Version
 from versions.selectors import rollback_target, version_of
 from versions.states import REPLICA, VERSION, BuildState, ReplicaState, VersionState
 
-# States in which a replica is, or shall be, on its node.
-PLACED = (ReplicaState.WANTED, ReplicaState.LOADING, ReplicaState.READY, ReplicaState.FAILED)
-
 
 @transaction.atomic
 def version_retire(*, version: Version) -> Version:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from alerts.actions import alert_raise, alert_resolve
@@ -24,6 +24,8 @@ from versions.states import ReplicaState, VersionState
 
 RELOAD_FAILED = "version.reload_failed"
 HELD_REASON_CHARACTERS_MAX = 500
+# How the reason of a hold begins that a rollback has left which did not happen.
+ROLLBACK_FAILED = "The rollback did not happen: "
 
 
 @transaction.atomic
@@ -75,9 +77,9 @@ def reload_request(
         message = f"A version of {service.name} is being loaded already. Wait for it, or activate another one."
         raise Conflict(message, reason="RELOAD_UNDER_WAY") from error
     if left is not None:
-        text = f"Rolling back from version {left.number}: version {version.number} is being loaded."
-        held = Service.objects.filter(pk=service.pk, held_at__isnull=True)
-        held.update(held_at=Now(), held_reason=text[:HELD_REASON_CHARACTERS_MAX])
+        ours = Q(held_at__isnull=True) | Q(held_reason__startswith=ROLLBACK_FAILED)
+        held = Service.objects.filter(ours, pk=service.pk)
+        held.update(held_at=Now(), held_reason=_rolling_back(reload))
     _audit(reload, actor, "version.reload")
     return reload
 
@@ -98,10 +100,15 @@ def reload_end(*, reload: Reload, failure: str = "", actor: Actor, is_wanted: bo
     """Ends a reload; False when somebody else has ended it.
 
     One that failed and `is_wanted` still raises an alert, and leaves no replica behind that could not load the version:
-    the next try begins anew, on other nodes if there are any.
+    the next try begins anew, on other nodes if there are any. The hold of a rollback that failed says so.
     """
+    # The service first, as a switch does.
+    Service.objects.filter(pk=reload.service_id).update(route_generation=F("route_generation"))
     if Reload.objects.filter(pk=reload.pk, ended_at__isnull=True).update(ended_at=Now(), failure=failure) != 1:
         return False
+    if failure:
+        loading = Service.objects.filter(pk=reload.service_id, held_reason=_rolling_back(reload))
+        loading.update(held_reason=f"{ROLLBACK_FAILED}{failure}"[:HELD_REASON_CHARACTERS_MAX])
     orders_set(reload.version, lambda _: [])
     subject = f"version {reload.version.number}"
     if not failure or not is_wanted:
@@ -138,6 +145,11 @@ def reload_told(reload: Reload) -> str:
         f"Version {reload.version.number} is not loaded, because versions.standby is cold. It is being loaded, warmed "
         f"up and checked now, and answers by itself after that. {still}{took}"
     )
+
+
+def _rolling_back(reload: Reload) -> str:
+    """Why the service is on hold while the reload of a rollback is under way."""
+    return f"Rolling back from version {reload.from_version}: version {reload.version.number} is being loaded."
 
 
 def _audit(reload: Reload, actor: Actor, verb: str) -> None:

@@ -16,7 +16,7 @@ from versions.routes.publishing import (
     wanted_placements,
     wanted_routes,
 )
-from versions.routes.reports import acknowledged, laggards_of, node_reports, served_stamps
+from versions.routes.reports import acknowledged, laggards_of, node_reports, reporting_nodes, served_stamps
 
 __all__ = [
     "acknowledged",
@@ -30,6 +30,7 @@ __all__ = [
     "publish_tenant",
     "publish_tenant_quietly",
     "published_stamps",
+    "reporting_nodes",
     "served_stamps",
     "wanted_placements",
     "wanted_routes",

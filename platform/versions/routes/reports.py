@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -25,9 +25,14 @@ STATES = {
 }
 
 
-def node_reports() -> list[NodeSeen]:
-    """Reports of all nodes that were heard lately. Raises redis.RedisError."""
-    return [_node_seen(report) for report in writer().node_reports().values()]
+def reporting_nodes() -> list[str]:
+    """The names of the nodes that were heard lately. Raises redis.RedisError."""
+    return writer().reporting_nodes()
+
+
+def node_reports(nodes: Sequence[str]) -> list[NodeSeen]:
+    """What those of these nodes say that were heard lately. Raises redis.RedisError."""
+    return [_node_seen(report) for report in writer().node_reports(nodes).values()]
 
 
 def served_stamps() -> dict[str, dict[str, Stamp]]:

@@ -59,3 +59,21 @@ class DescribeResponse(_message.Message):
     pid: int
     manifest_sha256: str
     def __init__(self, replica_id: _Optional[str] = ..., tenant: _Optional[str] = ..., service: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[int] = ..., searchable_items: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., pid: _Optional[int] = ..., manifest_sha256: _Optional[str] = ...) -> None: ...
+
+class Question(_message.Message):
+    __slots__ = ("answer", "get_items")
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    GET_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    answer: AnswerRequest
+    get_items: bytes
+    def __init__(self, answer: _Optional[_Union[AnswerRequest, _Mapping]] = ..., get_items: _Optional[bytes] = ...) -> None: ...
+
+class Reply(_message.Message):
+    __slots__ = ("answer", "items", "error")
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    answer: AnswerResponse
+    items: bytes
+    error: _recall_pb2.RecallError
+    def __init__(self, answer: _Optional[_Union[AnswerResponse, _Mapping]] = ..., items: _Optional[bytes] = ..., error: _Optional[_Union[_recall_pb2.RecallError, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,126 @@
+"""What a replica does for a call, whichever way it came: messages in, messages out. Blocking; from any thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from recallpb.internal.v1 import replica_pb2
+from recallpb.v1 import recall_pb2
+from replicas.answer import answer
+from replicas.checks import QueryLimits
+from replicas.errors import AnswerTooLarge, InvalidQuery, NotServed, ReplicaError
+from replicas.items import get_items
+from replicas.loaded import LoadedVersion
+from replicas.queries import Answer, Outcome, Query
+from replicas.settings import MIB, HostSettings
+from replicas.wire import ResponseWriter, error_message, items_message, read_query
+
+# Of the message limit, what errors and framing may take.
+MESSAGE_SPARE_BYTES = MIB // 2
+
+
+class Calls:
+    """Of one loaded version. At most `answer_threads` are worked on at once; the others wait in line."""
+
+    def __init__(self, loaded: LoadedVersion, replica_id: str, settings: HostSettings) -> None:
+        self.limits = QueryLimits(
+            top_k_max=settings.replica_top_k_max,
+            ef_max=settings.replica_ef_max,
+            vectors_max=settings.replica_vectors_max,
+            exclude_ids_max=settings.replica_exclude_ids_max,
+        )
+        self._loaded = loaded
+        self._writer = ResponseWriter(loaded, replica_id)
+        self._answer_bytes_max = settings.replica_answer_bytes_max - MESSAGE_SPARE_BYTES
+        self._places = threading.Semaphore(settings.answer_threads)
+        self._counting = threading.Lock()
+        self._under_way = 0
+        self._last_call_at = time.monotonic()
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long no call has been under way."""
+        with self._counting:
+            return 0.0 if self._under_way else time.monotonic() - self._last_call_at
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Around each call until its reply was sent, so that the host knows when it may end."""
+        with self._counting:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._under_way -= 1
+                self._last_call_at = time.monotonic()
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of the few places for work on calls; whoever comes waits for one."""
+        with self._places:
+            yield
+
+    def answer(self, request: replica_pb2.AnswerRequest, arrived: float) -> replica_pb2.AnswerResponse:
+        """One answer for each request, in order; one query's error is its own. `arrived` is of time.monotonic().
+
+        Raises NotServed when another version is asked, InvalidQuery when the request's columns differ in length.
+        """
+        version = self._loaded.schema.version
+        if request.version != version:
+            message = f"version {request.version} was asked and version {version} is loaded"
+            raise NotServed("VERSION_NOT_LOADED", message)
+        count = len(request.requests)
+        if len(request.deadlines_ms) not in (0, count) or len(request.queued_us) not in (0, count):
+            message = "deadlines_ms and queued_us need one entry a request, or none"
+            raise InvalidQuery("", "COLUMNS_DIFFER", message)
+        with self.place():
+            return replica_pb2.AnswerResponse(answers=self._write(self._outcomes(_read(request, arrived))))
+
+    def get_items(self, request: recall_pb2.GetItemsRequest) -> recall_pb2.GetItemsResponse:
+        """Items by id. Raises InvalidQuery."""
+        with self.place():
+            items = get_items(
+                self._loaded,
+                ids=request.items.ids,
+                text_ids=request.items.text_ids,
+                return_attributes=list(request.return_attributes),
+                return_vectors=request.return_vectors,
+                limits=self.limits,
+            )
+            return items_message(items, self._loaded)
+
+    def _outcomes(self, read: list[Query | ReplicaError]) -> list[Outcome]:
+        answers = iter(answer(self._loaded, [query for query in read if isinstance(query, Query)], self.limits))
+        return [next(answers) if isinstance(query, Query) else query for query in read]
+
+    def _write(self, outcomes: list[Outcome]) -> list[replica_pb2.Answer]:
+        responses = iter(self._writer.write([outcome for outcome in outcomes if isinstance(outcome, Answer)]))
+        answers: list[replica_pb2.Answer] = []
+        bytes_left = self._answer_bytes_max
+        for outcome in outcomes:
+            result = next(responses) if isinstance(outcome, Answer) else outcome
+            if isinstance(result, bytes) and len(result) > bytes_left:
+                result = AnswerTooLarge(self._answer_bytes_max)
+            if isinstance(result, bytes):
+                bytes_left -= len(result)
+                answers.append(replica_pb2.Answer(response=result))
+            else:
+                answers.append(replica_pb2.Answer(error=error_message(result)))
+        return answers
+
+
+def _read(request: replica_pb2.AnswerRequest, arrived: float) -> list[Query | ReplicaError]:
+    count = len(request.requests)
+    deadlines_ms = request.deadlines_ms or [0] * count
+    queued_us = request.queued_us or [0] * count
+    read: list[Query | ReplicaError] = []
+    for raw, deadline, queued in zip(request.requests, deadlines_ms, queued_us, strict=True):
+        try:
+            read.append(read_query(raw, arrived=arrived, deadline_ms=deadline, queued_us=queued))
+        except ReplicaError as error:
+            read.append(error)
+    return read
