@@ -1,6 +1,7 @@
 """Several ranked lists become one. Pure functions over row numbers and scores.
 
-A list is what one query vector found, best first; `rows` and `scores` are [m, k], a row of -1 is no item.
+A list is what one query vector found, best first; `rows` and `scores` are [m, k], a row of -1 is no item, wherever it
+stands.
 Every policy orders equal scores by row, so the same lists always give the same answer.
 
 MAX           an item's score is its best weighted score. Similarities are multiplied by their list's weight,
@@ -96,22 +97,25 @@ def _farthest(rows: Rows, scores: Floats) -> NDArray[np.float64]:
 
 def _merge_in_turns(rows: Rows, scores: Floats, weights: NDArray[np.float64], top_k: int) -> Merged:
     """A list's next turn comes at `turns taken + 1` over its weight; the earlier list wins a tie."""
-    lists = [[int(row) for row in found if row >= 0] for found in rows]
+    # What was cut out of a list has left a gap in it.
+    kept = [np.flatnonzero(found >= 0) for found in rows]
+    lists: list[list[int]] = [found[places].tolist() for found, places in zip(rows, kept, strict=True)]
     position = [0] * len(lists)
-    turn_at = [1.0 / weight for weight in weights]
+    # Turns are counted: sums of rounded shares would not meet where the lists' turns do.
+    turns = [0] * len(lists)
     taken: dict[int, tuple[int, int]] = {}
     waiting = {number for number, found in enumerate(lists) if found}
     while waiting and len(taken) < top_k:
-        number = min(waiting, key=lambda which: (turn_at[which], which))
+        number = min(waiting, key=lambda which: ((turns[which] + 1) / weights[which], which))
         place = _skip_taken(lists[number], position[number], taken)
         if place < len(lists[number]):
             taken[lists[number][place]] = (number, place)
-            turn_at[number] += 1.0 / weights[number]
+            turns[number] += 1
         position[number] = place + 1
         if position[number] >= len(lists[number]):
             waiting.discard(number)
     found_by = np.fromiter((number for number, _ in taken.values()), np.int32, len(taken))
-    places = np.fromiter((place for _, place in taken.values()), np.int64, len(taken))
+    places = np.fromiter((kept[number][place] for number, place in taken.values()), np.int64, len(taken))
     return Merged(np.fromiter(taken, np.int64, len(taken)), scores[found_by, places], found_by)
 
 

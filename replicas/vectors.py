@@ -73,7 +73,7 @@ def stack(vectors: Sequence[bytes], schema: VersionSchema) -> Stacked:
 
 def as_searched(matrix: Floats, schema: VersionSchema) -> Stacked:
     """Vectors float32 [n, d] of any origin as they are searched: normalised when the schema says so."""
-    finite: NDArray[np.bool_] = np.asarray(np.isfinite(matrix).all(axis=1))
+    finite = np.asarray(np.isfinite(matrix).all(axis=1))
     refused: dict[int, Refusal] = {}
     if not finite.all():
         refused = dict.fromkeys(np.flatnonzero(~finite).tolist(), NOT_FINITE)

@@ -28,7 +28,9 @@ def ranked_lists(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, b
         ranked = sorted(
             zip(values, found, strict=True), key=lambda pair: (-pair[0] if larger_is_better else pair[0], pair[1])
         )
-        for place, (value, row) in enumerate(ranked):
+        # Exclusions leave gaps anywhere in a list.
+        places = sorted(draw(st.permutations(range(width)))[: len(ranked)])
+        for place, (value, row) in zip(places, ranked, strict=True):
             rows[number, place], scores[number, place] = row, value
     weights = np.array([draw(st.sampled_from([0.25, 0.5, 1.0, 2.0])) for _ in range(lists)])
     return rows, scores, weights, larger_is_better
