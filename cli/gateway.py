@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 # Longer than the client's own, because a person waits and not a page.
 DEADLINE_MS = 10_000
+# The gateway's reason -> what to do; `service` is tenant/name.
+REMEDIES = {
+    "KEY_INVALID": "Check RECALL_API_KEY.",
+    "PERMISSION_DENIED": "Is {service} right, and is the key of that tenant?",
+    "NO_LIVE_VERSION": "`recall build {service}` makes one.",
+    "VERSION_NOT_LOADED": "`recall versions {service}` shows which are loaded.",
+    "MODEL_VERSION_NOT_LOADED": "`recall versions {service} --json` names the models of all.",
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,18 @@ def _told(error: RecallError, target: Target) -> CliError:
         Unauthenticated: EXIT_DENIED,
         Unavailable: EXIT_UNREACHABLE,
     }
-    remedy = f"The gateway is {target.gateway}; is it right (RECALL_GATEWAY)?" if isinstance(error, Unavailable) else ""
     exit_code = exit_codes.get(type(error), EXIT_FAILED)
-    return CliError(error.message, reason=error.reason, field=error.field, remedy=remedy, exit_code=exit_code)
+    return CliError(
+        error.message, reason=error.reason, field=error.field, remedy=_remedy(error, target), exit_code=exit_code
+    )
+
+
+def _remedy(error: RecallError, target: Target) -> str:
+    """What to do about it, where that is not what the message says."""
+    from recall_client import Unavailable
+
+    if isinstance(error, Unavailable):
+        return f"The gateway is {target.gateway}; is it right (RECALL_GATEWAY)?"
+    if error.retry_after_seconds:
+        return f"Come again in {error.retry_after_seconds:.1f} s."
+    return REMEDIES.get(error.reason, "").format(service=target.service)

@@ -47,7 +47,7 @@ def status_of(error: GatewayError, request_id: str = "") -> status_pb2.Status:
         info.metadata["request_id"] = request_id
     status = status_pb2.Status(code=code_of(error), message=_message(error, request_id))
     status.details.add().Pack(info)
-    if isinstance(error, InvalidRequest) and error.field:
+    if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
     if error.retry_after_seconds:

@@ -54,11 +54,14 @@ class Work:
     rows: Rows | None = None
     scores: Floats | None = None
     search_us: int = 0
+    # time.monotonic() when its batch was begun; before that it waited.
+    begun: float = 0.0
 
 
 def answer(loaded: LoadedVersion, queries: Sequence[Query], limits: QueryLimits) -> list[Outcome]:
     """An Answer or a ReplicaError for each query, in order."""
-    works = [Work(query) for query in queries]
+    begun = time.monotonic()
+    works = [Work(query, begun=begun) for query in queries]
     checked = [work for work in works if _check(loaded, work, limits)]
     ready = _encode(loaded, _drop_late(checked))
     for effort, group in _groups(loaded, ready).items():
@@ -194,9 +197,10 @@ def _cut(rows: Rows, scores: Floats, excluded: Rows, top_k: int) -> tuple[Rows, 
 
 
 def _timing(work: Work, started: float) -> Timing:
+    """`queue_us` is the wait in the gateway and, until a thread is free, here."""
     now = time.monotonic()
     return Timing(
-        queue_us=work.query.queued_us,
+        queue_us=work.query.queued_us + int((work.begun - work.query.arrived) * US_PER_SECOND),
         model_us=work.encoded.model_us,
         search_us=work.search_us,
         merge_us=int((now - started) * US_PER_SECOND),

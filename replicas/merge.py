@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from replicas.queries import Floats, MergePolicy, Rows
 
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
 
 class Merged(NamedTuple):
     """Items of all lists, best first; `found_by` is the list that speaks for the item."""
@@ -49,7 +51,9 @@ def merge(
     score = _best if policy is MergePolicy.MAX else _summed
     items, values, found_by = score(rows, scores, weights, larger_is_better)
     order = np.lexsort((items, -values if larger_is_better else values))[:top_k]
-    return Merged(items[order], values[order].astype(np.float32), found_by[order].astype(np.int32))
+    # Weights may be as great as float32 goes, and their products are not numbers of it.
+    narrowed = np.clip(values[order], -FLOAT32_MAX, FLOAT32_MAX).astype(np.float32)
+    return Merged(items[order], narrowed, found_by[order].astype(np.int32))
 
 
 def _best(rows: Rows, scores: Floats, weights: NDArray[np.float64], larger_is_better: bool) -> _Entries:

@@ -37,7 +37,10 @@ class Refusal(NamedTuple):
     message: str
 
 
+# The greatest length of a vector as it is searched, so that no score of it overflows float32. No real one is near.
+LENGTH_MAX = 1e18
 NOT_FINITE = Refusal("VECTOR_NOT_FINITE", "the vector holds NaN or an infinite value")
+TOO_LONG = Refusal("VECTOR_TOO_LONG", f"the vector's length is above {LENGTH_MAX:g}, where scores overflow")
 ZERO = Refusal("VECTOR_ZERO", "a vector of zeros has no direction, which this service's metric needs")
 
 
@@ -73,13 +76,15 @@ def stack(vectors: Sequence[bytes], schema: VersionSchema) -> Stacked:
 
 def as_searched(matrix: Floats, schema: VersionSchema) -> Stacked:
     """Vectors float32 [n, d] of any origin as they are searched: normalised when the schema says so."""
-    finite = np.asarray(np.isfinite(matrix).all(axis=1))
+    # One pass tells both: the length of a vector with NaN or an infinite value is not below anything.
+    norms = _norms(matrix)
+    good: NDArray[np.bool_] = norms < (np.inf if schema.normalized else LENGTH_MAX)
     refused: dict[int, Refusal] = {}
-    if not finite.all():
-        refused = dict.fromkeys(np.flatnonzero(~finite).tolist(), NOT_FINITE)
-        matrix = np.where(finite[:, None], matrix, np.float32(0))
+    if not good.all():
+        refused = {row: TOO_LONG if np.isfinite(norms[row]) else NOT_FINITE for row in np.flatnonzero(~good).tolist()}
+        matrix = np.where(good[:, None], matrix, np.float32(0))
+        norms = np.where(good, norms, 0.0)
     if schema.normalized:
-        norms = _norms(matrix)
         if not norms.all():
             refused = {**dict.fromkeys(np.flatnonzero(norms == 0).tolist(), ZERO), **refused}
             norms = np.where(norms == 0, 1.0, norms)

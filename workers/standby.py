@@ -81,7 +81,8 @@ def _needless(reload: Reload) -> str:
     if service.deleted_at is not None or version.state != VersionState.READY:
         return f"Version {version.number} is on its way out."
     if service.live_generation != reload.live_generation:
-        return f"Another switch came first: version {service.live_version} is live."
+        live = "nothing" if service.live_version is None else f"version {service.live_version}"
+        return f"Another switch came first: {live} is live."
     return ""
 
 

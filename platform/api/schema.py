@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
-from drf_spectacular.utils import Direction, OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import Direction, OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from api.pagination import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
 from api.serializers.errors import ErrorBody
@@ -47,6 +47,7 @@ def operation(
     status: int = 200,
     errors: Sequence[int] = (),
     parameters: Sequence[OpenApiParameter] = (),
+    examples: Sequence[OpenApiExample] = (),
     public: bool = False,
 ) -> Callable[[MethodT], MethodT]:
     """Describes one method of a view; `errors` are those beyond what any operation may answer."""
@@ -64,6 +65,7 @@ def operation(
         request=request,
         responses=responses,
         parameters=list(parameters),
+        examples=list(examples),
         auth=[] if public else None,
     )
     return described

@@ -127,7 +127,12 @@ def rollback_target(service: Service) -> Version | None:
 
 
 def routable_versions(service: Service) -> list[Version]:
-    """What a route names: the live version first, then those that were live, are hot and not marked bad."""
+    """What a route names: the live version first, then those that were live, are hot and not marked bad.
+
+    Without a live version nothing answers, so none is named.
+    """
+    if service.live_version is None:
+        return []
     once_live = versions_of(service).filter(state=VersionState.READY, activated_at__isnull=False, cold_at__isnull=True)
     found = [version for version in once_live if version.bad_at is None or version.number == service.live_version]
     return sorted(found, key=lambda version: version.number != service.live_version)

@@ -1,4 +1,4 @@
-"""A real gateway process, with a real Valkey and a real replica around it, for tests that are not asynchronous."""
+"""A real gateway process, with a real Valkey and real replicas around it, for tests that are not asynchronous."""
 
 from __future__ import annotations
 
@@ -24,31 +24,36 @@ from tests.support.valkey import Valkey, running_valkey
 DIMENSION = 8
 ITEMS = 100
 HIDDEN = 10
+IDS_PER_VERSION = 1_000_000
 WAIT_SECONDS_MAX = 30.0
 
 
 class RunningGateway:
-    """`address` is where it listens; `publish` gives it a route for films/movies, which `replica` answers."""
+    """`address` is where it listens; `publish` gives it a route for films/movies.
 
-    def __init__(self, home: Path, valkey: Valkey, replica: Host, made: MadeArtifact) -> None:
+    `replica` holds version 1, which was made of `made`, and `newer` version 2, of other items and another model.
+    """
+
+    def __init__(self, home: Path, valkey: Valkey, replicas: list[Host], made: list[MadeArtifact]) -> None:
         self.home = home
         self.valkey = valkey
-        self.replica = replica
-        self.made = made
+        self.replica, _ = replicas
+        self.made, self.newer = made
+        self._versions = {one.version: (host, one) for host, one in zip(replicas, made, strict=True)}
         self.address = ""
         self._generation = 0
         self.process = self._spawn()
         self._wait_until_it_listens()
 
-    def publish(self, *, live: bool = True, qps: float = 0, service: str = "movies") -> None:
-        """The newest route of films/`service`; its replica answers when `live`."""
+    def publish(self, *, versions: tuple[int, ...] = (1,), qps: float = 0, service: str = "movies") -> None:
+        """The newest route of films/`service`: the first of the versions is live, the next one hot."""
         self._generation += 1
         stamp = Stamp(1, self._generation)
         route = documents_pb2.Route(
             stamp=stamp.to_message(),
             tenant="films",
             service=service,
-            versions=[self._version()] if live else [],
+            versions=[self._version(number) for number in versions],
             limits=recall_pb2.Limits(qps=qps, concurrency=0, max_top_k=50, max_ef=500),
         )
         with self.valkey.client() as client:
@@ -59,13 +64,20 @@ class RunningGateway:
         self.process.kill()
         self.process.wait()
 
-    def _version(self) -> documents_pb2.RouteVersion:
+    def _version(self, number: int) -> documents_pb2.RouteVersion:
+        host, made = self._versions[number]
         return documents_pb2.RouteVersion(
-            version=1,
+            version=number,
+            model_version=made.manifest["model_version"],
             items=ITEMS,
             searchable_items=ITEMS - HIDDEN,
-            schema=recall_pb2.Schema(id_type="int64", dimension=DIMENSION, metric="ip"),
-            replicas=[documents_pb2.RouteReplica(replica_id="r1", address=self.replica.address, node="local")],
+            schema=recall_pb2.Schema(
+                id_type="int64",
+                dimension=DIMENSION,
+                metric="ip",
+                attributes=[recall_pb2.Attribute(name="year", type="int64")],
+            ),
+            replicas=[documents_pb2.RouteReplica(replica_id="r1", address=host.address, node="local")],
         )
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -102,11 +114,31 @@ class RunningGateway:
 
 @contextlib.contextmanager
 def running_gateway() -> Iterator[RunningGateway]:
-    with tempfile.TemporaryDirectory(prefix="recall-api-") as name, running_valkey() as valkey:
-        made = make_artifact(Path(name), items=ITEMS, hidden=HIDDEN, dimension=DIMENSION, service="movies")
-        with running_host(made) as host:
-            gateway = RunningGateway(Path(name), valkey, host, made)
-            try:
-                yield gateway
-            finally:
-                gateway.stop()
+    with contextlib.ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recall-api-")))
+        valkey = stack.enter_context(running_valkey())
+        made = [_make(home, 1, "tower-1"), _make(home, 2, "tower-2")]
+        gateway = RunningGateway(home, valkey, [stack.enter_context(running_host(one)) for one in made], made)
+        stack.callback(gateway.stop)
+        yield gateway
+
+
+def year_of(row: int) -> int | None:
+    """Every fourth item has none."""
+    return 1950 + row if row % 4 else None
+
+
+def _make(folder: Path, version: int, model_version: str) -> MadeArtifact:
+    """Items whose ids tell the version: 1,000,000 and more are of version 1, and so on."""
+    return make_artifact(
+        folder,
+        items=ITEMS,
+        hidden=HIDDEN,
+        dimension=DIMENSION,
+        service="movies",
+        version=version,
+        model_version=model_version,
+        first_id=version * IDS_PER_VERSION,
+        seed=version,
+        attributes={"year": ("int64", [year_of(row) for row in range(ITEMS)])},
+    )

@@ -10,7 +10,9 @@ import pytest
 import yaml
 from django.core.management import call_command
 from django.test import Client
+from jsonschema import Draft202012Validator
 
+from tests.api.conftest import Caller
 from tests.api.described import document
 
 PATHS: list[tuple[str, str, dict[str, Any]]] = [
@@ -30,7 +32,7 @@ def test_the_description_is_made_without_a_warning() -> None:
 
 
 def test_it_knows_the_operations_of_the_contract() -> None:
-    assert len(PATHS) == 45
+    assert len(PATHS) == 47
     assert len({operation["operationId"] for _, _, operation in PATHS}) == len(PATHS)
 
 
@@ -68,6 +70,45 @@ def test_a_query_is_described_as_the_proto_has_it() -> None:
     assert {"vectors", "top_k", "filter", "exclude", "model_version"} <= set(query)
     assert "service" not in query
     assert query["merge"]["enum"] == ["MAX", "WEIGHTED_SUM", "ROUND_ROBIN"]
+
+
+EXAMPLES = [
+    (f"{path} {name}", content["schema"], example["value"])
+    for path, _, operation in PATHS
+    for content in (
+        *operation.get("requestBody", {}).get("content", {}).values(),
+        *(content for each in operation["responses"].values() for content in each.get("content", {}).values()),
+    )
+    for name, example in content.get("examples", {}).items()
+]
+
+
+@pytest.mark.parametrize(("schema", "value"), [pytest.param(*found, id=name) for name, *found in EXAMPLES])
+def test_an_example_is_of_the_shape_that_it_is_an_example_of(schema: dict[str, Any], value: Any) -> None:
+    described = {**schema, "components": document()["components"]}
+    assert [fault.message for fault in Draft202012Validator(described).iter_errors(value)] == []
+
+
+def test_every_kind_of_query_has_an_example() -> None:
+    shown = [name for name, _, _ in EXAMPLES]
+    for verb, at_least in ((":recall", 7), (":batchRecall", 2), (":count", 1)):
+        assert sum(f"{verb} " in name for name in shown) >= at_least
+
+
+def test_a_call_from_swagger_ui_brings_the_token_that_a_session_needs(owner: Caller) -> None:
+    """The script that the page loads puts it into a header; without it a session's POST is refused."""
+    client = Client(enforce_csrf_checks=True)
+    client.cookies = owner.client.cookies
+    page = client.get("/api/v1/docs").content.decode()
+    script = re.search(r'src="([^"]*script=[^"]*)"', page)
+    assert script
+    body = client.get(script[1].replace("&amp;", "&")).content.decode()
+    header = re.search(r'request\.headers\["([^"]+)"\] = "(\w+)"', body)
+    assert header
+    path = "/api/v1/tenants/films/services/nothing:count"
+    assert client.post(path, {}, "application/json").status_code == 403
+    allowed = client.post(path, {}, "application/json", headers={header[1]: header[2]})
+    assert (allowed.status_code, allowed.json()["error"]["reason"]) == (404, "SERVICE_NOT_FOUND")
 
 
 def test_swagger_ui_loads_nothing_from_outside_and_its_policy_allows_what_it_loads() -> None:

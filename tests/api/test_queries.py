@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from django.contrib.auth.models import User
 
+from api.examples import BATCH_RECALL, RECALL
 from catalog.models import Service
 from recallpb.v1 import recall_pb2
 from tenants.models import Tenant
 from tenants.permissions import caller_of_user
-from tests.api.conftest import Caller, caller_by_key
-from tests.api.gateway import RunningGateway, running_gateway
+from tests.api.conftest import Caller, caller_by_key, caller_by_session
+from tests.api.gateway import IDS_PER_VERSION, RunningGateway, running_gateway, year_of
 from tests.factories import make_service
 from tests.support.artifacts import exact_ids
 from versions.queries import gateway as client
@@ -135,9 +136,127 @@ def test_a_number_beyond_all_floats_is_refused(machine: Caller, films_service: S
 
 
 def test_there_may_be_nothing_live_yet(machine: Caller, gateway: RunningGateway) -> None:
-    gateway.publish(live=False)
+    gateway.publish(versions=())
     answer = machine.post(f"{MOVIES}:recall", {"vectors": [VECTOR], "top_k": 5})
     assert (answer.status, answer.error["code"]) == (400, "FAILED_PRECONDITION")
+
+
+def test_a_batch_gives_an_answer_or_an_error_for_each_query(machine: Caller, gateway: RunningGateway) -> None:
+    queries = [
+        {"vectors": [VECTOR], "top_k": 3, "return_vectors": True},
+        {"vectors": [VECTOR[:4]], "top_k": 3},
+        {"vectors": {"vectors": [{"values": VECTOR}]}, "top_k": 2},
+    ]
+    answer = machine.post(f"{MOVIES}:batchRecall", {"requests": queries})
+    first, second, third = answer.body["results"]
+    assert (first["response"]["ids"], third["response"]["ids"]) == (expected(gateway, 3), expected(gateway, 2))
+    assert len(first["response"]["vectors"][0]["values"]["values"]) == len(VECTOR)
+    assert (second["error"]["reason"], second["error"]["field"]) == ("DIMENSION_MISMATCH", "vectors.vectors[0]")
+
+
+@pytest.mark.parametrize(
+    ("batch", "field"),
+    [
+        ({"requests": []}, "requests"),
+        ({"requests": [{"vectors": [VECTOR], "top_k": 1}] * 1_001}, "requests"),
+        ({"requests": "all"}, "requests"),
+        ({"requests": [5]}, "requests[0]"),
+        ({"requests": [{"topk": 5}]}, "requests[0].topk"),
+        (
+            {"requests": [{"vectors": [VECTOR]}, {"vectors": [["a"]]}]},
+            "requests[1].vectors.vectors[0].values.values[0]",
+        ),
+        ({"queries": []}, "queries"),
+        ({"requests": [{"vectors": [VECTOR]}], "service": "tenants/books/services/novels"}, "service"),
+    ],
+)
+def test_the_field_at_fault_in_a_batch_is_named(machine: Caller, gateway: object, batch: Any, field: str) -> None:
+    answer = machine.post(f"{MOVIES}:batchRecall", batch)
+    assert (answer.status, answer.error["code"]) == (400, "INVALID_ARGUMENT")
+    assert [detail["field"] for detail in answer.error["details"]] == [field]
+
+
+def test_a_query_of_a_batch_reaches_no_other_service(machine: Caller, gateway: RunningGateway) -> None:
+    query = {"vectors": [VECTOR], "top_k": 1, "service": "tenants/books/services/novels"}
+    [result] = machine.post(f"{MOVIES}:batchRecall", {"requests": [query]}).body["results"]
+    assert result["error"]["reason"] == "SERVICE_MISMATCH"
+
+
+def test_attributes_vectors_and_timings_come_when_they_are_asked_for(machine: Caller, gateway: RunningGateway) -> None:
+    query = {"vectors": [VECTOR], "top_k": 20}
+    plain = machine.post(f"{MOVIES}:recall", query).body
+    assert (plain["attributes"], plain["vectors"], "timings" in plain) == ([], [], False)
+
+    full = machine.post(
+        f"{MOVIES}:recall", query | {"return_attributes": ["year"], "return_vectors": True, "trace": True}
+    ).body
+    rows = [gateway.made.ids.index(int(number)) for number in full["ids"]]
+    [column] = full["attributes"]
+    years = [
+        int(year) if there else None for year, there in zip(column["ints"]["values"], column["present"], strict=True)
+    ]
+    assert years == [year_of(row) for row in rows]
+    assert None in years
+    vectors = [vector["values"]["values"] for vector in full["vectors"]]
+    assert np.allclose(vectors, gateway.made.vectors[rows])
+    timings = {name: int(took) for name, took in full["timings"].items()}
+    assert set(timings) == {"queue_us", "model_us", "search_us", "merge_us", "total_us"}
+    assert 0 < sum(timings.values()) - timings["total_us"] <= timings["total_us"]
+
+
+def test_who_names_a_version_or_a_model_is_answered_by_that_one(machine: Caller, gateway: RunningGateway) -> None:
+    gateway.publish(versions=(2, 1))
+    query = {"vectors": [VECTOR], "top_k": 5}
+    asked = [{}, {"require_version": 1}, {"require_version": "2"}, {"model_version": "tower-1"}]
+    for fields, version in zip(asked, (2, 1, 2, 1), strict=True):
+        body = machine.post(f"{MOVIES}:recall", query | fields).body
+        assert (body["version"], body["model_version"]) == (str(version), f"tower-{version}")
+        assert {int(number) // IDS_PER_VERSION for number in body["ids"]} == {version}
+    for fields, reason in (
+        ({"require_version": 3}, "VERSION_NOT_LOADED"),
+        ({"model_version": "tower-3"}, "MODEL_VERSION_NOT_LOADED"),
+        ({"require_version": 2, "model_version": "tower-1"}, "MODEL_VERSION_NOT_LOADED"),
+    ):
+        answer = machine.post(f"{MOVIES}:recall", query | fields)
+        assert (answer.status, answer.error["code"], answer.error["reason"]) == (400, "FAILED_PRECONDITION", reason)
+
+
+@pytest.mark.parametrize("example", [*RECALL, *BATCH_RECALL], ids=lambda example: example.name)
+def test_what_swagger_ui_offers_is_understood(machine: Caller, gateway: RunningGateway, example: Any) -> None:
+    """Its vectors are of another dimension than the service's; nothing else about it is wrong."""
+    if example.request_only:
+        verb = "batchRecall" if "requests" in example.value else "recall"
+        answer = machine.post(f"{MOVIES}:{verb}", example.value)
+        assert answer.status in (200, 400)
+        assert answer.status == 200 or answer.error["reason"] != "MALFORMED_QUERY"
+
+
+def test_items_may_be_asked_by_and_their_coverage_is_told(machine: Caller, gateway: RunningGateway) -> None:
+    first, second = gateway.made.ids[:2]
+    items = [{"id": first}, {"id": str(second), "weight": 0.5}, {"id": 5, "weight": 0.5}]
+    body = machine.post(f"{MOVIES}:recall", {"items": {"items": items}, "top_k": 5}).body
+    mean = (gateway.made.vectors[0] + 0.5 * gateway.made.vectors[1]) / 1.5
+    wanted, _ = exact_ids(gateway.made, mean, 5, exclude=[first, second])
+    assert body["ids"] == [str(number) for number in wanted]
+    assert body["coverage"]["missing"]["ids"] == ["5"]
+    assert body["coverage"]["weight_covered"] == 0.75
+
+
+def test_a_person_signed_in_to_the_console_may_ask(gateway: RunningGateway, alice: User, victor: User) -> None:
+    for person in (alice, victor):
+        caller = caller_by_session(person)
+        assert caller.post(f"{MOVIES}:recall", {"vectors": [VECTOR], "top_k": 1}).body["ids"] == expected(gateway, 1)
+        batch = {"requests": [{"vectors": [VECTOR], "top_k": 1}]}
+        assert caller.post(f"{MOVIES}:batchRecall", batch).status == 200
+
+
+def test_each_query_of_a_batch_counts(machine: Caller, gateway: RunningGateway, films: Tenant) -> None:
+    make_service(films, "shorts")
+    gateway.publish(service="shorts", qps=10)
+    batch = {"requests": [{"vectors": [VECTOR], "top_k": 1}] * 40}
+    answers = [machine.post("/tenants/films/services/shorts:batchRecall", batch) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 429]
+    assert int(answers[1].headers["Retry-After"]) >= 3
 
 
 def test_the_gateway_may_not_know_the_service_yet(machine: Caller, gateway: object, films: Tenant) -> None:

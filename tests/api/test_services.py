@@ -94,6 +94,16 @@ def test_a_deleted_service_is_gone_and_its_name_is_free(machine: Caller, films_s
     assert machine.post(SERVICES, make_spec()).status == 201
 
 
+def test_clearing_wants_a_reason_and_leaves_nothing_live(machine: Caller, two_versions: Service) -> None:
+    assert machine.post(f"{MOVIES}:clear", {}).error["details"][0]["field"] == "reason"
+    cleared = machine.post(f"{MOVIES}:clear", {"reason": "a legal order"})
+    assert (cleared.status, cleared.body["live_version"], cleared.body["live"]) == (200, None, None)
+    assert cleared.body["held"]["reason"] == "Cleared: a legal order."
+    assert machine.post(f"{MOVIES}:clear", {"reason": "again"}).body == cleared.body
+    back = machine.post(f"{MOVIES}:activate", {"version": 1, "reason": "cleared by mistake"})
+    assert (back.body["from_version"], back.body["to_version"]) == (None, 1)
+
+
 def test_a_hold_wants_a_reason_and_is_released(machine: Caller, films_service: Service) -> None:
     assert machine.post(f"{MOVIES}:hold", {}).error["details"][0]["field"] == "reason"
     assert machine.post(f"{MOVIES}:hold", {"reason": "a holiday"}).body["held"]["reason"] == "a holiday"

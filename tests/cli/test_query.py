@@ -65,6 +65,126 @@ def test_a_query_for_programs_is_one_line_of_json(asking: Any, tmp_path: Path) -
     assert len(requests[0].vectors.vectors) == 2
 
 
+def test_a_query_by_items_sends_weights_and_tells_what_was_unknown(asking: Any) -> None:
+    def knows_one(request: Any, context: grpc.ServicerContext) -> Any:
+        answer = answers(request, context)
+        if isinstance(request, recall_pb2.RecallRequest):
+            answer.coverage.CopyFrom(
+                recall_pb2.ItemCoverage(
+                    used=recall_pb2.ItemIds(ids=[1]), missing=recall_pb2.ItemIds(ids=[2]), weight_covered=0.75
+                )
+            )
+        return answer
+
+    ran, requests = asking(
+        knows_one, "query", "films/movies", "--items", "1,2:0.5", "--exclude", "8, 9", "--filter", "year > 1990"
+    )
+    assert ran.code == 0
+    assert "unknown items: 2; the others hold 75% of the weight" in ran.err
+    [sent] = [request for request in requests if isinstance(request, recall_pb2.RecallRequest)]
+    assert [(item.id, item.weight) for item in sent.items.items] == [(1, 0.0), (2, 0.5)]
+    assert not sent.items.items[0].HasField("weight")
+    assert (list(sent.exclude.ids), sent.filter, sent.items.keep_query_items) == ([8, 9], "year > 1990", False)
+
+
+def test_ids_that_are_texts_stay_texts(asking: Any) -> None:
+    def of_texts(request: Any, context: grpc.ServicerContext) -> Any:
+        answer = answers(request, context)
+        if isinstance(answer, recall_pb2.GetServiceInfoResponse):
+            answer.schema.id_type = "string"
+        return answer
+
+    ran, requests = asking(of_texts, "query", "films/movies", "--items", "12,film:a:0.5", "--keep-query-items")
+    assert ran.code == 0
+    assert [(item.text_id, item.weight) for item in requests[-1].items.items] == [("12", 0.0), ("film:a", 0.5)]
+    assert requests[-1].items.keep_query_items
+
+
+@pytest.mark.parametrize("given", ['{"age": 31.5, "hist_item": [1, 2]}', "features.json", "-"])
+def test_a_query_by_features_takes_json_from_anywhere(
+    recall: Recall, clean_environment: pytest.MonkeyPatch, tmp_path: Path, given: str
+) -> None:
+    text = '{"age": 31.5, "hist_item": [1, 2]}'
+    (tmp_path / "features.json").write_text(text)
+    clean_environment.chdir(tmp_path)
+    with serving(answers) as gateway:
+        clean_environment.setenv("RECALL_GATEWAY", gateway.address)
+        clean_environment.setenv("RECALL_API_KEY", "rk_alicekey_secret")
+        ran = recall("query", "films/movies", "--features", given, stdin=text)
+    assert ran.code == 0
+    sent = gateway.requests[-1].features.features
+    assert (list(sent["age"].floats.values), list(sent["hist_item"].ints.values)) == ([31.5], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "said"),
+    [
+        ((), "vector", "There is nothing to ask by. Give one of --vector, --items, --features."),
+        (("--vector", "1,2", "--items", "1"), "vector", "--vector and --items are given"),
+        (("--items", "one"), "items", "one is no id; this service's ids are whole numbers."),
+        (("--items", "1:."), "items", "1:. has no weight that is a number."),
+        (("--vector", "1,2,3", "--exclude", "x"), "exclude", "x is no id"),
+        (("--features", "[1]"), "features", "holds no features: it is no object."),
+        (("--features", "{age"), "features", "Give a JSON object: --features"),
+        (("--features", '{"age": {"of": 1}}'), "", "The feature age must hold numbers or texts"),
+        (("--items", "99999999999999999999"), "", "out of range"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_with_its_option(
+    asking: Any, arguments: tuple[str, ...], field: str, said: str
+) -> None:
+    ran, _ = asking(answers, "query", "films/movies", *arguments)
+    assert ran.code == errors.EXIT_USAGE
+    assert ran.error.field == field
+    assert said.lower() in ran.error.line().lower()
+
+
+def test_a_trace_tells_where_the_time_went(asking: Any) -> None:
+    def traced(request: Any, context: grpc.ServicerContext) -> Any:
+        answer = answers(request, context)
+        answer.timings.CopyFrom(recall_pb2.Timings(queue_us=40, model_us=0, search_us=180, merge_us=12, total_us=260))
+        return answer
+
+    ran, requests = asking(traced, "query", "films/movies", "--vector", "1,2,3", "--trace")
+    assert requests[0].trace
+    assert [line.split() for line in ran.out.splitlines()[-5:]] == [
+        ["queue", "0.040", "ms"],
+        ["model", "0.000", "ms"],
+        ["search", "0.180", "ms"],
+        ["merge", "0.012", "ms"],
+        ["total", "0.260", "ms"],
+    ]
+
+
+def test_version_and_model_travel(asking: Any) -> None:
+    ran, requests = asking(
+        answers, "query", "films/movies", "--vector", "1,2,3", "--require-version", "6", "--model-version", "tower-6"
+    )
+    assert ran.code == 0
+    assert (requests[0].require_version, requests[0].model_version) == (6, "tower-6")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "remedy"),
+    [
+        (grpc.StatusCode.UNAUTHENTICATED, "KEY_INVALID", "Check RECALL_API_KEY."),
+        (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", "Is films/movies right"),
+        (grpc.StatusCode.FAILED_PRECONDITION, "NO_LIVE_VERSION", "`recall build films/movies` makes one."),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVICE_QPS_EXCEEDED", "Come again in 1.5 s."),
+    ],
+)
+def test_an_error_of_the_gateway_comes_with_what_to_do(
+    asking: Any, code: grpc.StatusCode, reason: str, remedy: str
+) -> None:
+    def refuses(request: Any, context: grpc.ServicerContext) -> None:
+        wait = 1.5 if code is grpc.StatusCode.RESOURCE_EXHAUSTED else 0
+        refuse(context, code, "no", reason=reason, retry_after_seconds=wait)
+
+    ran, _ = asking(refuses, "query", "films/movies", "--vector", "1,2,3")
+    assert ran.error.reason == reason
+    assert remedy in ran.error.remedy
+
+
 def test_the_gateway_s_refusal_names_field_and_exit_code(asking: Any) -> None:
     def refuses(request: Any, context: grpc.ServicerContext) -> None:
         refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "3 is not 64", reason="DIMENSION_MISMATCH", field="vectors")

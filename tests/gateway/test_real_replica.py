@@ -13,9 +13,9 @@ import grpc
 import numpy as np
 import pytest
 
-from recallpb.internal.v1 import documents_pb2
 from recallpb.v1 import recall_pb2
-from tests.gateway.harness import FILMS, Harness, limits, packed, refusal, route
+from tests.gateway.harness import FILMS, Harness, limits, refusal, route
+from tests.gateway.real import by_vectors, route_of
 from tests.support.artifacts import MadeArtifact, exact_ids, make_artifact
 from tests.support.replica_hosts import Host, host_command, running_host
 
@@ -37,36 +37,15 @@ def host(made: MadeArtifact) -> Iterator[Host]:
 
 @pytest.fixture
 async def films(harness: Harness, made: MadeArtifact, host: Host) -> Harness:
-    harness.publish(route(_version(made, host.address), limits=limits(allow_exact=True)))
+    harness.publish(route(route_of(made, host), limits=limits(allow_exact=True)))
     await harness.start()
     return harness
-
-
-def _version(made: MadeArtifact, address: str) -> documents_pb2.RouteVersion:
-    return documents_pb2.RouteVersion(
-        version=made.version,
-        model_version=made.manifest["model_version"],
-        items=made.manifest["items"],
-        searchable_items=made.manifest["searchable_items"],
-        schema=recall_pb2.Schema(
-            id_type="int64",
-            dimension=DIMENSION,
-            metric="ip",
-            attributes=[recall_pb2.Attribute(name="genre", type="string")],
-        ),
-        replicas=[documents_pb2.RouteReplica(replica_id="r1", address=address, node="local")],
-    )
-
-
-def _query(*vectors: Any, top_k: int = 10, **fields: Any) -> recall_pb2.RecallRequest:
-    asked = recall_pb2.VectorQuery(vectors=[packed(vector) for vector in vectors])
-    return recall_pb2.RecallRequest(service=FILMS, vectors=asked, top_k=top_k, **fields)
 
 
 async def test_answers_are_those_of_exact_search(films: Harness, made: MadeArtifact) -> None:
     alice = films.caller()
     for vector in made.queries[:20]:
-        answer = await alice.recall(_query(vector))
+        answer = await alice.recall(by_vectors(vector))
         expected, scores = exact_ids(made, vector, 10)
         assert list(answer.ids) == expected
         np.testing.assert_allclose(answer.scores, scores, rtol=1e-4)
@@ -74,7 +53,7 @@ async def test_answers_are_those_of_exact_search(films: Harness, made: MadeArtif
 
 
 async def test_a_batch_answers_like_single_calls(films: Harness, made: MadeArtifact) -> None:
-    requests = [_query(vector, top_k=5) for vector in made.queries]
+    requests = [by_vectors(vector, top_k=5) for vector in made.queries]
     batch = await films.caller().call("BatchRecall", recall_pb2.BatchRecallRequest(service=FILMS, requests=requests))
     expected = [exact_ids(made, vector, 5)[0] for vector in made.queries]
     assert [list(result.response.ids) for result in batch.results] == expected
@@ -83,7 +62,7 @@ async def test_a_batch_answers_like_single_calls(films: Harness, made: MadeArtif
 async def test_attributes_vectors_exclusions_and_timings_come_through(films: Harness, made: MadeArtifact) -> None:
     vector = made.queries[0]
     best, _ = exact_ids(made, vector, 3)
-    asked = _query(vector, top_k=3, return_attributes=["genre"], return_vectors=True, trace=True)
+    asked = by_vectors(vector, top_k=3, return_attributes=["genre"], return_vectors=True, trace=True)
     asked.exclude.ids.append(best[0])
     answer = await films.caller().recall(asked)
     assert list(answer.ids) == exact_ids(made, vector, 3, exclude=[best[0]])[0]
@@ -94,7 +73,7 @@ async def test_attributes_vectors_exclusions_and_timings_come_through(films: Har
 
 
 async def test_several_vectors_are_merged_and_tell_which_one_found_an_item(films: Harness, made: MadeArtifact) -> None:
-    answer = await films.caller().recall(_query(made.queries[0], made.queries[1], top_k=20))
+    answer = await films.caller().recall(by_vectors(made.queries[0], made.queries[1], top_k=20))
     assert len(set(answer.ids)) == 20
     assert set(answer.found_by) == {0, 1}
 
@@ -136,7 +115,7 @@ async def test_items_ask_by_their_weighted_mean_and_tell_what_was_known(films: H
 
 
 async def test_a_batch_mixes_vectors_and_items_and_answers_each(films: Harness, made: MadeArtifact) -> None:
-    requests = [_query(vector, top_k=5) for vector in made.queries[:40]]
+    requests = [by_vectors(vector, top_k=5) for vector in made.queries[:40]]
     requests[1::2] = [_by_items(recall_pb2.WeightedItem(id=made.ids[row]), top_k=5) for row in range(20)]
     requests[3] = _by_items(recall_pb2.WeightedItem(id=5), top_k=5)
 
@@ -154,15 +133,15 @@ async def test_a_batch_mixes_vectors_and_items_and_answers_each(films: Harness, 
 
 
 WRONG: dict[str, tuple[recall_pb2.RecallRequest, str]] = {
-    "not a number": (_query(np.full(DIMENSION, np.nan)), "vectors.vectors[0]"),
-    "infinite": (_query(np.full(DIMENSION, np.inf)), "vectors.vectors[0]"),
+    "not a number": (by_vectors(np.full(DIMENSION, np.nan)), "vectors.vectors[0]"),
+    "infinite": (by_vectors(np.full(DIMENSION, np.inf)), "vectors.vectors[0]"),
     "no query": (recall_pb2.RecallRequest(service=FILMS, top_k=5), "query"),
-    "a weight too many": (_query(np.ones(DIMENSION)), "vectors.weights"),
+    "a weight too many": (by_vectors(np.ones(DIMENSION)), "vectors.weights"),
     "ids of the other type": (
-        _query(np.ones(DIMENSION), exclude=recall_pb2.ItemIds(text_ids=["a"])),
+        by_vectors(np.ones(DIMENSION), exclude=recall_pb2.ItemIds(text_ids=["a"])),
         "exclude.text_ids",
     ),
-    "an unknown attribute": (_query(np.ones(DIMENSION), return_attributes=["colour"]), "return_attributes"),
+    "an unknown attribute": (by_vectors(np.ones(DIMENSION), return_attributes=["colour"]), "return_attributes"),
 }
 WRONG |= {
     "no item": (_by_items(), "items.items"),
@@ -204,21 +183,21 @@ async def test_items_come_with_attributes_and_missing_ones_are_named(films: Harn
 
 
 async def test_a_replica_of_another_version_is_no_replica(harness: Harness, made: MadeArtifact, host: Host) -> None:
-    version = _version(made, host.address)
+    version = route_of(made, host)
     version.version = made.version + 1
     harness.publish(route(version))
     await harness.start()
-    refused = await refusal(harness.caller().recall(_query(made.queries[0])))
+    refused = await refusal(harness.caller().recall(by_vectors(made.queries[0])))
     assert refused.code is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_killed_host_that_comes_back_fails_no_call(
-    harness: Harness, made: MadeArtifact, tmp_path: Path
-) -> None:
+async def test_a_killed_host_that_comes_back_fails_no_call(harness: Harness, made: MadeArtifact, host: Host) -> None:
     folder = harness.home
     started: list[subprocess.Popen[bytes]] = harness.processes
     started.append(_start(made, folder))
-    harness.publish(route(_version(made, f"unix:{folder}/r1.sock")))
+    version = route_of(made, host)
+    version.replicas[0].address = f"unix:{folder}/r1.sock"
+    harness.publish(route(version))
     await harness.start()
     await harness.until((folder / "r1.json").exists)
     alice = harness.caller()
@@ -227,7 +206,7 @@ async def test_a_killed_host_that_comes_back_fails_no_call(
 
     async def keep_asking() -> None:
         while not stopping.is_set():
-            answered.append((await alice.recall(_query(made.queries[0]), seconds=10)).version)
+            answered.append((await alice.recall(by_vectors(made.queries[0]), seconds=10)).version)
 
     callers = [asyncio.create_task(keep_asking()) for _ in range(4)]
     await harness.until(lambda: len(answered) > 50)

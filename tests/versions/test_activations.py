@@ -9,6 +9,7 @@ from audit.models import AuditEvent
 from catalog.actions import service_hold, service_release
 from common.actor import Actor
 from common.errors import Conflict, FailedPrecondition, NotFound
+from documents.store import Stamp
 from tests.factories import TESTER
 from tests.support.history import (
     activated,
@@ -23,6 +24,7 @@ from tests.support.history import (
 from tests.versions.test_claims import race
 from versions import actions, selectors
 from versions.models import Activation, Build, Node, Replica, Version
+from versions.routes.messages import route_message
 from versions.selectors import activation_view, service_view, version_view
 
 pytestmark = pytest.mark.django_db
@@ -73,6 +75,61 @@ def test_it_refuses_a_version_that_is_unknown_failed_or_nowhere_loaded(films_ser
     assert refused.value.reason == "VERSION_NOT_READY"
     made_version(books_service)
     assert (refreshed(films_service).live_version, Activation.objects.count()) == (1, 1)
+
+
+def clear(service, reason="a legal order"):
+    return actions.live_clear(actor=TESTER, service=service, reason=reason)
+
+
+def test_clearing_leaves_nothing_live_and_the_service_on_hold(films_service):
+    activated(made_version(films_service))
+    activated(made_version(films_service))
+    before = refreshed(films_service)
+    after = clear(films_service)
+    assert (after.live_version, after.live_generation) == (None, before.live_generation + 1)
+    assert after.route_generation == before.route_generation + 1
+    assert (after.held_at is not None, after.held_reason) == (True, "Cleared: a legal order.")
+    assert route_message(after, Stamp(1, 1)).versions == [], "who names a version is not answered either"
+    event = AuditEvent.objects.get(verb="service.clear")
+    assert (event.actor, event.reason) == ("tests", "a legal order")
+    assert (event.before["live_version"], event.after["live_version"]) == (2, None)
+
+
+def test_clearing_what_is_empty_changes_nothing(films_service):
+    assert clear(films_service).live_generation == 0
+    activated(made_version(films_service))
+    generation = clear(films_service).live_generation
+    assert clear(films_service).live_generation == generation
+    assert AuditEvent.objects.filter(verb="service.clear").count() == 1
+
+
+def test_what_was_cleared_stays_and_a_person_can_bring_it_back(films_service):
+    activated(made_version(films_service))
+    activated(made_version(films_service))
+    clear(films_service)
+    assert selectors.retirable(refreshed(films_service), keep=1) == []
+    with pytest.raises(FailedPrecondition) as refused:
+        roll_back(films_service)
+    assert refused.value.reason == "NO_LIVE_VERSION"
+    activation = activate(films_service, 1)
+    assert (activation.from_version, activation.to_version) == (None, 1)
+    after = refreshed(films_service)
+    assert [version.version for version in route_message(after, Stamp(1, 1)).versions] == [1, 2]
+
+
+def test_no_build_fills_a_cleared_service_by_itself(films_service):
+    activated(made_version(films_service))
+    claim, _ = unfinished_version(films_service)
+    expected = refreshed(films_service).live_generation
+    clear(films_service)
+    with pytest.raises(FailedPrecondition) as refused:
+        activate(films_service, 2, claim=claim)
+    assert refused.value.reason == "SERVICE_HELD"
+    service_release(actor=TESTER, service=refreshed(films_service))
+    with pytest.raises(Conflict) as moved:
+        activate(films_service, 2, claim=claim, expected_live_generation=expected)
+    assert moved.value.reason == "LIVE_MOVED"
+    assert activate(films_service, 2, claim=claim).changed
 
 
 def test_it_compares_the_generation_and_not_the_version(films_service):

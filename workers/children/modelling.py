@@ -17,7 +17,7 @@ import numpy as np
 
 from bundles import layout
 from bundles.errors import DropError
-from bundles.importing import normalized
+from bundles.importing import FLOAT32_MAX, normalized
 from bundles.schema import ImportSchema
 from engines.leash import own_memory_bytes
 from querymodel import recorded
@@ -77,8 +77,10 @@ def _try(order: Order) -> dict[str, Any]:
 def _write_queries(trial: Trial, spec: ModelSpec, schema: ImportSchema, out_dir: Path) -> int:
     """How many query vectors there are to tune with; 0 when no features were recorded."""
     norms = np.sqrt(np.einsum("qmd,qmd->qm", trial.vectors, trial.vectors, dtype=np.float64))
-    # A vector of zeros has no direction; such a query is refused when it is asked, and teaches nothing here.
-    can_be_asked = np.flatnonzero((norms > 0).all(axis=1) | (not schema.normalized))
+    # A vector of zeros has no direction, one that is too long scores infinity; such a query is refused when it is asked,
+    # and teaches nothing here.
+    usable = norms > 0 if schema.normalized else norms**2 <= FLOAT32_MAX
+    can_be_asked = np.flatnonzero(usable.all(axis=1))
     good = [trial.good[place] for place in can_be_asked] if trial.good else []
     if not good:
         return 0

@@ -20,23 +20,38 @@ from recall_client.errors import (
     Unauthenticated,
     Unavailable,
 )
+from recall_client.queries import FeatureQuery, ItemQuery, Query, WeightedItem
 from recall_client.requests import Options
-from recall_client.results import Answer, Items, ItemsCount, Limits, Schema, ServiceInfo, Timings, VersionInfo
+from recall_client.results import (
+    Answer,
+    Coverage,
+    Items,
+    ItemsCount,
+    Limits,
+    Schema,
+    ServiceInfo,
+    Timings,
+    VersionInfo,
+)
 
 __all__ = [
     "Answer",
     "AsyncClient",
     "Cancelled",
     "Client",
+    "Coverage",
     "DeadlineExceeded",
     "FailedPrecondition",
+    "FeatureQuery",
     "Internal",
     "InvalidArgument",
+    "ItemQuery",
     "Items",
     "ItemsCount",
     "Limits",
     "Options",
     "PermissionDenied",
+    "Query",
     "RecallError",
     "ResourceExhausted",
     "Schema",
@@ -45,4 +60,5 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "VersionInfo",
+    "WeightedItem",
 ]

@@ -15,13 +15,16 @@ from recall_client import requests, results
 from recall_client.endpoints import (
     CHANNEL_OPTIONS,
     DEADLINE_MS,
+    Endpoint,
     RetryBudget,
     Turns,
+    end_of_call,
     pause_seconds,
     targets_of,
     worth_a_retry,
 )
 from recall_client.errors import RecallError, from_call
+from recall_client.hedging import NOT_HEDGED, Hedging
 from recall_client.results import Answer, Items, ItemsCount, ServiceInfo
 from recallpb.v1 import recall_pb2
 
@@ -44,6 +47,7 @@ class AsyncClient:
         *,
         service: str | None = None,
         deadline_ms: float = DEADLINE_MS,
+        hedge: bool | None = None,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self._service = service
@@ -52,22 +56,23 @@ class AsyncClient:
         self._channels = [_open(one, credentials) for one in targets_of(target)]
         self._turns = Turns(self._channels)
         self._budget = RetryBudget()
+        self._hedging = Hedging(on=len(self._turns) > 1 if hedge is None else hedge)
 
     async def recall(
         self,
-        vectors: Any,
+        query: Any,
         *,
         top_k: int = 10,
         service: str | None = None,
         deadline_ms: float | None = None,
         **options: Unpack[Options],
     ) -> Answer:
-        """The best items for one query: `vectors` is [d], or [m, d] for several interest vectors.
+        """The best items for one query: a vector [d], several interest vectors [m, d], ItemQuery or FeatureQuery.
 
-        Raises RecallError.
+        Raises RecallError; ValueError or TypeError for what no message can hold.
         """
-        request = requests.recall_request(self._name(service), vectors, top_k, **options)
-        return results.answer_of(await self._call("Recall", request, deadline_ms))
+        request = requests.recall_request(self._name(service), query, top_k, **options)
+        return results.answer_of(await self._call("Recall", request, deadline_ms, requests.kind_of(request)))
 
     async def batch_recall(
         self,
@@ -78,12 +83,13 @@ class AsyncClient:
         deadline_ms: float | None = None,
         **options: Unpack[Options],
     ) -> list[Answer | RecallError]:
-        """An answer or an error for each of up to 1,000 `queries` ([n, d], [n, m, d] or a sequence), in their order.
+        """An answer or an error for each of up to 1,000 `queries`, in their order.
 
+        queries: [n, d] or [n, m, d], or a sequence of what `recall` takes, or of Query where they differ in options.
         Raises RecallError when the call as a whole failed.
         """
         request = requests.batch_request(self._name(service), queries, top_k, **options)
-        return results.batch_of(await self._call("BatchRecall", request, deadline_ms))
+        return results.batch_of(await self._call("BatchRecall", request, deadline_ms, NOT_HEDGED))
 
     async def get_items(
         self,
@@ -98,17 +104,17 @@ class AsyncClient:
         request = requests.items_request(
             self._name(service), ids, return_attributes=return_attributes, return_vectors=return_vectors
         )
-        return results.items_of(await self._call("GetItems", request, deadline_ms))
+        return results.items_of(await self._call("GetItems", request, deadline_ms, "GetItems"))
 
     async def count_items(self, *, service: str | None = None, deadline_ms: float | None = None) -> ItemsCount:
         """How many items the live version holds."""
         request = recall_pb2.CountItemsRequest(service=self._name(service))
-        return results.count_of(await self._call("CountItems", request, deadline_ms))
+        return results.count_of(await self._call("CountItems", request, deadline_ms, "CountItems"))
 
     async def service_info(self, *, service: str | None = None, deadline_ms: float | None = None) -> ServiceInfo:
         """Schema, live and hot previous version, limits."""
         request = recall_pb2.GetServiceInfoRequest(service=self._name(service))
-        return results.info_of(await self._call("GetServiceInfo", request, deadline_ms))
+        return results.info_of(await self._call("GetServiceInfo", request, deadline_ms, "GetServiceInfo"))
 
     async def close(self) -> None:
         for channel in self._channels:
@@ -128,26 +134,81 @@ class AsyncClient:
     def _name(self, service: str | None) -> str:
         return requests.full_name(service or self._service)
 
-    async def _call(self, method: str, request: Any, deadline_ms: float | None) -> Any:
-        end = time.monotonic() + (deadline_ms or self._deadline_ms) / 1000
+    async def _call(self, method: str, request: Any, deadline_ms: float | None, kind: str) -> Any:
+        """The response, after as many attempts as are worth it; the first of them may be hedged."""
+        end = end_of_call(self._deadline_ms if deadline_ms is None else deadline_ms)
         attempt = 1
         while True:
-            endpoint = self._turns.take()
             try:
-                call = getattr(endpoint.stub, method)
-                response = await call(request, metadata=self._metadata, timeout=max(0.0, end - time.monotonic()))
+                response = await self._attempt(method, request, end, kind if attempt == 1 else NOT_HEDGED)
             except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise from_call(error) from error
-                self._turns.rest(endpoint)
                 pause = pause_seconds(attempt)
-                if not worth_a_retry(attempt, end - time.monotonic() - pause, self._budget):
+                if not worth_a_retry(error.code(), attempt, end - time.monotonic() - pause, self._budget):
                     raise from_call(error) from error
                 await asyncio.sleep(pause)
                 attempt += 1
             else:
                 self._budget.earn()
                 return response
+
+    async def _attempt(self, method: str, request: Any, end: float, kind: str) -> Any:
+        started = time.monotonic()
+        delay = self._hedging.delay_seconds(kind)
+        try:
+            if delay is None:
+                response = await self._ask(self._turns.take(), method, request, end)
+            else:
+                response = await self._race(method, request, end, delay)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                self._hedging.took(kind, time.monotonic() - started)
+            raise
+        self._hedging.took(kind, time.monotonic() - started)
+        return response
+
+    async def _ask(self, endpoint: Endpoint, method: str, request: Any, end: float) -> Any:
+        call = getattr(endpoint.stub, method)
+        try:
+            return await call(request, metadata=self._metadata, timeout=max(0.0, end - time.monotonic()))
+        except grpc.RpcError as error:
+            self._note(endpoint, error.code())
+            raise
+
+    async def _race(self, method: str, request: Any, end: float, delay: float) -> Any:
+        """The first good response of two calls, of which the second starts when the first takes longer than `delay`."""
+        calls: list[asyncio.Task[Any]] = []
+
+        def start(endpoint: Endpoint) -> Endpoint:
+            call = asyncio.ensure_future(self._ask(endpoint, method, request, end))
+            # The loser's error concerns nobody, and asyncio would report it.
+            call.add_done_callback(lambda done: done.cancelled() or done.exception())
+            calls.append(call)
+            return endpoint
+
+        try:
+            first = start(self._turns.take())
+            await asyncio.wait(calls, timeout=delay)
+            if not calls[0].done() and self._hedging.spend():
+                start(self._turns.take(avoid=first))
+            return await _first_good(calls)
+        finally:
+            for call in calls:
+                call.cancel()
+
+    def _note(self, endpoint: Endpoint, code: grpc.StatusCode) -> None:
+        """What the end of a call says of its endpoint, and of the platform."""
+        self._turns.failed(endpoint, code)
+        self._hedging.failed(code)
+
+
+async def _first_good(calls: Sequence[asyncio.Task[Any]]) -> Any:
+    """The result of the first call that succeeds; when none does, the error of the last."""
+    pending = set(calls)
+    while True:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        good = next((call for call in done if not call.cancelled() and call.exception() is None), None)
+        if good is not None or not pending:
+            return (good or done.pop()).result()
 
 
 def _open(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:

@@ -1,4 +1,4 @@
-"""Endpoints and how they are taken in turn, the channel's options, and when a call is tried again.
+"""Endpoints and how they are taken in turn, the channel's options, a call's deadline, and when it is tried again.
 
 Retries are made here and not by gRPC, because gRPC would try the same endpoint again. Only UNAVAILABLE is retried: the
 gateway gives it when it did no work.
@@ -11,13 +11,16 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message_factory import GetMessageClass
 
-from recallpb.v1 import recall_pb2_grpc
+from recallpb.v1 import recall_pb2, recall_pb2_grpc
+
+_SERVICE = recall_pb2.DESCRIPTOR.services_by_name["RecallService"]
 
 DEADLINE_MS = 500
 ATTEMPTS_MAX = 3
@@ -59,12 +62,30 @@ def targets_of(target: str | Sequence[str]) -> list[str]:
     return targets
 
 
+def end_of_call(deadline_ms: float) -> float:
+    """When a call that starts now must have ended, of time.monotonic()."""
+    if not deadline_ms > 0:
+        raise ValueError(f"deadline_ms is {deadline_ms}; it must be above 0.")
+    return time.monotonic() + deadline_ms / 1000
+
+
 @dataclass
 class Endpoint:
     """One gateway, or one name of several. `rests_until`: time.monotonic() before which others are preferred."""
 
+    channel: grpc.Channel | grpc.aio.Channel
     stub: Any
     rests_until: float = 0.0
+    _streams: dict[str, Any] = field(default_factory=dict)
+
+    def stream(self, method: str) -> Any:
+        """The same call as `stub` has under this name, for a response that is read like a stream."""
+        if method not in self._streams:
+            described = _SERVICE.methods_by_name[method]
+            request, response = (GetMessageClass(one) for one in (described.input_type, described.output_type))
+            path = f"/{_SERVICE.full_name}/{method}"
+            self._streams[method] = self.channel.unary_stream(path, request.SerializeToString, response.FromString)
+        return self._streams[method]
 
 
 class Turns:
@@ -74,20 +95,26 @@ class Turns:
     """
 
     def __init__(self, channels: Sequence[grpc.Channel | grpc.aio.Channel]) -> None:
-        self._endpoints = [Endpoint(_stub(channel)) for channel in channels]
+        self._endpoints = [Endpoint(channel, _stub(channel)) for channel in channels]
         self._next = random.randrange(len(self._endpoints))  # noqa: S311  (spreads load, guards nothing)
 
-    def take(self) -> Endpoint:
+    def __len__(self) -> int:
+        return len(self._endpoints)
+
+    def take(self, *, avoid: Endpoint | None = None) -> Endpoint:
+        """The next one; `avoid` only when there is no other."""
         now = time.monotonic()
         count = len(self._endpoints)
         in_turn = [self._endpoints[(self._next + step) % count] for step in range(1, count + 1)]
+        in_turn = [endpoint for endpoint in in_turn if endpoint is not avoid] or in_turn
         chosen = next((endpoint for endpoint in in_turn if endpoint.rests_until <= now), in_turn[0])
         self._next = self._endpoints.index(chosen)
         return chosen
 
-    def rest(self, endpoint: Endpoint) -> None:
-        """It was unavailable: prefer the others for a moment."""
-        endpoint.rests_until = time.monotonic() + REST_SECONDS
+    def failed(self, endpoint: Endpoint, code: grpc.StatusCode) -> None:
+        """After a failed call: was the endpoint unavailable, the others are preferred for a moment."""
+        if code is grpc.StatusCode.UNAVAILABLE:
+            endpoint.rests_until = time.monotonic() + REST_SECONDS
 
 
 class RetryBudget:
@@ -113,9 +140,10 @@ def pause_seconds(attempt: int) -> float:
     return random.uniform(0.5, 1.0) * bound_ms / 1000  # noqa: S311  (spreads load, guards nothing)
 
 
-def worth_a_retry(attempt: int, seconds_left: float, budget: RetryBudget) -> bool:
-    """Whether an attempt that was UNAVAILABLE, number `attempt` from 1, is followed by another one."""
-    return attempt < ATTEMPTS_MAX and seconds_left > 0 and budget.spend()
+def worth_a_retry(code: grpc.StatusCode, attempt: int, seconds_left: float, budget: RetryBudget) -> bool:
+    """Whether an attempt that ended with `code`, number `attempt` from 1, is followed by another one."""
+    is_unavailable = code is grpc.StatusCode.UNAVAILABLE
+    return is_unavailable and attempt < ATTEMPTS_MAX and seconds_left > 0 and budget.spend()
 
 
 def _stub(channel: grpc.Channel | grpc.aio.Channel) -> Any:

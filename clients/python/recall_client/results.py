@@ -23,6 +23,18 @@ class Timings:
 
 
 @dataclass(frozen=True)
+class Coverage:
+    """What became of the items that an ItemQuery asked by: `used` and `missing` are ids, as in `Answer.ids`.
+
+    `weight_covered`: the share of the weight that the used ones hold, 0 to 1.
+    """
+
+    used: np.ndarray
+    missing: np.ndarray
+    weight_covered: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """One ranked list, best first; every column has one entry for each item.
 
@@ -30,6 +42,7 @@ class Answer:
     larger is better, for l2 it is the squared distance. `found_by`: int32 [n], which query vector found the item; empty
     for a single vector. `attributes`: name -> array [n] of objects, None where an item has no value. `vectors`:
     float32 [n, d], or None when they were not asked for. `shortfall`: how many fewer than `top_k` could be given.
+    `coverage`: of an ItemQuery, else None.
     """
 
     version: int
@@ -43,6 +56,7 @@ class Answer:
     shortfall: int
     replica: str
     timings: Timings | None
+    coverage: Coverage | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -125,6 +139,7 @@ def answer_of(message: Any) -> Answer:
         shortfall=message.shortfall,
         replica=message.replica,
         timings=_timings(message.timings) if message.HasField("timings") else None,
+        coverage=_coverage(message.coverage) if message.HasField("coverage") else None,
     )
 
 
@@ -179,6 +194,10 @@ def _version(message: Any) -> VersionInfo:
 
 def _timings(message: Any) -> Timings:
     return Timings(message.queue_us, message.model_us, message.search_us, message.merge_us, message.total_us)
+
+
+def _coverage(message: Any) -> Coverage:
+    return Coverage(_ids(message.used), _ids(message.missing), message.weight_covered)
 
 
 def _ids(message: Any) -> np.ndarray:

@@ -138,6 +138,21 @@ class ServiceRollbackView(ServiceApiView):
         return Response(_acknowledged(versions.version_rollback(actor=self.caller.actor, service=found, **asked)))
 
 
+class ServiceClearView(ServiceApiView):
+    @operation(
+        "services_clear",
+        "Take what is live away: the service answers nothing until a version is activated",
+        tag="versions",
+        request=shapes.ReasonRequiredIn,
+        response=shapes.ServiceOut,
+        errors=(*HIDDEN, 409),
+    )
+    def post(self, request: Request, tenant: str, service: str) -> Response:
+        found = self.service(tenant, service, Permission.OPERATE)
+        cleared = versions.live_clear(actor=self.caller.actor, service=found, **self.input(shapes.ReasonRequiredIn))
+        return Response(service_view(cleared))
+
+
 class ServiceHoldView(ServiceApiView):
     @operation(
         "services_hold",

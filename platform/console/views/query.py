@@ -32,6 +32,7 @@ def query(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
         request={
             "vectors": [vector],
             "top_k": _top_k(request),
+            "filter": request.POST.get("filter", "").strip(),
             "return_attributes": attributes,
             "trace": True,
         },

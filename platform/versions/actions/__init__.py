@@ -7,7 +7,7 @@ results       what a build finds and makes: its drop, its version
 replicas      what nodes shall hold and what they report
 health        what becomes of replicas that an audit found sick
 alarms        what else is wrong with builds, switches and live versions, and when it is over
-activations   the switch of the live pointer, and the way back
+activations   the switch of the live pointer, the way back, and to nothing
 standby       what is kept unloaded, and loaded again before it serves
 retirement    how versions go
 sources       what a look at a source leads to
@@ -16,6 +16,7 @@ sources       what a look at a source leads to
 from versions.actions.activations import (
     activation_await,
     activation_settle,
+    live_clear,
     reload_switch,
     version_activate,
     version_rollback,
@@ -114,6 +115,7 @@ __all__ = [
     "drop_resolve",
     "epoch_raise",
     "lease_renew",
+    "live_clear",
     "must_look",
     "node_report",
     "orders_give",

@@ -1,4 +1,4 @@
-"""The switch of a service's live pointer, forwards and back: one compare-and-set, then the route is published."""
+"""The switch of a service's live pointer, forwards, back and to nothing: one compare-and-set, then the route."""
 
 from __future__ import annotations
 
@@ -124,6 +124,36 @@ def version_rollback(
 
 
 @transaction.atomic
+def live_clear(*, actor: Actor, service: Service, reason: str) -> Service:
+    """Leaves the service without a live version, and on hold, so that no build brings one back by itself.
+
+    Callers hear NO_LIVE_VERSION within moments, also those that name a version. The versions stay loaded as they are,
+    and each can be activated again. Clearing what is empty changes nothing. Raises Conflict (LIVE_MOVED) when the live
+    pointer moves at this very moment.
+    """
+    service = _fresh(service)
+    if service.live_version is None:
+        return service
+    reason = reason.strip()[:REASON_CHARACTERS_MAX]
+    held = {"held_at": Now(), "held_reason": sentence(f"Cleared: {reason}")[:REASON_CHARACTERS_MAX]}
+    found = Service.objects.filter(pk=service.pk, deleted_at__isnull=True, live_generation=service.live_generation)
+    if found.update(**_pointer_to(None, held)) != 1:
+        raise _live_moved(service)
+    now = _fresh(service)
+    record(
+        actor=actor,
+        verb="service.clear",
+        tenant=now.tenant.name,
+        service=now.name,
+        reason=reason,
+        before={"live_version": service.live_version, "live_generation": service.live_generation},
+        after={"live_version": None, "live_generation": now.live_generation},
+    )
+    routes.publish_after_commit(service.pk)
+    return now
+
+
+@transaction.atomic
 def reload_switch(*, reload: Reload) -> Activation:
     """Makes the switch that a reload was for. Raises as version_activate and version_rollback do."""
     actor = Actor(kind=reload.actor_kind, name=reload.actor)
@@ -201,7 +231,7 @@ def _switch(
     reason = reason.strip()[:REASON_CHARACTERS_MAX]
     failpoint("activate.before_update")
     found = Service.objects.filter(pk=service.pk, deleted_at__isnull=True, **expected)
-    if found.update(**_pointer_to(version, _hold(left, reason))) != 1:
+    if found.update(**_pointer_to(version.number, _hold(left, reason))) != 1:
         raise _live_moved(service)
     _mark(version, left, reason)
     now = _fresh(service)
@@ -228,9 +258,9 @@ def _live_moved(service: Service) -> Conflict:
     )
 
 
-def _pointer_to(version: Version, hold: dict[str, Any]) -> dict[str, Any]:
+def _pointer_to(number: int | None, hold: dict[str, Any]) -> dict[str, Any]:
     return {
-        "live_version": version.number,
+        "live_version": number,
         "live_generation": F("live_generation") + 1,
         "route_generation": F("route_generation") + 1,
         **hold,

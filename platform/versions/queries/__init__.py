@@ -1,5 +1,5 @@
 """The control plane's way to the gateway: the only part of it that knows the public wire."""
 
-from versions.queries.gateway import count, items_get, recall, resource_name
+from versions.queries.gateway import batch_recall, count, items_get, recall, resource_name
 
-__all__ = ["count", "items_get", "recall", "resource_name"]
+__all__ = ["batch_recall", "count", "items_get", "recall", "resource_name"]

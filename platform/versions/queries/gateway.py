@@ -46,6 +46,19 @@ def recall(*, caller: Caller, service: Service, request: Mapping[str, Any]) -> d
     return _to_dict(reply)
 
 
+def batch_recall(*, caller: Caller, service: Service, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Up to 1,000 queries, a response or an error for each, in order: BatchRecallRequest to BatchRecallResponse.
+
+    Raises what `recall` raises, of the batch as a whole.
+    """
+    queries = request.get("requests")
+    if isinstance(queries, list):
+        plain = [_with_plain_vectors(query) if isinstance(query, Mapping) else query for query in queries]
+        request = {**request, "requests": plain}
+    message = _parsed(recall_pb2.BatchRecallRequest(), service, request)
+    return _to_dict(_call(lambda stub, **options: stub.BatchRecall(message, **options), caller, service))
+
+
 def items_get(*, caller: Caller, service: Service, request: Mapping[str, Any]) -> dict[str, Any]:
     """Vectors and attributes of items by id: GetItemsRequest to GetItemsResponse. Raises what `recall` raises."""
     message = _parsed(recall_pb2.GetItemsRequest(), service, request)
@@ -122,8 +135,12 @@ def _stub(_pid: int, address: str) -> recall_pb2_grpc.RecallServiceStub:
 
 def _to_dict(reply: Message) -> dict[str, Any]:
     """Every field that can be absent only by being empty is there, so that an answer has one shape."""
-    for vector in getattr(reply, "vectors", ()):
-        _unpack(vector)
+    answers: list[Any] = [reply]
+    if isinstance(reply, recall_pb2.BatchRecallResponse):
+        answers = [result.response for result in reply.results]
+    for answer in answers:
+        for vector in getattr(answer, "vectors", ()):
+            _unpack(vector)
     return json_format.MessageToDict(reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 

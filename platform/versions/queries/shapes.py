@@ -40,6 +40,16 @@ def recall_response() -> Schema:
     return _message(recall_pb2.RecallResponse.DESCRIPTOR, WIDE_OUT)
 
 
+def batch_recall_request() -> Schema:
+    """Queries of one service, which the URL names."""
+    requests = {"type": "array", "items": recall_request()}
+    return {"type": "object", "properties": {"requests": requests}, "additionalProperties": False}
+
+
+def batch_recall_response() -> Schema:
+    return _message(recall_pb2.BatchRecallResponse.DESCRIPTOR, WIDE_OUT)
+
+
 def count_response() -> Schema:
     return _message(recall_pb2.CountItemsResponse.DESCRIPTOR, WIDE_OUT)
 
