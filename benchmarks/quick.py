@@ -53,7 +53,8 @@ class Figures:
         """The median over the rounds, each against hnswlib just before and just after."""
         first = 0 if kind == "unary" else 1
         around = [(before + after) / 2 for before, after in pairwise(self.raw)][first::2]
-        return statistics.median(figure["qps"] / raw for figure, raw in zip(getattr(self, kind), around, strict=True))
+        figures: list[dict[str, float]] = getattr(self, kind)
+        return statistics.median(figure["qps"] / raw for figure, raw in zip(figures, around, strict=True))
 
     def median(self, kind: str, name: str) -> float:
         return statistics.median(figure[name] for figure in getattr(self, kind))
