@@ -9,7 +9,7 @@ ENVIRONMENT := $(VENV)/.recall-environment
 STATIC := static-collected/.recall-collected
 STATIC_SOURCES := $(shell find platform/*/static -type f 2>/dev/null)
 TYPED := platform/config platform/common platform/audit platform/catalog platform/alerts platform/versions \
-	platform/api platform/console tenants workers bundles engines replicas gateway documents failpoints cli \
+	platform/api platform/console tenants workers bundles engines querymodel replicas gateway documents failpoints cli \
 	clients/python/recall_client
 
 .PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick bench-build bench-filters bench-switches bench-beside clean

@@ -141,6 +141,7 @@ def _schema(version: RouteVersion) -> recall_pb2.Schema:
         metric=schema.metric,
         normalize=schema.normalize,
         attributes=[recall_pb2.Attribute(name=item.name, type=item.type) for item in schema.attributes],
+        query_model=recall_pb2.QueryModel.FromString(schema.query_model) if schema.query_model else None,
     )
 
 

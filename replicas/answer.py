@@ -234,6 +234,7 @@ def _timing(work: Work, started: float) -> Timing:
     now = time.monotonic()
     return Timing(
         queue_us=work.query.queued_us + int((work.begun - work.query.arrived) * US_PER_SECOND),
+        model_us=work.encoded.model_us,
         search_us=work.search_us,
         merge_us=int((now - started) * US_PER_SECOND),
         total_us=work.query.queued_us + int((now - work.query.arrived) * US_PER_SECOND),

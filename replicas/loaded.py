@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +19,13 @@ from engines.errors import EngineError
 from engines.rowset import RowSet
 from replicas.errors import LoadError
 from replicas.filters.matcher import Matcher
+from replicas.model_loading import MODEL_SECONDS_MAX, open_query_model
 from replicas.queries import Floats, Rows
 from replicas.schema import VersionSchema
 from replicas.subsets import SubsetSearch
+
+if TYPE_CHECKING:
+    from querymodel.model import QueryModel
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class LoadedVersion:
     artifact: Artifact
     matcher: Matcher
     subsets: SubsetSearch
+    query_model: QueryModel | None = None
 
     def rows_of(self, ids: Sequence[int] | Sequence[str]) -> Rows:
         """The row of each id, -1 where the version has no such item."""
@@ -66,10 +71,17 @@ class LoadedVersion:
 
     def close(self) -> None:
         self.searcher.close()
+        if self.query_model is not None:
+            self.query_model.close()
 
 
-def load(path: Path, manifest_sha256: str, *, search_threads: int) -> LoadedVersion:
-    """Verify the artifact, then open its index. Raises LoadError; nothing is loaded from a damaged artifact."""
+def load(
+    path: Path, manifest_sha256: str, *, search_threads: int, model_seconds_max: float = MODEL_SECONDS_MAX
+) -> LoadedVersion:
+    """Verify the artifact, then open its index and its query model, whose runs take at most `model_seconds_max`.
+
+    Raises LoadError; nothing is loaded from a damaged artifact.
+    """
     try:
         artifact = open_artifact(path, manifest_sha256)
         schema = VersionSchema.of(artifact.manifest)
@@ -92,6 +104,7 @@ def load(path: Path, manifest_sha256: str, *, search_threads: int) -> LoadedVers
         artifact=artifact,
         matcher=Matcher(attributes, schema.attributes, schema.searchable_items),
         subsets=SubsetSearch(searcher, searchable, schema.metric, registry.describe(schema.engine)),
+        query_model=open_query_model(path, schema, seconds_max=model_seconds_max),
     )
 
 

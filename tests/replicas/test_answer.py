@@ -250,7 +250,7 @@ def test_scores_stay_numbers_however_great_vectors_and_weights_are(
         (ask(GOOD, filter="x" * 10_000), "filter", "FILTER_TOO_LONG"),
         (ask(GOOD, min_token="t"), "min_token", "MIN_TOKEN_UNSUPPORTED"),
         (Query(QueryKind.ITEMS, [], [], 10, MergePolicy.MAX), "items.items", "ITEM_COUNT_OUT_OF_RANGE"),
-        (Query(QueryKind.FEATURES, [], [], 10, MergePolicy.MAX), "features", "QUERY_KIND_UNSUPPORTED"),
+        (Query(QueryKind.FEATURES, [], [], 10, MergePolicy.MAX), "features", "NO_QUERY_MODEL"),
         (Query(QueryKind.NOTHING, [], [], 10, MergePolicy.MAX), "query", "QUERY_MISSING"),
     ],
 )
