@@ -12,7 +12,15 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from recallpb.v1 import recall_pb2
-from replicas.errors import AnswerTooLarge, DeadlinePassed, InternalError, InvalidQuery, NotServed, ReplicaError
+from replicas.errors import (
+    AnswerTooLarge,
+    DeadlinePassed,
+    InternalError,
+    InvalidQuery,
+    NotServed,
+    QuestionTooLarge,
+    ReplicaError,
+)
 from replicas.items import Items
 from replicas.loaded import LoadedVersion
 from replicas.queries import (
@@ -41,6 +49,7 @@ CODES: tuple[tuple[type[ReplicaError], grpc.StatusCode], ...] = (
     (NotServed, grpc.StatusCode.FAILED_PRECONDITION),
     (DeadlinePassed, grpc.StatusCode.DEADLINE_EXCEEDED),
     (AnswerTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (QuestionTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (InternalError, grpc.StatusCode.INTERNAL),
 )
 KINDS = {
