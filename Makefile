@@ -9,10 +9,10 @@ ENVIRONMENT := $(VENV)/.recall-environment
 STATIC := static-collected/.recall-collected
 STATIC_SOURCES := $(shell find platform/*/static -type f 2>/dev/null)
 TYPED := platform/config platform/common platform/audit platform/catalog platform/alerts platform/versions \
-	platform/api platform/console tenants workers bundles engines replicas gateway documents failpoints cli \
+	platform/api platform/console tenants workers bundles engines querymodel replicas gateway documents failpoints cli \
 	clients/python/recall_client
 
-.PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick bench-build bench-switches bench-beside clean
+.PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick bench-build bench-filters bench-switches bench-beside clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ bench-beside: setup ## p99 while a build of 1 M x 64 runs against without; about
 
 bench-build: setup ## a whole build against raw hnswlib, in one run; ITEMS=100000 for a short one
 	@$(BIN)/python -m benchmarks.build $(if $(ITEMS),--items $(ITEMS))
+
+bench-filters: setup ## what a filter costs by the share of items it selects, on each engine (ARGS="--items 1000000")
+	@$(BIN)/python -m benchmarks.filters $(ARGS)
 
 clean: ## removes what the other targets made, but never RECALL_HOME
 	rm -rf $(VENV) static-collected .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

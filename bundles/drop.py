@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-from bundles import formats
+from bundles import companions, formats
+from bundles.companions import incomplete
 from bundles.errors import DropError
 from bundles.files import DropFile, ItemFile
 from bundles.inspection import Inspection, inspect_files
@@ -20,11 +20,9 @@ from bundles.manifest import MANIFEST_BYTES_MAX, MANIFEST_NAME, DropManifest, ch
 
 SUCCESS_MARKER = "_SUCCESS"
 DEFAULT_FILES = tuple(f"{stem}{extension}" for extension in formats.FORMATS for stem in ("items-*", "part-*", "items"))
-DEFAULT_QUERIES = "queries.parquet"
 FOLDER_ENTRIES_MAX = 100_000
 ITEM_FILES_MAX = 20_000
 INSPECT_ROWS_MAX = 1_000
-MISSING_SHOWN_MAX = 5
 SKIPPED_SHOWN_MAX = 3
 NO_MARKER = f"no {MANIFEST_NAME} or {SUCCESS_MARKER}; builds take it only when they are asked for it by name"
 IDS_RULE = (
@@ -52,7 +50,10 @@ class DropRef:
 
 @dataclass(frozen=True)
 class Drop:
-    """An opened drop. `count` is what the manifest promises, None when it promises nothing."""
+    """An opened drop. `count` is what the manifest promises, None when it promises nothing.
+
+    `query_model` and `vocabularies` are there when it was opened for a schema with a query model.
+    """
 
     name: str
     path: Path
@@ -60,6 +61,8 @@ class Drop:
     item_files: tuple[ItemFile, ...]
     queries: DropFile | None
     fingerprint: str
+    query_model: DropFile | None = None
+    vocabularies: tuple[DropFile, ...] = ()
 
     @property
     def count(self) -> int | None:
@@ -73,14 +76,19 @@ class Drop:
     def bytes(self) -> int:
         return sum(item.bytes for item in self.item_files)
 
+    def files(self) -> list[DropFile]:
+        """Every file that it consists of, without its manifest."""
+        items = [file for item in self.item_files for file in item.files()]
+        others = [file for file in (self.queries, self.query_model) if file is not None]
+        return [*items, *others, *self.vocabularies]
+
     def check_unchanged(self) -> None:
         """Raises DropError drop.changed_while_read when a file or the manifest is not what it was."""
-        for item in self.item_files:
-            item.check_unchanged()
-        if self.queries:
-            self.queries.check_unchanged()
+        files = self.files()
+        for file in files:
+            file.check_unchanged()
         payload = _manifest_payload(self.path)
-        if _fingerprint(_used_files(self.item_files, self.queries), payload) != self.fingerprint:
+        if _fingerprint(files, payload) != self.fingerprint:
             message = f"{MANIFEST_NAME} changed while the drop was read."
             raise DropError("drop.changed_while_read", message, {"file": MANIFEST_NAME})
 
@@ -115,12 +123,21 @@ def choose_newest(drops: Iterable[DropRef]) -> DropRef:
     raise DropError("drop.incomplete", message, {"newest": passed_over[0].name})
 
 
-def open_drop(source: Path, name: str, *, files: Sequence[str] = (), allow_unmarked: bool = False) -> Drop:
+def open_drop(
+    source: Path,
+    name: str,
+    *,
+    files: Sequence[str] = (),
+    vocabularies: Sequence[str] | None = None,
+    allow_unmarked: bool = False,
+) -> Drop:
     """Opens one drop of a source by name and fixes which files it consists of.
 
-    `files` are the patterns of the source, used when no manifest says which files hold the items. Raises
-    DropError: drop.not_found, drop.incomplete (no marker, unless `allow_unmarked`; or a file that the manifest names
-    is not there), drop.bad_manifest, drop.empty (no file matches), drop.unsafe_path.
+    `files` are the patterns of the source, used when no manifest says which files hold the items. `vocabularies` are
+    the files that the schema's query model names; None: the schema has none, and a model in the drop is left alone.
+    Raises DropError: drop.not_found, drop.incomplete (no marker, unless `allow_unmarked`; or a file that the manifest
+    names is not there), drop.bad_manifest, drop.empty (no file matches), drop.unsafe_path, drop.missing_model,
+    drop.missing_vocabulary.
     """
     ref = _find(source, name, allow_unmarked)
     payload = _manifest_payload(ref.path)
@@ -129,9 +146,11 @@ def open_drop(source: Path, name: str, *, files: Sequence[str] = (), allow_unmar
         item_files = _item_files(ref.path, _named(ref.path, manifest, "items"), _named(ref.path, manifest, "ids"))
     else:
         item_files = _item_files(ref.path, _any_of(ref.path, tuple(files) or DEFAULT_FILES), [])
-    queries = _queries(ref.path, manifest)
-    fingerprint = _fingerprint(_used_files(item_files, queries), payload)
-    return Drop(ref.name, ref.path, manifest, item_files, queries, fingerprint)
+    drop = Drop(ref.name, ref.path, manifest, item_files, companions.queries(ref.path, manifest), "")
+    if vocabularies is not None:
+        query_model = companions.query_model(ref.path, manifest)
+        drop = replace(drop, query_model=query_model, vocabularies=companions.vocabularies(ref.path, vocabularies))
+    return replace(drop, fingerprint=_fingerprint(drop.files(), payload))
 
 
 def count_rows(drop: Drop) -> int | None:
@@ -260,7 +279,7 @@ def _named(folder: Path, manifest: DropManifest, key: Literal["items", "ids"]) -
     found = {pattern: _matches(folder, pattern) for pattern in getattr(manifest, key)}
     missing = [pattern for pattern, names in found.items() if not names]
     if missing:
-        raise _incomplete(key, missing)
+        raise incomplete(key, missing)
     return sorted(set().union(*found.values()))
 
 
@@ -271,15 +290,6 @@ def _any_of(folder: Path, patterns: Sequence[str]) -> list[str]:
         listed = ", ".join(patterns)
         raise DropError("drop.empty", f"The drop holds no items: no file matches {listed}.", {"files": list(patterns)})
     return names
-
-
-def _incomplete(key: str, missing: Sequence[str]) -> DropError:
-    said = " ".join(
-        f"{name} is named in {MANIFEST_NAME} and is not in the drop." for name in missing[:MISSING_SHOWN_MAX]
-    )
-    more = len(missing) - MISSING_SHOWN_MAX
-    said += f" And {more} more." if more > 0 else ""
-    return DropError("drop.incomplete", said, {"file": MANIFEST_NAME, "key": key, "missing": list(missing)})
 
 
 def _item_files(folder: Path, names: Sequence[str], id_names: Sequence[str]) -> tuple[ItemFile, ...]:
@@ -351,23 +361,6 @@ def _glob(folder: Path, parts: Sequence[str]) -> Iterator[str]:
 def _is_hidden(name: str, pattern: str) -> bool:
     """Spark's and Hadoop's own files and folders (`_temporary`, `.part-0.crc`) match only a pattern that says so."""
     return name.startswith((".", "_")) and not pattern.startswith(name[0])
-
-
-def _queries(folder: Path, manifest: DropManifest | None) -> DropFile | None:
-    if manifest and manifest.queries:
-        if not os.path.lexists(folder / manifest.queries):
-            raise _incomplete("queries", [manifest.queries])
-        return DropFile.at(folder, manifest.queries)
-    try:
-        status = os.lstat(folder / DEFAULT_QUERIES)
-    except FileNotFoundError:
-        return None
-    return DropFile.at(folder, DEFAULT_QUERIES) if stat.S_ISREG(status.st_mode) else None
-
-
-def _used_files(item_files: Sequence[ItemFile], queries: DropFile | None) -> list[DropFile]:
-    files = [file for item in item_files for file in item.files()]
-    return [*files, queries] if queries else files
 
 
 def _fingerprint(files: Sequence[DropFile], manifest_payload: bytes | None) -> str:

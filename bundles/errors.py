@@ -69,7 +69,8 @@ class DropError(BundleError):
 
     Reasons: drop.not_found, drop.incomplete, drop.empty, drop.dimension_mismatch, drop.missing_column,
     drop.bad_id_type, drop.bad_column_type, drop.unreadable, drop.unsafe_npy, drop.unsafe_path,
-    drop.count_mismatch, drop.bad_manifest, drop.changed_while_read, drop.too_large.
+    drop.count_mismatch, drop.bad_manifest, drop.changed_while_read, drop.too_large, drop.missing_model,
+    drop.missing_vocabulary, and those of `querymodel.errors.ModelRefused`.
     """
 
     owner: Owner = "user"

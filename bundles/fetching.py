@@ -44,6 +44,7 @@ def fetch_drop(
     spool: Path,
     *,
     files: Sequence[str] = (),
+    vocabularies: Sequence[str] | None = None,
     previous: Path | None = None,
     progress: Progress,
     bytes_max: int = FETCH_BYTES_MAX,
@@ -58,21 +59,29 @@ def fetch_drop(
     (spool / PARTS).mkdir(parents=True, exist_ok=True)
     if previous is not None:
         _take_over(previous, spool, fingerprint)
-    with _outlined(store, location, name, fingerprint, spool, files) as found:
+    with _outlined(store, location, name, fingerprint, spool, files, vocabularies) as found:
         _Work(location, found, source / found.path, spool / PARTS, progress).run(bytes_max)
         _copy_markers(found.source / found.path, source / found.path)
-    with _outlined(store, location, name, fingerprint, spool, files):
+    with _outlined(store, location, name, fingerprint, spool, files, vocabularies):
         # Nothing was written to while it was read: its fingerprint is still the same.
-        return open_drop(source, name, files=files, allow_unmarked=True)
+        return open_drop(source, name, files=files, vocabularies=vocabularies, allow_unmarked=True)
 
 
 @contextmanager
 def _outlined(
-    store: Store, location: RemoteLocation, name: str, fingerprint: str, spool: Path, files: Sequence[str]
+    store: Store,
+    location: RemoteLocation,
+    name: str,
+    fingerprint: str,
+    spool: Path,
+    files: Sequence[str],
+    vocabularies: Sequence[str] | None,
 ) -> Iterator[Outline]:
     with tempfile.TemporaryDirectory(prefix=OUTLINE, dir=spool) as folder:
         # Whether it may be taken without a marker was decided when it was found.
-        found = remote.outline(store, location, name, Path(folder), files=files, allow_unmarked=True)
+        found = remote.outline(
+            store, location, name, Path(folder), files=files, vocabularies=vocabularies, allow_unmarked=True
+        )
         if found.drop.fingerprint != fingerprint:
             message = f"Drop `{name}` changed since the build began; write a drop completely before its marker."
             raise DropError("drop.changed_while_read", message, {"drop": name})

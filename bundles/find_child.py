@@ -2,8 +2,9 @@
 
     python -m bundles.find_child ORDER SECONDS
 
-ORDER is JSON: {"source", "name", "files"}, with no secret in it. Prints one line of JSON: {"found": {...}} and exits 0,
-or {"error": {...}} and exits 1. Ends itself after SECONDS, and uses at most MEMORY_BYTES_MAX of memory.
+ORDER is JSON: {"source", "name", "files", "vocabularies"}, with no secret in it. Prints one line of JSON:
+{"found": {...}} and exits 0, or {"error": {...}} and exits 1. Ends itself after SECONDS, and uses at most
+MEMORY_BYTES_MAX of memory.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def find(order: dict[str, Any]) -> dict[str, Any]:
     from bundles.places import source_from
 
     try:
-        found = sources.find_here(source_from(order["source"]), order["name"], order["files"])
+        found = sources.find_here(source_from(order["source"]), order["name"], order["files"], order["vocabularies"])
     except BundleError as error:
         return {"error": sources.error_to_dict(error)}
     except MemoryError:

@@ -26,6 +26,7 @@ class DropManifest:
     count: int | None = None
     model_version: str = ""
     queries: str = ""
+    query_model: str = ""
 
 
 def parse_manifest(payload: bytes) -> DropManifest:
@@ -46,6 +47,7 @@ def parse_manifest(payload: bytes) -> DropManifest:
         count=_count(document),
         model_version=_model_version(document),
         queries=_file_name(document, "queries"),
+        query_model=_file_name(document, "query_model"),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bundles import columns
 from bundles.batches import DEFAULT_LIMITS, Float32, dimension_mismatch, reading
@@ -20,6 +21,7 @@ QUERIES_MAX = 10_000
 SAMPLED_QUERIES = 1_000
 SAMPLE_SEED = 20_231
 QUERY_COLUMN = "vector"
+MODEL_COLUMN = "model_version"
 
 QueriesSource = Literal["recorded", "items"]
 
@@ -36,8 +38,9 @@ def load_queries(
     """float32 [q, d] of length 1 when the schema says so, and where they come from.
 
     The first `queries_max` good rows of the column `vector` of the drop's queries; without such a column `sampled`
-    rows of `items` (the searchable vectors of this very import), the same ones for the same seed. Raises DropError
-    when the recorded queries have another dimension, cannot be read, or none of them is good.
+    rows of `items` (the searchable vectors of this very import), the same ones for the same seed. Where a column
+    `model_version` names another model than the drop's, the vector is of another space and does not count. Raises
+    DropError when the recorded queries have another dimension, cannot be read, or none of them is good.
     """
     recorded = _recorded(drop, schema, queries_max)
     if recorded is not None:
@@ -56,16 +59,30 @@ def _recorded(drop: Drop, schema: ImportSchema, queries_max: int) -> Float32 | N
         if QUERY_COLUMN not in reader.schema_arrow.names:
             return None
         _check_column(item.name, reader.schema_arrow.field(QUERY_COLUMN).type, schema)
-        rows = DEFAULT_LIMITS.batch_rows(parquet.row_bytes(item.name, reader.metadata, [QUERY_COLUMN], schema))
-        for batch in reader.iter_batches(batch_size=min(rows, queries_max), columns=[QUERY_COLUMN]):
-            parts.append(_good(item.name, batch.column(0), schema))
+        names = [name for name in (QUERY_COLUMN, MODEL_COLUMN) if name in reader.schema_arrow.names]
+        rows = DEFAULT_LIMITS.batch_rows(parquet.row_bytes(item.name, reader.metadata, names, schema))
+        strangers = 0
+        for batch in reader.iter_batches(batch_size=min(rows, queries_max), columns=names):
+            own = _of_model(batch, drop.model_version)
+            strangers += batch.num_rows - own.num_rows
+            parts.append(_good(item.name, own.column(QUERY_COLUMN), schema))
             if sum(map(len, parts)) >= queries_max:
                 break
     queries = np.concatenate(parts)[:queries_max] if parts else np.empty((0, schema.dimension), np.float32)
+    if not len(queries) and strangers:
+        return None
     if not len(queries):
         message = f"No query in {item.name} is a good vector."
         raise DropError("drop.empty", message, {"file": item.name})
     return queries
+
+
+def _of_model(batch: pa.RecordBatch, model_version: str) -> pa.RecordBatch:
+    """The rows that name no other model than the drop's."""
+    if MODEL_COLUMN not in batch.schema.names:
+        return batch
+    named = batch.column(MODEL_COLUMN).cast(pa.large_string())
+    return batch.filter(pc.fill_null(pc.equal(named, model_version), True))
 
 
 def _check_column(file: str, found: pa.DataType, schema: ImportSchema) -> None:

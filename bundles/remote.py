@@ -84,6 +84,7 @@ def outline(
     folder: Path,
     *,
     files: Sequence[str] = (),
+    vocabularies: Sequence[str] | None = None,
     allow_unmarked: bool = False,
 ) -> Outline:
     """Draws the drop `name` inside `folder`, which is empty. Raises DropError as `open_drop` does, SourceError."""
@@ -91,7 +92,7 @@ def outline(
     entries = store.entries(path)
     payload = _manifest_payload(store, path, entries)
     manifest = parse_manifest(payload) if payload is not None else None
-    listed = _walk(store, path, entries, _patterns(manifest, files))
+    listed = _walk(store, path, entries, _patterns(manifest, files, vocabularies))
     source = folder / location.name
     target = source / path
     target.mkdir(parents=True)
@@ -99,7 +100,7 @@ def outline(
         _touch(target, file_name)
     if payload is not None:
         (target / MANIFEST_NAME).write_bytes(payload)
-    drop = open_drop(source, name, files=files, allow_unmarked=allow_unmarked)
+    drop = open_drop(source, name, files=files, vocabularies=vocabularies, allow_unmarked=allow_unmarked)
     fingerprint = _fingerprint(_used(drop), listed, payload)
     return Outline(replace(drop, fingerprint=fingerprint), source, path, listed)
 
@@ -145,12 +146,15 @@ def _manifest_payload(store: Store, path: str, entries: Sequence[Entry]) -> byte
         return store.read(file, where, 0, count)
 
 
-def _patterns(manifest: DropManifest | None, files: Sequence[str]) -> list[list[str]]:
+def _patterns(
+    manifest: DropManifest | None, files: Sequence[str], vocabularies: Sequence[str] | None
+) -> list[list[str]]:
     """Patterns of files that the drop may consist of, in parts."""
     if manifest is None:
         named: list[str] = list(files) or list(DEFAULT_FILES)
     else:
-        named = [*manifest.items, *manifest.ids, *([manifest.queries] if manifest.queries else [])]
+        named = [*manifest.items, *manifest.ids, *filter(None, [manifest.queries, manifest.query_model])]
+    named += vocabularies or ()
     return [pattern.split("/") for pattern in named]
 
 
@@ -189,8 +193,7 @@ def _touch(folder: Path, name: str) -> None:
 
 def _used(drop: Drop) -> list[str]:
     """The names of the files that a drop consists of, without its manifest."""
-    names = [file.name for item in drop.item_files for file in item.files()]
-    return [*names, drop.queries.name] if drop.queries else names
+    return [file.name for file in drop.files()]
 
 
 def _fingerprint(used: Sequence[str], listed: Mapping[str, Entry], payload: bytes | None) -> str:

@@ -55,28 +55,35 @@ def find(
     *,
     name: str = "",
     files: Sequence[str] = (),
+    vocabularies: Sequence[str] | None = None,
     seconds_max: float = FIND_SECONDS_MAX,
     check: Callable[[], None] = no_check,
 ) -> FoundDrop:
     """The newest complete drop of a source, or the drop `name`, complete or not.
 
-    For a remote source it takes at most `seconds_max`, and `check` is called several times a second; when it raises,
-    the search ends at once. A DropError about the newest complete drop has its name as `details["drop"]`. Raises
-    UriError, DropError, SourceError (source.timeout when it took too long).
+    `files` and `vocabularies` are those of `bundles.drop.open_drop`. For a remote source it takes at most
+    `seconds_max`, and `check` is called several times a second; when it raises, the search ends at once. A DropError
+    about the newest complete drop has its name as `details["drop"]`. Raises UriError, DropError, SourceError
+    (source.timeout when it took too long).
     """
     if not source.is_remote:
-        return find_here(source, name, files)
+        return find_here(source, name, files, vocabularies)
     # What is not allowed is said without starting a process.
     places.locate(source)
-    order = {"source": source.to_dict(), "name": name, "files": list(files)}
+    order = {
+        "source": source.to_dict(),
+        "name": name,
+        "files": list(files),
+        "vocabularies": None if vocabularies is None else list(vocabularies),
+    }
     return _found(_answer(order, seconds_max, check))
 
 
-def find_here(source: Source, name: str, files: Sequence[str]) -> FoundDrop:
+def find_here(source: Source, name: str, files: Sequence[str], vocabularies: Sequence[str] | None = None) -> FoundDrop:
     """`find` in this very process, however long a server takes."""
     location = places.locate(source)
     if isinstance(location, Path):
-        return _find_local(location, name, files)
+        return _find_local(location, name, files, vocabularies)
     from bundles import remote
     from bundles.stores import open_store
 
@@ -84,7 +91,13 @@ def find_here(source: Source, name: str, files: Sequence[str]) -> FoundDrop:
     ref = None if name else remote.newest_complete(store, location)
     with _told_of(ref), tempfile.TemporaryDirectory(prefix="recall-outline-") as folder:
         found = remote.outline(
-            store, location, ref.name if ref else name, Path(folder), files=files, allow_unmarked=bool(name)
+            store,
+            location,
+            ref.name if ref else name,
+            Path(folder),
+            files=files,
+            vocabularies=vocabularies,
+            allow_unmarked=bool(name),
         )
         return replace(_told(found.drop, ref), bytes=found.bytes)
 
@@ -102,10 +115,13 @@ def inspect(source: Source, sample_rows: int) -> Inspection:
     return peeking.inspect(location, sample_rows)
 
 
-def _find_local(folder: Path, name: str, files: Sequence[str]) -> FoundDrop:
+def _find_local(folder: Path, name: str, files: Sequence[str], vocabularies: Sequence[str] | None) -> FoundDrop:
     ref = None if name else drops.newest_complete(folder)
     with _told_of(ref):
-        return _told(drops.open_drop(folder, ref.name if ref else name, files=files, allow_unmarked=bool(name)), ref)
+        drop = drops.open_drop(
+            folder, ref.name if ref else name, files=files, vocabularies=vocabularies, allow_unmarked=bool(name)
+        )
+        return _told(drop, ref)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.description import Metric
+from engines.rowset import RowSet
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -70,10 +71,14 @@ class IndexSearcher(Protocol):
     @property
     def dimension(self) -> int: ...
 
-    def search(self, queries: Float32, top_k: int, effort: SearchEffort) -> tuple[Int64, Float32]:
+    def search(
+        self, queries: Float32, top_k: int, effort: SearchEffort, allowed: RowSet | None = None
+    ) -> tuple[Int64, Float32]:
         """Rows [q, top_k] int64 and scores [q, top_k] float32 for queries [q, d] float32, best first.
 
-        Where there are fewer than top_k, rows are -1 and scores NaN. Raises EngineError.
+        Only `allowed` rows, where it is given; an engine whose description does not say `filters` refuses it. What a
+        graph finds of them at this effort may be fewer than there are. Where there are fewer than top_k, rows are -1
+        and scores NaN. Raises EngineError.
         """
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import resource
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -10,13 +12,16 @@ from pydantic import ValidationError
 
 from engines.base import Float32, IndexSpec
 from engines.description import EngineDescription, EngineParams
-from engines.errors import ParamsInvalid, QueryInvalid, VectorsInvalid
+from engines.errors import OutOfMemory, ParamsInvalid, QueryInvalid, VectorsInvalid
+from engines.rowset import RowSet
 
 DIMENSION_MAX = 32_768
 THREADS_MAX = 1_024
 # Graph engines number their nodes in 32 bits.
 ROWS_MAX = 2**32 - 1
 TOP_K_MAX = 200_000
+# What a thread's stack takes where the system names no limit for it.
+STACK_BYTES_DEFAULT = 8 * 2**20
 
 Params = TypeVar("Params", bound=EngineParams)
 
@@ -75,3 +80,32 @@ def check_queries(queries: Float32, dimension: int, top_k: int) -> Float32:
     if not np.isfinite(plain).all():
         raise QueryInvalid("queries hold NaN or infinity", field="queries")
     return plain
+
+
+def check_allowed(allowed: RowSet | None, count: int, description: EngineDescription) -> None:
+    """Raises QueryInvalid when this engine cannot keep to `allowed`, or the set is of another index."""
+    if allowed is not None and not description.filters:
+        raise QueryInvalid(f"engine {description.name} cannot be told which rows are allowed", field="allowed")
+    check_size(allowed, count)
+
+
+def check_size(allowed: RowSet | None, count: int) -> None:
+    """Raises QueryInvalid when the set is of another index."""
+    if allowed is not None and allowed.size != count:
+        raise QueryInvalid(f"allowed is of {allowed.size} rows, the index has {count}", field="allowed")
+
+
+def check_room_for_threads(threads: int, bytes_each: int = 0) -> None:
+    """Libraries abort the process, without a word, when only some of their threads find room.
+
+    `bytes_each` is what a thread allocates beside its stack before it begins. Raises OutOfMemory.
+    """
+    if threads == 1:
+        return  # It works in this thread.
+    limit, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    stack_bytes = STACK_BYTES_DEFAULT if limit == resource.RLIM_INFINITY else limit
+    size = threads * (stack_bytes + bytes_each)
+    try:
+        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError as error:
+        raise OutOfMemory(f"{threads} threads have no room in the memory that this build may use") from error

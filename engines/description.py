@@ -53,5 +53,6 @@ class EngineDescription:
     exact: bool  # Every answer is exact, whatever the effort.
     recall_floor: float  # Recall@10 that the conformance data must reach with default parameters.
     loads_without_stalling: bool  # It may be opened inside a process that is serving.
+    filters: bool  # A search can be told which rows are allowed.
     item_bytes: ItemBytesOf  # A build is admitted by it, before anything is built.
     effort: Effort | None = None  # None: nothing to tune.

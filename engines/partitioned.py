@@ -9,10 +9,11 @@ nothing of this module.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engines.base import Float32, IndexBuilder, IndexSearcher, IndexSpec, Int64, Progress, SearchEffort, SearcherOpener
-from engines.checks import check_queries
+from engines.checks import check_queries, check_size
 from engines.description import PARTITIONS_MAX
 from engines.errors import (
     IndexMismatch,
@@ -33,6 +34,7 @@ from engines.errors import (
     VectorsInvalid,
 )
 from engines.metrics import larger_is_better
+from engines.rowset import RowSet
 
 PARTITIONS_FILE = "partitions.json"
 
@@ -166,11 +168,20 @@ class PartitionedSearcher:
         self._under_way = 0
         self._closed = False
 
-    def search(self, queries: Float32, top_k: int, effort: SearchEffort) -> tuple[Int64, Float32]:
+    def search(
+        self, queries: Float32, top_k: int, effort: SearchEffort, allowed: RowSet | None = None
+    ) -> tuple[Int64, Float32]:
         """Raises QueryInvalid, SearcherClosed."""
         queries = check_queries(queries, self.dimension, top_k)
+        check_size(allowed, self.count)
+        searches = [
+            partial(
+                searcher.search, queries, top_k, effort, None if allowed is None else allowed.part(run.first, run.end)
+            )
+            for run, searcher in zip(self._runs, self._searchers, strict=True)
+        ]
         with self._in_use():
-            found = self._search_all(queries, top_k, effort)
+            found = self._search_all(searches)
         return self._merge(found, top_k)
 
     def close(self) -> None:
@@ -181,20 +192,16 @@ class PartitionedSearcher:
         if idle:
             self._let_go()
 
-    def _search_all(self, queries: Float32, top_k: int, effort: SearchEffort) -> list[tuple[Int64, Float32]]:
+    def _search_all(self, searches: Sequence[Callable[[], tuple[Int64, Float32]]]) -> list[tuple[Int64, Float32]]:
         """What each partition finds. This thread takes the first one, and of the others those that nobody has begun."""
         if self._pool is None:
-            return [searcher.search(queries, top_k, effort) for searcher in self._searchers]
-        first, *others = self._searchers
-        begun = [self._pool.submit(searcher.search, queries, top_k, effort) for searcher in others]
+            return [search() for search in searches]
+        first, *others = searches
+        begun = [self._pool.submit(search) for search in others]
         try:
-            own = first.search(queries, top_k, effort)
+            own = first()
             # From the far end, where the helpers come last.
-            mine = {
-                place: others[place].search(queries, top_k, effort)
-                for place in reversed(range(len(others)))
-                if begun[place].cancel()
-            }
+            mine = {place: others[place]() for place in reversed(range(len(others))) if begun[place].cancel()}
             return [own, *(mine[place] if place in mine else future.result() for place, future in enumerate(begun))]
         except BaseException:
             for future in begun:

@@ -33,10 +33,13 @@ ENGINES: dict[str, Entry] = {
     "hnsw": Entry(
         "engines.hnsw.params:DESCRIPTION", "engines.hnsw.builder:HnswBuilder", "engines.hnsw.searcher:HnswSearcher"
     ),
+    "faiss": Entry(
+        "engines.faiss.params:DESCRIPTION", "engines.faiss.builder:FaissBuilder", "engines.faiss.searcher:FaissSearcher"
+    ),
 }
 
 AUTO = "auto"
-AUTO_SMALL, AUTO_LARGE = "flat", "hnsw"
+AUTO_SMALL, AUTO_LARGE, AUTO_FILTERED = "flat", "hnsw", "faiss"
 # Items x dimension up to which one exact query stays under a millisecond: measured with dimension 64 and top 100 on
 # one core, 20,000 items take 0.4 ms, 50,000 take 0.9 and 100,000 take 1.8.
 AUTO_SMALL_VALUES_MAX = 40_000 * 64
@@ -78,12 +81,20 @@ def open_searcher(name: str, spec: IndexSpec, index_dir: Path, vectors: Float32)
     return open_partitioned(opener, spec, index_dir, vectors)
 
 
-def choose(items: int, dimension: int) -> Choice:
-    """The engine that `auto` means for this many items."""
+def choose(items: int, dimension: int, *, filterable: bool) -> Choice:
+    """The engine that `auto` means for this many items; `filterable`: they have attributes."""
     limit = AUTO_SMALL_VALUES_MAX // dimension
     if items <= limit:
         return Choice(AUTO_SMALL, f"up to {limit:,} items of dimension {dimension} an exact search takes under 1 ms")
-    return Choice(AUTO_LARGE, f"over {limit:,} items of dimension {dimension} an exact search takes more than 1 ms")
+    large = f"over {limit:,} items of dimension {dimension} an exact search takes more than 1 ms"
+    if filterable:
+        return Choice(AUTO_FILTERED, f"{large}, and items with attributes may be filtered")
+    return Choice(AUTO_LARGE, f"{large}, and items without attributes are not filtered")
+
+
+def largest(*, filterable: bool) -> str:
+    """The engine that `auto` means when there are many items."""
+    return AUTO_FILTERED if filterable else AUTO_LARGE
 
 
 def _entry(name: str) -> Entry:

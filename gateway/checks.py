@@ -1,7 +1,7 @@
 """What the service's limits and schema say of a request, before it costs anything. Each refusal names the field.
 
-The replica checks the rest (finite values, weights, ids of the right type, attributes): it knows the version. What both
-can see, both refuse in the same words.
+The replica checks the rest (finite values, weights, ids of the right type, attributes, filters): it knows the version.
+What both can see, both refuse in the same words.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ BATCH_QUERIES_MAX = 1_000
 # Queries x top_k of one batch, so that the answer fits what clients receive.
 BATCH_RESULTS_MAX = 200_000
 EXCLUDED_IDS_MAX = 10_000
+FILTER_BYTES_MAX = 8_192
 GET_ITEMS_IDS_MAX = 1_000
 QUERY_VECTORS_MAX = 64
 QUERY_ITEMS_MAX = 1_000
@@ -48,6 +49,9 @@ def check_query(query: Query, schema: Schema, limits: Limits) -> None:
     if query.excluded > EXCLUDED_IDS_MAX:
         message = f"{query.excluded} ids are excluded; at most {EXCLUDED_IDS_MAX} may be"
         raise InvalidRequest("exclude", "TOO_MANY_EXCLUDED", message)
+    if query.filter_bytes > FILTER_BYTES_MAX:
+        message = f"the filter has {query.filter_bytes} bytes; at most {FILTER_BYTES_MAX} may be"
+        raise InvalidRequest("filter", "FILTER_TOO_LONG", message)
     if query.return_vectors:
         _check_returned_vectors(query.top_k, schema)
 

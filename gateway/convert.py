@@ -108,6 +108,8 @@ def _query(request: recall_pb2.RecallRequest, payload: bytes) -> Query:
         query.exact = request.params.exact
     if request.HasField("exclude"):
         query.excluded = len(request.exclude.ids) + len(request.exclude.text_ids)
+    if request.filter:
+        query.filter_bytes = len(request.filter.encode())
     query.return_vectors = request.return_vectors
     query.require_version = request.require_version
     query.model_version = request.model_version
@@ -139,6 +141,7 @@ def _schema(version: RouteVersion) -> recall_pb2.Schema:
         metric=schema.metric,
         normalize=schema.normalize,
         attributes=[recall_pb2.Attribute(name=item.name, type=item.type) for item in schema.attributes],
+        query_model=recall_pb2.QueryModel.FromString(schema.query_model) if schema.query_model else None,
     )
 
 

@@ -31,6 +31,7 @@ class Query:
     ef: int | None = None
     exact: bool = False
     excluded: int = 0
+    filter_bytes: int = 0
     return_vectors: bool = False
     require_version: int = 0
     model_version: str = ""

@@ -45,6 +45,8 @@ class Schema:
     metric: str
     normalize: bool
     attributes: tuple[Attribute, ...]
+    # A serialised recallpb QueryModel, as callers are told it; empty: there is none.
+    query_model: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +239,7 @@ def _schema(message: recall_pb2.Schema) -> Schema:
         metric=message.metric,
         normalize=message.normalize,
         attributes=tuple(Attribute(item.name, item.type) for item in message.attributes),
+        query_model=message.query_model.SerializeToString() if message.HasField("query_model") else b"",
     )
 
 

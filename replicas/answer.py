@@ -17,6 +17,7 @@ import structlog
 
 from engines.base import SearchEffort
 from engines.errors import QueryInvalid
+from engines.rowset import RowSet
 from replicas.attributes import attach_columns
 from replicas.checks import QueryLimits, check_query
 from replicas.encoding import encode
@@ -28,17 +29,22 @@ from replicas.vectors import NO_ROWS, Encoded
 
 log = structlog.get_logger()
 
+# Up to so many excluded rows are cut from lists that are longer by as many, which costs next to nothing, and queries
+# that exclude different rows still share a search. More are a set of rows, and its query is searched on its own.
+EXCLUDED_CUT_MAX = 256
 MS_PER_SECOND = 1_000
 US_PER_SECOND = 1_000_000
 NOT_ENCODED = Encoded(np.empty((0, 0), dtype=np.float32))
 
 
 class Effort(NamedTuple):
-    """Queries of equal effort cost the same and are searched together. `reach` is max(items to fetch, ef)."""
+    """Queries of equal effort cost the same and are searched together. `reach` is max(items to fetch, ef); `allowed` is
+    the id() of the set of rows that they may be answered with, 0 for all rows."""
 
     reach: int
     nprobe: int | None
     exact: bool
+    allowed: int
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +54,7 @@ class Work:
     query: Query
     outcome: Outcome | None = None
     encoded: Encoded = NOT_ENCODED
+    allowed: RowSet | None = None
     excluded: Rows = field(default_factory=lambda: NO_ROWS)
     width: int = 0
     ef: int = 0
@@ -74,12 +81,27 @@ def answer(loaded: LoadedVersion, queries: Sequence[Query], limits: QueryLimits)
 
 
 def _check(loaded: LoadedVersion, work: Work, limits: QueryLimits) -> bool:
+    query = work.query
     try:
-        check_query(work.query, loaded.schema, limits)
+        check_query(query, loaded.schema, limits)
+        if query.filter.strip():
+            work.allowed = _selected(loaded, query)
     except ReplicaError as error:
         work.outcome = error
-        return False
-    return True
+    return work.outcome is None
+
+
+def _selected(loaded: LoadedVersion, query: Query) -> RowSet:
+    """The rows that its filter selects. Raises InvalidQuery, DeadlinePassed, InternalError."""
+    if _is_late(query, time.monotonic()):
+        raise DeadlinePassed
+    try:
+        return loaded.matcher.rows(query.filter)
+    except ReplicaError:
+        raise
+    except Exception as error:
+        log.exception("filter_failed")
+        raise InternalError from error
 
 
 def _encode(loaded: LoadedVersion, works: list[Work]) -> list[Work]:
@@ -93,15 +115,19 @@ def _encode(loaded: LoadedVersion, works: list[Work]) -> list[Work]:
 
 
 def _groups(loaded: LoadedVersion, works: list[Work]) -> dict[Effort, list[Work]]:
-    """Works by effort. Excluded items widen the search by as many, so that top_k remain after the cut."""
+    """Works by effort. A few excluded items widen the search by as many, so that top_k remain after the cut."""
     groups: dict[Effort, list[Work]] = {}
     schema = loaded.schema
     for work in works:
         query = work.query
         work.excluded = _excluded(loaded, work)
+        if work.excluded.size > EXCLUDED_CUT_MAX:
+            work.allowed = (work.allowed or loaded.all_searchable).without(work.excluded)
+            work.excluded = NO_ROWS
         work.width = min(query.top_k + work.excluded.size, schema.searchable_items)
         work.ef = 0 if query.exact else query.ef or schema.ef or 0
-        effort = Effort(max(work.width, work.ef), query.nprobe or schema.nprobe, query.exact)
+        allowed = 0 if work.allowed is None else id(work.allowed)
+        effort = Effort(max(work.width, work.ef), query.nprobe or schema.nprobe, query.exact, allowed)
         groups.setdefault(effort, []).append(work)
     return groups
 
@@ -144,7 +170,11 @@ def _search_once(loaded: LoadedVersion, effort: Effort, group: list[Work]) -> tu
     vectors = np.concatenate([work.encoded.vectors for work in group])
     width = max(work.width for work in group)
     ef = max(work.ef for work in group) or None
-    return loaded.searcher.search(vectors, width, SearchEffort(ef=ef, nprobe=effort.nprobe, exact=effort.exact))
+    wanted = SearchEffort(ef=ef, nprobe=effort.nprobe, exact=effort.exact)
+    allowed = group[0].allowed
+    if allowed is None:
+        return loaded.searcher.search(vectors, width, wanted)
+    return loaded.subsets.search(vectors, width, wanted, allowed)
 
 
 def _refusal(error: Exception) -> ReplicaError:
@@ -158,10 +188,13 @@ def _refusal(error: Exception) -> ReplicaError:
 def _drop_late(group: list[Work]) -> list[Work]:
     now = time.monotonic()
     for work in group:
-        query = work.query
-        if query.deadline_ms and now - query.arrived > query.deadline_ms / MS_PER_SECOND:
+        if _is_late(work.query, now):
             work.outcome = DeadlinePassed()
     return [work for work in group if work.outcome is None]
+
+
+def _is_late(query: Query, now: float) -> bool:
+    return query.deadline_ms > 0 and now - query.arrived > query.deadline_ms / MS_PER_SECOND
 
 
 def _merge(loaded: LoadedVersion, work: Work) -> Answer:
@@ -201,6 +234,7 @@ def _timing(work: Work, started: float) -> Timing:
     now = time.monotonic()
     return Timing(
         queue_us=work.query.queued_us + int((work.begun - work.query.arrived) * US_PER_SECOND),
+        model_us=work.encoded.model_us,
         search_us=work.search_us,
         merge_us=int((now - started) * US_PER_SECOND),
         total_us=work.query.queued_us + int((now - work.query.arrived) * US_PER_SECOND),

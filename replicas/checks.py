@@ -32,7 +32,7 @@ def check_query(query: Query, schema: VersionSchema, limits: QueryLimits) -> Non
     _check_effort(query, limits)
     if query.kind is QueryKind.ITEMS:
         check_item_query(query.items, schema, items_max=limits.query_items_max)
-    else:
+    elif query.kind is QueryKind.VECTORS:
         _check_vectors(query, schema, limits)
     if query.weights:
         _check_weights(query)
@@ -40,8 +40,6 @@ def check_query(query: Query, schema: VersionSchema, limits: QueryLimits) -> Non
         _check_exclude(query, schema, limits)
     if query.return_attributes:
         check_attribute_names(query.return_attributes, schema, limits)
-    if query.filter:
-        raise InvalidQuery("filter", "FILTER_UNSUPPORTED", "this service does not answer filters")
     if query.min_token:
         raise InvalidQuery("min_token", "MIN_TOKEN_UNSUPPORTED", "this service takes no real-time writes")
 
@@ -67,13 +65,9 @@ def check_id_type(field: str, *, has_ids: bool, has_text_ids: bool, schema: Vers
 
 
 def _check_kind(query: Query) -> None:
-    if query.kind in (QueryKind.VECTORS, QueryKind.ITEMS):
-        return
-    field = query.kind.value
     if query.kind is QueryKind.NOTHING:
-        raise InvalidQuery(field, "QUERY_MISSING", "the request holds no query; set `vectors` or `items`")
-    message = f"this service answers no queries by {field}; set `vectors` or `items`"
-    raise InvalidQuery(field, "QUERY_KIND_UNSUPPORTED", message)
+        message = "the request holds no query; set `vectors`, `items` or `features`"
+        raise InvalidQuery(query.kind.value, "QUERY_MISSING", message)
 
 
 def _check_version(query: Query, schema: VersionSchema) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ import numpy as np
 from google.protobuf.message_factory import GetMessageClass
 
 from bundles import layout
+from querymodel.recorded import read as read_features
+from querymodel.spec import Features
 from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
 from replicas.client import CHANNEL_OPTIONS, SERVICE
@@ -49,7 +51,7 @@ class Side:
     call: Any
     took_ms: list[float] = field(default_factory=list)
 
-    def ask(self, requests: list[bytes]) -> list[recall_pb2.RecallResponse]:
+    def ask(self, requests: Sequence[bytes]) -> list[recall_pb2.RecallResponse]:
         """One burst, query by query. Raises Unanswered."""
         answers = []
         for raw in requests:
@@ -92,9 +94,8 @@ class Likeness:
         self.beside_mean_score += _mean(beside.scores)
 
 
-def compare(ours: Side, beside: Side, queries: Floats, top_k: int) -> dict[str, Any]:
-    """Likeness over each query once, latencies over all bursts. Raises Unanswered."""
-    requests = [_request(query, top_k) for query in queries]
+def compare(ours: Side, beside: Side, requests: Sequence[bytes]) -> dict[str, Any]:
+    """Likeness over each request once, latencies over all bursts. Raises Unanswered."""
     likeness = Likeness()
     give_up_at = time.monotonic() + SECONDS_MAX
     bursts = [requests[start : start + BURST_QUERIES] for start in range(0, len(requests), BURST_QUERIES)]
@@ -116,28 +117,52 @@ def compare(ours: Side, beside: Side, queries: Floats, top_k: int) -> dict[str, 
 def main() -> int:
     """0 with the figures, 1 with why there are none."""
     artifact, our_target, our_version, beside_target, beside_version, top_k = sys.argv[1:]
-    queries = _queries(Path(artifact))
-    if not len(queries):
-        return _say({"error": "the artifact holds no queries"}, code=1)
+    said: dict[str, Any] = {"error": "the artifact holds no queries"}
     with _channel(our_target) as our_channel, _channel(beside_target) as beside_channel:
-        ours = Side("the new version", int(our_version), _method(our_channel))
-        beside = Side("the live version", int(beside_version), _method(beside_channel))
-        try:
-            result = compare(ours, beside, queries, int(top_k))
-        except Unanswered as error:
-            return _say({"error": str(error)}, code=1)
-    return _say(result, code=0)
+        for requests in _questions(Path(artifact), int(top_k)):
+            ours = Side("the new version", int(our_version), _method(our_channel))
+            beside = Side("the live version", int(beside_version), _method(beside_channel))
+            try:
+                return _say(compare(ours, beside, requests), code=0)
+            except Unanswered as error:
+                said = {"error": str(error)}
+    return _say(said, code=1)
 
 
-def _queries(artifact: Path) -> Floats:
-    recorded: Floats = np.load(artifact / layout.QUERIES, mmap_mode="r", allow_pickle=False)
+def _questions(artifact: Path, top_k: int) -> Iterator[list[bytes]]:
+    """Recorded features first, which each version encodes by its own model; vectors if one of the two has none."""
+    if (artifact / layout.FEATURES).is_file():
+        yield [
+            _request(top_k, features=_feature_query(each))
+            for each in _spread(read_features(artifact / layout.FEATURES))
+        ]
+    vectors: Floats = np.load(artifact / layout.QUERIES, mmap_mode="r", allow_pickle=False)
+    if len(vectors):
+        yield [_request(top_k, vectors=_vector_query(each)) for each in _spread(vectors)]
+
+
+def _spread(recorded: Any) -> list[Any]:
+    """At most QUERIES_MAX of them, from all over."""
     places = np.unique(np.linspace(0, len(recorded) - 1, min(QUERIES_MAX, len(recorded))).astype(np.int64))
-    return np.asarray(recorded[places], dtype="<f4")
+    return [recorded[place] for place in places.tolist()]
 
 
-def _request(query: Floats, top_k: int) -> bytes:
-    vectors = recall_pb2.VectorQuery(vectors=[recall_pb2.Vector(packed=query.tobytes())])
-    return recall_pb2.RecallRequest(vectors=vectors, top_k=top_k).SerializeToString()
+def _request(top_k: int, **query: Any) -> bytes:
+    return recall_pb2.RecallRequest(top_k=top_k, **query).SerializeToString()
+
+
+def _vector_query(vector: Floats) -> recall_pb2.VectorQuery:
+    packed = np.asarray(vector, dtype="<f4").tobytes()
+    return recall_pb2.VectorQuery(vectors=[recall_pb2.Vector(packed=packed)])
+
+
+def _feature_query(features: Features) -> recall_pb2.FeatureQuery:
+    lists = {"ints": recall_pb2.Int64List, "floats": recall_pb2.FloatList, "strings": recall_pb2.StringList}
+    return recall_pb2.FeatureQuery(
+        features={
+            name: recall_pb2.Feature(**{kind: lists[kind](values=values)}) for name, (kind, values) in features.items()
+        }
+    )
 
 
 def _ids(response: recall_pb2.RecallResponse) -> set[int] | set[str]:

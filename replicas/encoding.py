@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from replicas.errors import InternalError, ReplicaError
+from replicas.inference import encode_features
 from replicas.item_queries import encode_items
 from replicas.loaded import LoadedVersion
 from replicas.queries import Query, QueryKind
@@ -23,6 +24,7 @@ Encoder = Callable[[LoadedVersion, Sequence[Query]], list[Encoded | ReplicaError
 ENCODERS: Mapping[QueryKind, Encoder] = {
     QueryKind.VECTORS: encode_given,
     QueryKind.ITEMS: encode_items,
+    QueryKind.FEATURES: encode_features,
 }
 
 

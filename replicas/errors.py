@@ -4,6 +4,7 @@ ReplicaError
   InvalidQuery      the caller's request is wrong; `field` names the part at fault
   NotServed         another version or model than the one loaded here
   DeadlinePassed    nobody waits for the answer any more
+  ModelStopped      the query model computed for longer than it may
   AnswerTooLarge    the batch's answers would not fit one message
   QuestionTooLarge  the question has more bytes than are read
   InternalError     our fault; says nothing of its cause to the caller
@@ -39,6 +40,13 @@ class DeadlinePassed(ReplicaError):
 
     def __init__(self) -> None:
         super().__init__("DEADLINE_PASSED", "the deadline passed before the search began")
+
+
+class ModelStopped(ReplicaError):
+    """The query model was stopped; asked again it would be again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("MODEL_TIME_EXCEEDED", message, field="features")
 
 
 class AnswerTooLarge(ReplicaError):

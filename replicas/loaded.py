@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +16,16 @@ from bundles.errors import ArtifactError
 from engines import registry
 from engines.base import IndexSearcher, IndexSpec
 from engines.errors import EngineError
+from engines.rowset import RowSet
 from replicas.errors import LoadError
+from replicas.filters.matcher import Matcher
+from replicas.model_loading import MODEL_SECONDS_MAX, open_query_model
 from replicas.queries import Floats, Rows
 from replicas.schema import VersionSchema
+from replicas.subsets import SubsetSearch
+
+if TYPE_CHECKING:
+    from querymodel.model import QueryModel
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,9 @@ class LoadedVersion:
     ids: Rows | pa.Array
     attributes: pa.Table | None
     artifact: Artifact
+    matcher: Matcher
+    subsets: SubsetSearch
+    query_model: QueryModel | None = None
 
     def rows_of(self, ids: Sequence[int] | Sequence[str]) -> Rows:
         """The row of each id, -1 where the version has no such item."""
@@ -45,6 +56,11 @@ class LoadedVersion:
         there = (rows >= 0) & (rows < self.schema.searchable_items)
         return np.unique(rows[there])
 
+    @cached_property
+    def all_searchable(self) -> RowSet:
+        """Every row that could be in an answer."""
+        return RowSet.everything(self.schema.searchable_items)
+
     def ids_of(self, rows: Rows) -> list[Any]:
         """The id of each row: int, or str when the schema says so."""
         if isinstance(self.ids, np.ndarray):
@@ -55,10 +71,17 @@ class LoadedVersion:
 
     def close(self) -> None:
         self.searcher.close()
+        if self.query_model is not None:
+            self.query_model.close()
 
 
-def load(path: Path, manifest_sha256: str, *, search_threads: int) -> LoadedVersion:
-    """Verify the artifact, then open its index. Raises LoadError; nothing is loaded from a damaged artifact."""
+def load(
+    path: Path, manifest_sha256: str, *, search_threads: int, model_seconds_max: float = MODEL_SECONDS_MAX
+) -> LoadedVersion:
+    """Verify the artifact, then open its index and its query model, whose runs take at most `model_seconds_max`.
+
+    Raises LoadError; nothing is loaded from a damaged artifact.
+    """
     try:
         artifact = open_artifact(path, manifest_sha256)
         schema = VersionSchema.of(artifact.manifest)
@@ -69,14 +92,19 @@ def load(path: Path, manifest_sha256: str, *, search_threads: int) -> LoadedVers
     except (KeyError, TypeError, ValueError) as error:
         raise LoadError("artifact.bad_manifest", f"the manifest lacks or garbles {error}") from error
     _check_shape(searcher, schema)
+    attributes = artifact.attributes if schema.attributes else None
+    searchable = vectors[: schema.searchable_items]
     return LoadedVersion(
         schema=schema,
         manifest_sha256=manifest_sha256,
         searcher=searcher,
         vectors=vectors,
         ids=artifact.ids if schema.text_ids else np.asarray(artifact.ids),
-        attributes=artifact.attributes if schema.attributes else None,
+        attributes=attributes,
         artifact=artifact,
+        matcher=Matcher(attributes, schema.attributes, schema.searchable_items),
+        subsets=SubsetSearch(searcher, searchable, schema.metric, registry.describe(schema.engine)),
+        query_model=open_query_model(path, schema, seconds_max=model_seconds_max),
     )
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.base import SearchEffort
+from querymodel.alike import alike
+from querymodel.errors import QueryModelError
 from replicas.answer import answer
 from replicas.checks import QueryLimits
 from replicas.loaded import LoadedVersion
-from replicas.queries import Answer, Floats, MergePolicy, Query, QueryKind, Rows
+from replicas.queries import Answer, Floats, Query, Rows
+from replicas.recorded import known_features, recorded_queries
 from replicas.vectors import stack
 
 WARM_TOP_K = 100
@@ -64,9 +68,8 @@ def warm(
     seconds_max: float = WARM_SECONDS_MAX,
 ) -> WarmResult:
     """Replay the artifact's queries one by one, in rounds, until a round is no faster than the one before."""
-    recorded, _ = loaded.artifact.queries()
-    queries = np.asarray(recorded[:round_queries_max], dtype="<f4")
-    if len(queries) == 0:
+    queries = recorded_queries(loaded, round_queries_max, WARM_TOP_K)
+    if not queries:
         return WarmResult(False, "the artifact holds no warm-up queries", 0.0, 0.0, 0)
     give_up_at = time.monotonic() + seconds_max
     before = np.inf
@@ -82,12 +85,11 @@ def warm(
     return WarmResult(True, "", p50_ms, p99_ms, answered)
 
 
-def _replay(loaded: LoadedVersion, queries: Floats, limits: QueryLimits, give_up_at: float) -> list[float]:
+def _replay(loaded: LoadedVersion, queries: Sequence[Query], limits: QueryLimits, give_up_at: float) -> list[float]:
     """Milliseconds of each query, answered as a caller's would be. At least one, then until `give_up_at`."""
     took_ms: list[float] = []
-    for vector in queries:
-        started = time.monotonic()
-        query = Query(QueryKind.VECTORS, [vector.tobytes()], [], WARM_TOP_K, MergePolicy.MAX, arrived=started)
+    for query in queries:
+        query.arrived = started = time.monotonic()
         outcome = answer(loaded, [query], limits)[0]
         if not isinstance(outcome, Answer):
             raise outcome
@@ -110,6 +112,7 @@ def check(loaded: LoadedVersion) -> CheckResult:
         error = "the artifact holds no known queries"
     elif agreement < CHECK_AGREEMENT_MIN:
         error = f"{agreement:.3f} of the known neighbours were found, {CHECK_AGREEMENT_MIN} are required"
+    error = error or _model_error(loaded)
     sampled, found = _find_selves(loaded)
     return CheckResult(not error, error, agreement, schema.version, count, sampled, found)
 
@@ -122,6 +125,20 @@ def _agreement(loaded: LoadedVersion, queries: Floats, known: Rows) -> float:
     expected = sum(_items(neighbours).size for neighbours in known)
     found = sum(np.intersect1d(_items(got), _items(want)).size for got, want in zip(rows, known, strict=True))
     return found / expected if expected else 0.0
+
+
+def _model_error(loaded: LoadedVersion) -> str:
+    """What is wrong with the query model on this machine, if it gives other vectors than when it was tried."""
+    known = known_features(loaded)
+    if loaded.query_model is None or known is None:
+        return ""
+    features, vectors = known
+    for found, wanted in zip(loaded.query_model.encode(features), vectors, strict=True):
+        if isinstance(found, QueryModelError):
+            return f"the query model does not encode its recorded features: {found.message}"
+        if found is None or not alike(found, wanted):
+            return "the query model gives other vectors for its recorded features than when it was tried"
+    return ""
 
 
 def _find_selves(loaded: LoadedVersion) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from querymodel.spec import Feature
 from replicas.errors import ReplicaError
 
 Floats = NDArray[np.float32]
@@ -66,8 +67,8 @@ NO_ITEMS = ItemQuery()
 class Query:
     """One request as the caller sent it; nothing is checked yet.
 
-    `vectors` are raw little-endian float32; `items` stands in a query of that kind. `deadline_ms` counts from
-    `arrived` (time.monotonic), 0: none.
+    `vectors` are raw little-endian float32; `items` and `features` stand in queries of those kinds. `deadline_ms`
+    counts from `arrived` (time.monotonic), 0: none.
     """
 
     kind: QueryKind
@@ -91,6 +92,7 @@ class Query:
     arrived: float = 0.0
     deadline_ms: int = 0
     queued_us: int = 0
+    features: dict[str, Feature] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -108,6 +110,7 @@ class Timing:
     """Where the time of one query went, in microseconds."""
 
     queue_us: int
+    model_us: int
     search_us: int
     merge_us: int
     total_us: int

@@ -8,6 +8,7 @@ from typing import Any
 
 from engines.description import Metric
 from engines.metrics import larger_is_better
+from querymodel.spec import ModelSpec
 
 FLOAT32_BYTES = 4
 
@@ -32,6 +33,9 @@ class VersionSchema:
     partitions: int
     ef: int | None
     nprobe: int | None
+    model: ModelSpec | None = None
+    # Queries that may share a run of the model, as its trial found.
+    model_batch_max: int = 1
 
     @property
     def vector_bytes(self) -> int:
@@ -43,7 +47,7 @@ class VersionSchema:
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> VersionSchema:
-        """Raises KeyError or TypeError when the manifest lacks what a replica needs."""
+        """Raises KeyError, TypeError or ValueError when the manifest lacks what a replica needs."""
         schema, engine, search = manifest["schema"], manifest["engine"], manifest.get("search_params") or {}
         return cls(
             tenant=manifest["tenant"],
@@ -62,6 +66,8 @@ class VersionSchema:
             partitions=int(engine.get("partitions") or 1),
             ef=_positive(search.get("ef")),
             nprobe=_positive(search.get("nprobe")),
+            model=ModelSpec.of(schema),
+            model_batch_max=int((manifest.get("query_model") or {}).get("batch_max") or 1),
         )
 
 

@@ -20,12 +20,14 @@ class Encoded(NamedTuple):
     """What one query is searched by, whatever its caller asked by.
 
     `vectors` [m, d] are as the searcher takes them. `own_rows` are searchable rows that the query itself is made of,
-    each once: they are not in its answer. `coverage` goes into the answer as it is.
+    each once: they are not in its answer. `coverage` goes into the answer as it is. `model_us`: microseconds that the
+    query model computed, for this query and those that it computed together with it.
     """
 
     vectors: Floats
     own_rows: Rows = NO_ROWS
     coverage: Coverage | None = None
+    model_us: int = 0
 
 
 class Refusal(NamedTuple):

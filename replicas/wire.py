@@ -11,12 +11,14 @@ import structlog
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from querymodel.spec import Feature
 from recallpb.v1 import recall_pb2
 from replicas.errors import (
     AnswerTooLarge,
     DeadlinePassed,
     InternalError,
     InvalidQuery,
+    ModelStopped,
     NotServed,
     QuestionTooLarge,
     ReplicaError,
@@ -48,6 +50,7 @@ CODES: tuple[tuple[type[ReplicaError], grpc.StatusCode], ...] = (
     (InvalidQuery, grpc.StatusCode.INVALID_ARGUMENT),
     (NotServed, grpc.StatusCode.FAILED_PRECONDITION),
     (DeadlinePassed, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (ModelStopped, grpc.StatusCode.DEADLINE_EXCEEDED),
     (AnswerTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (QuestionTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (InternalError, grpc.StatusCode.INTERNAL),
@@ -122,7 +125,14 @@ def read_query(raw: bytes, *, arrived: float, deadline_ms: int, queued_us: int) 
         query.exclude_text_ids = list(request.exclude.text_ids)
     if request.HasField("params"):
         _read_params(request.params, query)
+    if request.HasField("features"):
+        query.features = {name: _feature(each) for name, each in request.features.features.items()}
     return query
+
+
+def _feature(feature: recall_pb2.Feature) -> Feature:
+    kind = feature.WhichOneof("value")
+    return Feature(kind, list(getattr(feature, kind).values)) if kind else Feature("", [])
 
 
 def _vector_bytes(vector: recall_pb2.Vector) -> bytes:
@@ -262,6 +272,7 @@ def _vector_messages(vectors: Floats) -> list[recall_pb2.Vector]:
 def _timing_message(timing: Timing) -> recall_pb2.Timings:
     return recall_pb2.Timings(
         queue_us=timing.queue_us,
+        model_us=timing.model_us,
         search_us=timing.search_us,
         merge_us=timing.merge_us,
         total_us=timing.total_us,

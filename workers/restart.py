@@ -10,6 +10,7 @@ from bundles import layout
 from versions.models import Build, Version
 from versions.selectors import version_of
 from versions.states import PLACED, StepState, VersionState
+from workers import query_model
 
 
 def steps_to_redo(build: Build, names: Sequence[str]) -> list[str]:
@@ -49,4 +50,9 @@ def _has_tuning(context: Mapping[str, Any]) -> bool:
     return (Path(context["tune"]["dir"]) / layout.SAMPLED_ROWS).is_file()
 
 
-_FILES = {"import_items": _has_import, "build_index": _has_index, "tune_search": _has_tuning}
+_FILES = {
+    "import_items": _has_import,
+    "check_items": query_model.is_here,
+    "build_index": _has_index,
+    "tune_search": _has_tuning,
+}

@@ -22,6 +22,8 @@ FLOAT32_BYTES = 4
 # Of a process that has imported its libraries and has no items yet (measured: 52 MB, and less than 128).
 BUILD_BASE_BYTES = 64 * 10**6
 REPLICA_BASE_BYTES = 128 * 10**6
+# Of ONNX Runtime in a process, before it has a model.
+MODEL_BASE_BYTES = 48 * 10**6
 # Known queries and their answers, and the manifest.
 EXTRA_FILE_BYTES = 1 * 10**6
 # Only versions that are not much smaller teach: in a small one the process weighs more than its items.
@@ -32,7 +34,10 @@ CORRECTION_MAX = 3.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What is going to be (or was) built. `data_bytes`: the files that the import wrote."""
+    """What is going to be (or was) built. `data_bytes`: the files that the import wrote, without the query model's.
+
+    `model_bytes`: those; `model_memory_bytes`: what a replica holds for the model, as its trial measured; 0 without.
+    """
 
     engine: str
     params: Mapping[str, Any]
@@ -40,6 +45,8 @@ class Plan:
     items: int
     searchable: int
     data_bytes: int
+    model_bytes: int = 0
+    model_memory_bytes: int = 0
 
     @property
     def item_bytes(self) -> ItemBytes:
@@ -79,10 +86,14 @@ def formula(plan: Plan) -> Sizes:
     beside = max(0, plan.data_bytes - plan.vector_bytes)
     return Sizes(
         build=BUILD_BASE_BYTES + each.building * plan.searchable,
-        replica=REPLICA_BASE_BYTES + each.serving * plan.searchable + beside,
+        replica=REPLICA_BASE_BYTES + each.serving * plan.searchable + beside + _model_memory(plan),
         index_files=index_files,
-        artifact=plan.data_bytes + index_files + EXTRA_FILE_BYTES,
+        artifact=plan.data_bytes + index_files + plan.model_bytes + EXTRA_FILE_BYTES,
     )
+
+
+def _model_memory(plan: Plan) -> int:
+    return MODEL_BASE_BYTES + plan.model_memory_bytes if plan.model_bytes else 0
 
 
 def predicted(plan: Plan, by: Corrections) -> Sizes:
@@ -123,13 +134,17 @@ def plan_of(version: Version) -> Plan:
     """The plan of a version that was built."""
     schema = version.spec["schema"]
     each = registry.describe(version.engine).item_bytes(schema["dimension"], schema["metric"], version.engine_params)
+    model = version.report.get("model", {})
+    model_bytes = model.get("bytes", 0)
     return Plan(
         engine=version.engine,
         params=version.engine_params,
         schema=schema,
         items=version.items,
         searchable=version.searchable_items,
-        data_bytes=max(0, version.bytes - each.stored * version.searchable_items),
+        data_bytes=max(0, version.bytes - each.stored * version.searchable_items - model_bytes),
+        model_bytes=model_bytes,
+        model_memory_bytes=model.get("memory_bytes", 0),
     )
 
 

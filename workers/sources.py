@@ -15,6 +15,7 @@ from bundles.sources import find
 from catalog.actions import source_at
 from catalog.models import Service
 from common.errors import RecallError
+from querymodel.spec import vocabularies_of
 from versions import actions
 from versions.actions import Seen
 from versions.models import SourceWatch
@@ -71,7 +72,12 @@ def newest(service: Service) -> Seen:
     """The newest complete drop as a build would find it."""
     spec = service.spec["source"]
     try:
-        found = find(source_at(service.tenant, spec["uri"]), files=spec["files"], seconds_max=REMOTE_SECONDS_MAX)
+        found = find(
+            source_at(service.tenant, spec["uri"]),
+            files=spec["files"],
+            vocabularies=vocabularies_of(service.spec["schema"]),
+            seconds_max=REMOTE_SECONDS_MAX,
+        )
     except (UriError, SourceError) as error:
         return Seen(problem=error.message)
     except DropError as error:

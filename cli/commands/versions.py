@@ -22,7 +22,7 @@ def versions(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -
             one["state"],
             count(one["items"]),
             bytes_text(one["bytes"]),
-            one["engine"]["name"],
+            f"{one['engine']['name']} (auto)" if one["engine"]["reason"] else one["engine"]["name"],
             one["recall"],
             one["p99_ms"],
             "bad" if one["bad"] else "",
@@ -32,7 +32,14 @@ def versions(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -
         for one in found
     ]
     columns = ("version", "", "state", "items", "size", "engine", "recall", "p99 ms", "", "made", "why")
-    show(found, as_json=as_json, human=lambda: table(columns, rows, empty="No versions yet."))
+
+    def tell() -> None:
+        table(columns, rows, empty="No versions yet.")
+        for one in found:
+            if one["live"] and one["engine"]["reason"]:
+                remark(f"auto chose {one['engine']['name']} for version {one['number']}: {one['engine']['reason']}")
+
+    show(found, as_json=as_json, human=tell)
 
 
 def replicas(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -> None:

@@ -32,5 +32,6 @@ DESCRIPTION = EngineDescription(
     exact=True,
     recall_floor=1.0,
     loads_without_stalling=True,
+    filters=True,
     item_bytes=item_bytes,
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from engines.base import Float32, IndexSpec, Int64, SearchEffort
-from engines.checks import check_queries, check_spec, check_vectors, parse_params
+from engines.checks import check_allowed, check_queries, check_spec, check_vectors, parse_params
 from engines.errors import SearcherClosed
 from engines.exact import ExactScan
 from engines.flat.params import DESCRIPTION, FlatParams
+from engines.rowset import RowSet
 
 
 class FlatSearcher:
@@ -24,12 +25,19 @@ class FlatSearcher:
         # The first caller shall not pay for the pass over all rows.
         self._scan.prepare()
 
-    def search(self, queries: Float32, top_k: int, effort: SearchEffort) -> tuple[Int64, Float32]:  # noqa: ARG002
-        """Raises QueryInvalid, SearcherClosed. Any effort is full effort."""
+    def search(
+        self,
+        queries: Float32,
+        top_k: int,
+        effort: SearchEffort,  # noqa: ARG002 - any effort is full effort
+        allowed: RowSet | None = None,
+    ) -> tuple[Int64, Float32]:
+        """Raises QueryInvalid, SearcherClosed."""
         scan = self._scan
         if scan is None:
             raise SearcherClosed("this searcher is closed")
-        return scan.search(check_queries(queries, self.dimension, top_k), top_k)
+        check_allowed(allowed, self.count, DESCRIPTION)
+        return scan.search(check_queries(queries, self.dimension, top_k), top_k, allowed)
 
     def close(self) -> None:
         self._scan = None

@@ -69,6 +69,7 @@ DESCRIPTION = EngineDescription(
     recall_floor=0.98,
     # hnswlib.load_index holds the interpreter for seconds.
     loads_without_stalling=False,
+    filters=False,
     item_bytes=item_bytes,
     effort=Effort("ef", below_top_k=False),
 )

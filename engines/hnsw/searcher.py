@@ -8,12 +8,13 @@ import hnswlib
 import numpy as np
 
 from engines.base import Float32, IndexSpec, Int64, SearchEffort
-from engines.checks import check_queries, check_spec, check_vectors, parse_params
+from engines.checks import check_allowed, check_queries, check_spec, check_vectors, parse_params
 from engines.errors import IndexMismatch, IndexUnreadable, QueryInvalid, SearcherClosed
 from engines.exact import ExactScan
 from engines.hnsw.header import INDEX_FILE, SPACES, check_head
 from engines.hnsw.params import DESCRIPTION, EF_MAX, HnswParams, HnswSearchParams
 from engines.metrics import blank_answer, larger_is_better
+from engines.rowset import RowSet
 
 # hnswlib's ef belongs to the index, not to a call, and changing it under another caller spoils that caller's answer.
 # So it is set once, lower than any effort, and the effort is asked for as k: same cost, same recall.
@@ -45,8 +46,11 @@ class HnswSearcher:
         self._refused_from = self.count  # The least k that was ever refused. Who wants all never asks the graph.
         self._lost_bytes = 0
 
-    def search(self, queries: Float32, top_k: int, effort: SearchEffort) -> tuple[Int64, Float32]:
+    def search(
+        self, queries: Float32, top_k: int, effort: SearchEffort, allowed: RowSet | None = None
+    ) -> tuple[Int64, Float32]:
         """Raises QueryInvalid, SearcherClosed."""
+        check_allowed(allowed, self.count, DESCRIPTION)
         queries = check_queries(queries, self.dimension, top_k)
         wanted = max(top_k, _ef(effort))
         index = self._index

@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from bundles import uris
 from bundles.uris import UriError
 from catalog import notices, webhooks
+from catalog.block import Block
+from catalog.model_blocks import QueryModel
 from engines import registry
 
 DIMENSION_MAX = 4_096
@@ -41,19 +43,6 @@ ATTRIBUTE_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 VECTOR_COLUMN_PATTERN = re.compile(r"v[0-9]+", re.ASCII)
 
 
-class Block(BaseModel):
-    """Base of all: unknown fields are refused, types are taken as they are written."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        allow_inf_nan=False,
-        serialize_by_alias=True,
-        validate_default=True,
-    )
-
-
 def _check_attribute_name(name: str) -> str:
     if not ATTRIBUTE_PATTERN.fullmatch(name):
         raise ValueError("A name has letters, digits and underscores, at most 63, and does not begin with a digit.")
@@ -77,7 +66,7 @@ class Schema(Block):
     metric: Literal["ip", "cosine", "l2"] = "ip"
     normalize: bool = False
     attributes: Annotated[tuple[Attribute, ...], Field(strict=False, max_length=ATTRIBUTES_MAX)] = ()
-    query_model: None = None
+    query_model: QueryModel | None = None
 
     @field_validator("attributes")
     @classmethod

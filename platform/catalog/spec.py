@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from catalog import blocks
-from catalog.blocks import Block
+from catalog.block import Block
 from catalog.faults import FAULTS_MAX, Fault, Loc, faults_of, field_names, printable
 from common.errors import InvalidArgument
 from engines import registry
@@ -22,7 +22,6 @@ BlockT = TypeVar("BlockT", bound=Block)
 # Fields of the contract that this release does not serve yet, and the values that mean nothing more than it does.
 # A spec written to the contract is taken when it leaves them at these values.
 NOT_YET: Mapping[str, tuple[Any, ...]] = {
-    "schema.query_model": (None,),
     "versions.rollout": ("together",),
     "replicas.zones": ([], ()),
 }
@@ -101,7 +100,7 @@ def _faults_between_blocks(raw: dict[Any, Any]) -> Iterator[Fault]:
     if engine is not None:
         yield from _engine_faults(engine, schema)
     if search is not None and engine is not None and _is_engine(engine.name):
-        yield from _search_params_faults(search, engine.name, limits)
+        yield from _search_params_faults(search, _engine_of_many(engine, schema), limits)
     if search is not None and guards is not None:
         yield from _recall_faults(search, guards)
 
@@ -143,7 +142,7 @@ def _no_such_engine(name: str) -> str:
 def _search_params_faults(search: blocks.Search, engine: str, limits: blocks.Limits | None) -> Iterator[Fault]:
     if search.params is None:
         return
-    model = _search_model(engine)
+    model = registry.describe(engine).search_params_model
     faults = list(_param_faults(model, search.params, ("search", "params")))
     yield from faults
     ef = None if faults else _filled(model, search.params).get("ef")
@@ -151,9 +150,11 @@ def _search_params_faults(search: blocks.Search, engine: str, limits: blocks.Lim
         yield {"field": "search.params.ef", "message": f"ef is {ef:,}, above limits.max_ef, {limits.max_ef:,}."}
 
 
-def _search_model(engine: str) -> type[BaseModel]:
-    """What may be said of a search; with `auto` it is kept for the engine that large versions get."""
-    return registry.describe(registry.AUTO_LARGE if engine == registry.AUTO else engine).search_params_model
+def _engine_of_many(engine: blocks.Engine, schema: blocks.Schema | None) -> str:
+    """The engine's name; of `auto`, that of the engine which large versions get: search parameters are kept for it."""
+    if engine.name != registry.AUTO:
+        return engine.name
+    return registry.largest(filterable=schema is not None and bool(schema.attributes))
 
 
 def _recall_faults(search: blocks.Search, guards: blocks.Guards) -> Iterator[Fault]:
@@ -190,7 +191,8 @@ def _completed(spec: ServiceSpec) -> ServiceSpec:
             update={"params": _filled(registry.describe(engine.name).params_model, engine.params)}
         )
     if search.params is not None:
-        search = search.model_copy(update={"params": _filled(_search_model(engine.name), search.params)})
+        model = registry.describe(_engine_of_many(engine, spec.schema_)).search_params_model
+        search = search.model_copy(update={"params": _filled(model, search.params)})
     return spec.model_copy(update={"engine": engine, "search": search})
 
 

@@ -163,6 +163,8 @@ BUILD_CPUS = max(1, env_int("RECALL_BUILD_CPUS", BUILD_THREADS))
 BUILD_NICE = env_int("RECALL_BUILD_NICE", 19)
 _MEMORY_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 BUILD_MEMORY_BYTES_MAX = env_int("RECALL_BUILD_MEMORY_BYTES_MAX", _MEMORY_BYTES * 8 // 10)
+# What a query model may take for one query, in milliseconds of one thread. A slower one fails its build.
+QUERY_MODEL_MS_MAX = env_int("RECALL_QUERY_MODEL_MS_MAX", 50)
 # How long after a switch the version before stays loaded, where a service keeps it cold.
 COLD_AFTER_SECONDS = env_int("RECALL_COLD_AFTER_SECONDS", 600)
 # How long a build waits for room that other work is going to give back, before it is held.

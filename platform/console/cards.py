@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from catalog.models import Service
-from versions.selectors import activations_of, live_version, service_view
+from versions.selectors import activations_of, engine_reason, live_version, service_view
 
 
 def card(service: Service) -> dict[str, Any]:
@@ -20,6 +20,7 @@ def card(service: Service) -> dict[str, Any]:
         "live_since": last_switch.at if last_switch else None,
         "items": live.items if live else None,
         "engine": live.engine if live else "",
+        "engine_reason": engine_reason(live) if live else "",
         "recall": live.recall if live else None,
         "p99_ms": live.p99_ms if live else None,
         "last_build": last_build,

@@ -14,7 +14,15 @@ from tenants.models import Tenant
 from versions.models import Activation, Build, Node, PlatformState, Reload, Replica, SourceWatch, Version
 from versions.queue import Admission, admissions, in_turn_for, pending_in_turn
 from versions.states import BUILD_UNFINISHED, PLACED, ReplicaState, Verdict, VersionState
-from versions.views import activation_view, build_view, node_view, replica_view, service_view, version_view
+from versions.views import (
+    activation_view,
+    build_view,
+    engine_reason,
+    node_view,
+    replica_view,
+    service_view,
+    version_view,
+)
 
 __all__ = [
     "NODE_FRESH_SECONDS",
@@ -29,6 +37,7 @@ __all__ = [
     "builds_of",
     "coolable_versions",
     "due_watches",
+    "engine_reason",
     "fresh_nodes",
     "healthy_replicas",
     "in_turn_for",

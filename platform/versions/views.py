@@ -77,7 +77,7 @@ def version_view(version: Version) -> dict[str, Any]:
         "items": version.items,
         "searchable_items": version.searchable_items,
         "bytes": version.bytes,
-        "engine": {"name": version.engine, "params": version.engine_params},
+        "engine": {"name": version.engine, "params": version.engine_params, "reason": engine_reason(version)},
         "search_params": version.search_params,
         "recall": version.recall,
         "p99_ms": version.p99_ms,
@@ -197,6 +197,11 @@ def _report(version: Version) -> dict[str, Any]:
     build = version.build
     names = MEASURED_ON_REPLICAS if build.version_number == version.number else ()
     return {**version.report, **{name: build.report[name] for name in names if name in build.report}}
+
+
+def engine_reason(version: Version) -> str:
+    """Why the platform chose the version's engine; empty where the spec names it."""
+    return str(version.report.get("index", {}).get("reason", ""))
 
 
 def _why(version: Version) -> str:

@@ -17,7 +17,18 @@ from failpoints import Action, FailpointRaised, failpoint
 from workers.pipeline import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("platform", "tenants", "workers", "bundles", "engines", "replicas", "gateway", "documents", "cli")
+FOLDERS = (
+    "platform",
+    "tenants",
+    "workers",
+    "bundles",
+    "engines",
+    "querymodel",
+    "replicas",
+    "gateway",
+    "documents",
+    "cli",
+)
 # On the path of requests there is none.
 SERVING = ("gateway", "replicas")
 

@@ -23,6 +23,7 @@ CODE_FOLDERS = (
     "workers",
     "bundles",
     "engines",
+    "querymodel",
     "replicas",
     "gateway",
     "documents",
@@ -35,7 +36,7 @@ CODE_FOLDERS = (
 )
 KNOWN_TOP_LEVEL = {
     *("platform", "tenants", "workers", "bundles", "engines", "replicas", "gateway", "documents", "cli", "clients"),
-    "failpoints",
+    *("failpoints", "querymodel"),
     *("proto", "benchmarks", "demo", "deploy", "docs", "tests", "tools", ".ci"),
     *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile", "manage.py"),
     *("pyproject.toml", "uv.lock", ".gitignore", ".importlinter", ".dockerignore", ".gitattributes"),

@@ -49,6 +49,33 @@ def test_queries_that_the_manifest_names_must_be_there(drop: Path) -> None:
     assert caught.value.message == "asked.parquet is named in manifest.json and is not in the drop."
 
 
+@pytest.mark.parametrize(
+    ("own", "named", "kept"),
+    [
+        ("mind-7", ["mind-7", "mind-6", None, "mind-7"], [0, 2, 3]),
+        ("", ["mind-6", None, "", ""], [1, 2, 3]),
+    ],
+)
+def test_vectors_of_another_model_than_the_drop_s_do_not_count(
+    drop: Path, own: str, named: list[str | None], kept: list[int]
+) -> None:
+    write_parquet(drop / "items-0.parquet", [1], vectors(1))
+    listed = pa.array([list(row) for row in vectors(4)], pa.list_(pa.float32()))
+    pq.write_table(pa.table({"vector": listed, "model_version": named}), drop / "queries.parquet")
+    complete(drop, items=["items-0.parquet"], model_version=own)
+    found, source = load_queries(opened(drop), INT64, vectors(3))
+    assert source == "recorded"
+    np.testing.assert_array_equal(found, vectors(4)[kept])
+
+
+def test_when_all_recorded_vectors_are_of_another_model_items_are_asked_instead(drop: Path) -> None:
+    write_parquet(drop / "items-0.parquet", [1], vectors(1))
+    listed = pa.array([list(row) for row in vectors(2)], pa.list_(pa.float32()))
+    pq.write_table(pa.table({"vector": listed, "model_version": ["mind-6"] * 2}), drop / "queries.parquet")
+    complete(drop, items=["items-0.parquet"], model_version="mind-7")
+    assert load_queries(opened(drop), INT64, vectors(3))[1] == "items"
+
+
 def test_no_more_queries_than_the_limit_are_read(drop: Path) -> None:
     queries_file(drop, vectors(20))
     np.testing.assert_array_equal(load_queries(opened(drop), INT64, vectors(3), queries_max=7)[0], vectors(20)[:7])

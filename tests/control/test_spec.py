@@ -190,7 +190,6 @@ def test_it_says_what_was_probably_meant(spec, field, hint):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("schema.query_model", {"vectors": 4, "inputs": []}),
         ("versions.rollout", "zone_by_zone"),
         ("replicas.zones", ["a", "b"]),
     ],

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import numpy as np
@@ -22,10 +24,11 @@ CHANNELS = 4
 
 @dataclass
 class Answer:
-    """`ids` are of the version `version`, or the call failed with `error`."""
+    """`ids` are of the version `version`, or the call failed with `error`; `query` is the number of what was asked."""
 
     started_at: float
     seconds: float
+    query: int
     version: int = 0
     ids: list[int] = field(default_factory=list)
     error: str = ""
@@ -35,20 +38,20 @@ class Load:
     """Runs `qps` calls a second in a thread of its own until stopped. Use as a context manager."""
 
     def __init__(
-        self, *, target: str, key: str, service: str, queries: np.ndarray, qps: float, top_k: int = 100
+        self,
+        *,
+        target: str,
+        key: str,
+        service: str,
+        queries: np.ndarray | Sequence[recall_pb2.FeatureQuery],
+        qps: float,
+        top_k: int = 100,
     ) -> None:
         self.answers: list[Answer] = []
         self.sent = 0
         self.seconds = 0.0
         self._target, self._key, self._qps = target, key, qps
-        self._requests = [
-            recall_pb2.RecallRequest(
-                service=service,
-                vectors=recall_pb2.VectorQuery(vectors=[recall_pb2.Vector(packed=query.tobytes())]),
-                top_k=top_k,
-            )
-            for query in np.ascontiguousarray(queries, dtype="<f4")
-        ]
+        self._requests = [recall_pb2.RecallRequest(service=service, top_k=top_k, **_asked(query)) for query in queries]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
@@ -88,9 +91,7 @@ class Load:
         while not self._stop.is_set():
             due = int((time.monotonic() - begin) * self._qps)
             for number in range(self.sent, due):
-                call = asyncio.create_task(
-                    self._call(stubs[number % CHANNELS], self._requests[number % len(self._requests)])
-                )
+                call = asyncio.create_task(self._call(stubs[number % CHANNELS], number % len(self._requests)))
                 calls.add(call)
                 call.add_done_callback(calls.discard)
             self.sent = max(self.sent, due)
@@ -101,12 +102,19 @@ class Load:
         for channel in channels:
             await channel.close()
 
-    async def _call(self, stub: recall_pb2_grpc.RecallServiceStub, request: recall_pb2.RecallRequest) -> None:
+    async def _call(self, stub: recall_pb2_grpc.RecallServiceStub, query: int) -> None:
         started = time.monotonic()
         metadata = [("authorization", f"Bearer {self._key}")]
         try:
-            response = await stub.Recall(request, metadata=metadata, timeout=DEADLINE_SECONDS)
-            answer = Answer(started, time.monotonic() - started, response.version, list(response.ids))
+            response = await stub.Recall(self._requests[query], metadata=metadata, timeout=DEADLINE_SECONDS)
+            answer = Answer(started, time.monotonic() - started, query, response.version, list(response.ids))
         except grpc.aio.AioRpcError as error:
-            answer = Answer(started, time.monotonic() - started, error=f"{error.code().name}: {error.details()}")
+            answer = Answer(started, time.monotonic() - started, query, error=f"{error.code().name}: {error.details()}")
         self.answers.append(answer)
+
+
+def _asked(query: np.ndarray | recall_pb2.FeatureQuery) -> dict[str, Any]:
+    if isinstance(query, recall_pb2.FeatureQuery):
+        return {"features": query}
+    packed = np.ascontiguousarray(query, dtype="<f4").tobytes()
+    return {"vectors": recall_pb2.VectorQuery(vectors=[recall_pb2.Vector(packed=packed)])}

@@ -14,6 +14,7 @@ from engines import registry
 from engines.base import IndexSpec, SearchEffort
 from engines.description import PARTITIONS_MAX
 from engines.errors import EngineError, ParamsInvalid, QueryInvalid, SearcherClosed, VectorsInvalid
+from engines.rowset import RowSet
 from tests.engines.data import DEFAULT, DIMENSION, Built, build_and_open, float64_best, float64_scores, recall
 
 EXACT = SearchEffort(exact=True)
@@ -115,6 +116,27 @@ def test_searches_at_once_do_not_disturb_each_other(built: Built) -> None:
 
     with ThreadPoolExecutor(THREADS) as pool:
         assert all(pool.map(search, range(ROUNDS * len(calls))))
+
+
+def test_what_is_not_allowed_is_never_found(built: Built) -> None:
+    if not registry.describe(built.name).filters:
+        return
+    mask = np.random.default_rng(1).random(len(built.vectors)) < 0.3
+    rows, scores = built.searcher.search(built.queries, 20, DEFAULT, RowSet.of_mask(mask))
+    assert (mask[rows] | (rows < 0)).all()
+    assert (np.isnan(scores) == (rows < 0)).all()
+    truth, _ = built.searcher.search(built.queries, 20, EXACT, RowSet.of_mask(mask))
+    assert recall(rows, truth) >= 0.8
+    for found, query in zip(truth[:20], built.queries, strict=False):
+        ranked = float64_best(built.vectors, query, built.spec.metric, len(built.vectors))
+        assert found.tolist() == ranked[mask[ranked]][:20].tolist()
+
+
+def test_an_allowed_set_of_another_index_is_refused_or_any_where_none_can_be_kept_to(built: Built) -> None:
+    filters = registry.describe(built.name).filters
+    with pytest.raises(QueryInvalid, match="allowed") as refused:
+        built.searcher.search(built.queries, 5, DEFAULT, RowSet.everything(len(built.vectors) + filters))
+    assert refused.value.field == "allowed"
 
 
 def test_equal_vectors_are_all_found_lower_rows_first(built: Built, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_the_registry_is_light_enough_for_a_web_process(module: str) -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "engines.registry" in loaded
-    heavy = {"numpy", "hnswlib"} | {name for name in loaded if name.endswith((".builder", ".searcher"))}
+    heavy = {"numpy", "hnswlib", "faiss"} | {name for name in loaded if name.endswith((".builder", ".searcher"))}
     assert heavy.isdisjoint(loaded)
 
 
@@ -46,16 +46,24 @@ def test_parameters_are_bounded() -> None:
 
 def test_an_unknown_engine_is_named() -> None:
     for ask in (registry.describe, registry.builder):
-        with pytest.raises(UnknownEngine, match="'annoy' is not one of flat, hnsw"):
+        with pytest.raises(UnknownEngine, match="'annoy' is not one of flat, hnsw, faiss"):
             ask("annoy")
 
 
 def test_auto_is_exact_for_few_items_and_a_graph_for_many() -> None:
-    assert registry.choose(10_000, 64).name == "flat"
-    assert registry.choose(40_000, 64).name == "flat"
-    assert registry.choose(40_001, 64).name == "hnsw"
-    assert registry.choose(10_000, 768).name == "hnsw"
-    assert "40,000 items of dimension 64" in registry.choose(1_000_000, 64).reason
+    assert registry.choose(10_000, 64, filterable=False).name == "flat"
+    assert registry.choose(40_000, 64, filterable=True).name == "flat"
+    assert registry.choose(40_001, 64, filterable=False).name == "hnsw"
+    assert registry.choose(10_000, 768, filterable=False).name == "hnsw"
+    assert "40,000 items of dimension 64" in registry.choose(1_000_000, 64, filterable=False).reason
+
+
+def test_auto_takes_a_graph_that_keeps_to_filters_for_items_with_attributes_and_says_so() -> None:
+    chosen = registry.choose(1_000_000, 64, filterable=True)
+    assert chosen.name == registry.largest(filterable=True) == "faiss"
+    assert registry.describe(chosen.name).filters
+    assert "attributes" in chosen.reason
+    assert registry.largest(filterable=False) == "hnsw"
 
 
 def test_auto_is_no_engine_itself() -> None:

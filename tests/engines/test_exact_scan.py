@@ -14,6 +14,7 @@ from engines import exact
 from engines.description import Metric
 from engines.errors import VectorsInvalid
 from engines.exact import ExactScan
+from engines.rowset import RowSet
 from tests.engines.data import float64_best, float64_scores
 
 METRICS = get_args(Metric)
@@ -45,6 +46,29 @@ def test_it_orders_like_a_plain_sort_whatever_the_ties(data: st.DataObject) -> N
         assert (found[len(expected) :] == -1).all()
 
 
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_among_allowed_rows_it_orders_like_a_plain_sort_of_those(data: st.DataObject) -> None:
+    """Few allowed rows are gathered, many are passed over; a scan that knows all lengths does as one that does not."""
+    n, d, q = (data.draw(st.integers(1, most)) for most in (40, 3, 5))
+    draw = np.random.default_rng(data.draw(st.integers(0, 2**32))).integers
+    vectors, queries = (draw(-2, 3, (rows, d)).astype(np.float32) for rows in (n, q))
+    metric: Metric = data.draw(st.sampled_from(METRICS))
+    allowed = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    scan = ExactScan(vectors, metric)
+    if data.draw(st.booleans()):
+        scan.prepare()
+    top_k = data.draw(st.integers(1, n + 3))
+    rows, scores = scan.search(queries, top_k, RowSet.of_mask(allowed))
+    for found, given_scores, query in zip(rows, scores, queries, strict=True):
+        ranked = float64_best(vectors, query, metric, n)
+        expected = ranked[allowed[ranked]][:top_k]
+        assert found[: len(expected)].tolist() == expected.tolist()
+        assert given_scores[: len(expected)].tolist() == float64_scores(vectors, query, metric)[expected].tolist()
+        assert (found[len(expected) :] == -1).all()
+        assert np.isnan(given_scores[len(expected) :]).all()
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(("offset", "scale"), [(0, 1), (1_000, 1), (1_000, 1e-2), (0, 1e-20), (0, 1e17)])
 def test_it_is_exact_where_a_float32_product_is_not(metric: Metric, offset: float, scale: float) -> None:
@@ -52,8 +76,12 @@ def test_it_is_exact_where_a_float32_product_is_not(metric: Metric, offset: floa
     vectors = (offset + scale * rng.standard_normal((200, 16))).astype(np.float32)
     queries = (offset + scale * rng.standard_normal((4, 16))).astype(np.float32)
     rows, _ = ExactScan(vectors, metric).search(queries, 10)
-    for found, query in zip(rows, queries, strict=True):
-        assert found.tolist() == float64_best(vectors, query, metric, 10).tolist()
+    some = np.arange(200) % 5 == 0
+    among, _ = ExactScan(vectors, metric).search(queries, 10, RowSet.of_mask(some))
+    for found, found_among, query in zip(rows, among, queries, strict=True):
+        ranked = float64_best(vectors, query, metric, 200)
+        assert found.tolist() == ranked[:10].tolist()
+        assert found_among.tolist() == ranked[some[ranked]][:10].tolist()
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -82,4 +110,5 @@ def test_it_names_the_first_row_that_is_not_finite() -> None:
 
 
 def test_blas_keeps_to_one_thread() -> None:
-    assert [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"] == [1]
+    """Also that of a library which brings its own."""
+    assert {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"} == {1}

@@ -45,7 +45,9 @@ def test_parameters_and_dimension_count(engine: str) -> None:
     params = describe.params_model().model_dump()
     small, large = (describe.item_bytes(dimension, "ip", params) for dimension in (8, 80))
     assert large.serving - small.serving >= 4 * 72
-    assert large.serving >= max(large.building, large.stored)
+    assert large.serving >= large.stored
+    # A build may lock items one by one.
+    assert large.building <= 1.05 * large.serving
 
 
 def _built(folder: Path, engine: str, rows: int, dimension: int, metric: str, params: dict[str, Any]) -> dict[str, int]:

@@ -19,6 +19,7 @@ from engines.base import Float32, IndexSearcher, IndexSpec, Int64, Progress, Sea
 from engines.errors import BuildFailed, EngineError, IndexMismatch, IndexUnreadable, SearcherClosed
 from engines.metrics import blank_answer
 from engines.partitioned import PARTITIONS_FILE, PartitionedBuilder, PartitionedSearcher, open_partitioned
+from engines.rowset import RowSet
 from tests.engines.data import DEFAULT, DIMENSION, build_and_open, items_and_queries
 
 SPEC = IndexSpec("ip", 2, partitions=3, threads=2)
@@ -143,7 +144,9 @@ class Paper:
         self.asked = threading.Event()
         self.closed = False
 
-    def search(self, queries: Float32, top_k: int, effort: SearchEffort) -> tuple[Int64, Float32]:
+    def search(
+        self, queries: Float32, top_k: int, effort: SearchEffort, allowed: RowSet | None = None
+    ) -> tuple[Int64, Float32]:
         if self.closed:
             raise SearcherClosed("closed")
         self.asked.set()

@@ -72,6 +72,21 @@ async def test_attributes_vectors_exclusions_and_timings_come_through(films: Har
     assert 0 < answer.timings.search_us <= answer.timings.total_us
 
 
+async def test_a_filter_and_an_exclusion_leave_a_full_answer_of_what_they_allow(
+    films: Harness, made: MadeArtifact
+) -> None:
+    vector = made.queries[0]
+    others = [number for row, number in enumerate(made.ids) if row % 7 not in (1, 2)]
+    best = exact_ids(made, vector, 5, exclude=others)[0]
+    asked = by_vectors(vector, top_k=10, filter="genre in ['genre-1', 'genre-2']")
+    asked.exclude.ids.extend(best[:3])
+    answer = await films.caller().recall(asked)
+    assert list(answer.ids) == exact_ids(made, vector, 10, exclude=[*others, *best[:3]])[0]
+    assert (len(answer.ids), answer.shortfall) == (10, 0)
+    nothing = await films.caller().recall(by_vectors(vector, top_k=10, filter="genre is null"))
+    assert (len(nothing.ids), nothing.shortfall) == (0, 10)
+
+
 async def test_several_vectors_are_merged_and_tell_which_one_found_an_item(films: Harness, made: MadeArtifact) -> None:
     answer = await films.caller().recall(by_vectors(made.queries[0], made.queries[1], top_k=20))
     assert len(set(answer.ids)) == 20
@@ -140,6 +155,11 @@ WRONG: dict[str, tuple[recall_pb2.RecallRequest, str]] = {
     "ids of the other type": (
         by_vectors(np.ones(DIMENSION), exclude=recall_pb2.ItemIds(text_ids=["a"])),
         "exclude.text_ids",
+    ),
+    "a filter that is none": (by_vectors(np.ones(DIMENSION), filter="genre = 'genre-1'"), "filter"),
+    "a filter of a thousand levels": (
+        by_vectors(np.ones(DIMENSION), filter="(" * 1_000 + "genre == 'a'" + ")" * 1_000),
+        "filter",
     ),
     "an unknown attribute": (by_vectors(np.ones(DIMENSION), return_attributes=["colour"]), "return_attributes"),
 }

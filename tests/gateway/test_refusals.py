@@ -42,6 +42,7 @@ WRONG_QUERIES: dict[str, tuple[dict[str, Any], str, str]] = {
     "ef of 0": ({"params": recall_pb2.SearchParams(ef=0)}, "EF_OUT_OF_RANGE", "params.ef"),
     "ef above the limit": ({"params": recall_pb2.SearchParams(ef=501)}, "EF_OUT_OF_RANGE", "params.ef"),
     "exact search": ({"params": recall_pb2.SearchParams(exact=True)}, "EXACT_NOT_ALLOWED", "params.exact"),
+    "a filter of 10 kB": ({"filter": "x" * 10_000}, "FILTER_TOO_LONG", "filter"),
     "too many excluded": ({"exclude": recall_pb2.ItemIds(ids=range(10_001))}, "TOO_MANY_EXCLUDED", "exclude"),
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engines import registry
 from replicas.answer import answer
 from replicas.checks import QueryLimits
 from replicas.errors import DeadlinePassed, InternalError, InvalidQuery, NotServed, ReplicaError
@@ -63,7 +64,7 @@ def refusal(loaded: LoadedVersion, query: Query) -> ReplicaError:
     return outcome
 
 
-@pytest.mark.parametrize("engine", ["flat", "hnsw"])
+@pytest.mark.parametrize("engine", registry.names())
 @pytest.mark.parametrize("metric", ["ip", "cosine", "l2"])
 @pytest.mark.parametrize("text_ids", [False, True])
 def test_it_answers_as_plain_numpy_does(tmp_path: Path, engine: str, metric: str, text_ids: bool) -> None:
@@ -244,10 +245,12 @@ def test_scores_stay_numbers_however_great_vectors_and_weights_are(
         (ask(GOOD, return_attributes=["nothing"]), "return_attributes", "ATTRIBUTE_UNKNOWN"),
         (ask(GOOD, return_attributes=["year", "year"]), "return_attributes", "ATTRIBUTE_TWICE"),
         (ask(GOOD, return_attributes=["year"] * 65), "return_attributes", "TOO_MANY_ATTRIBUTES"),
-        (ask(GOOD, filter="year > 1990"), "filter", "FILTER_UNSUPPORTED"),
+        (ask(GOOD, filter="year > "), "filter", "FILTER_SYNTAX"),
+        (ask(GOOD, filter="colour == 'red'"), "filter", "FILTER_ATTRIBUTE_UNKNOWN"),
+        (ask(GOOD, filter="x" * 10_000), "filter", "FILTER_TOO_LONG"),
         (ask(GOOD, min_token="t"), "min_token", "MIN_TOKEN_UNSUPPORTED"),
         (Query(QueryKind.ITEMS, [], [], 10, MergePolicy.MAX), "items.items", "ITEM_COUNT_OUT_OF_RANGE"),
-        (Query(QueryKind.FEATURES, [], [], 10, MergePolicy.MAX), "features", "QUERY_KIND_UNSUPPORTED"),
+        (Query(QueryKind.FEATURES, [], [], 10, MergePolicy.MAX), "features", "NO_QUERY_MODEL"),
         (Query(QueryKind.NOTHING, [], [], 10, MergePolicy.MAX), "query", "QUERY_MISSING"),
     ],
 )

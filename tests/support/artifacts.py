@@ -20,6 +20,10 @@ from bundles.report import ImportReport
 from bundles.schema import ATTRIBUTE_TYPES, ImportSchema
 from engines import registry
 from engines.base import IndexSpec, SearchEffort
+from querymodel.delivery import deliver
+from querymodel.spec import ModelSpec
+from tests.support.query_models import Tower
+from workers.children import modelling
 
 Metric = Literal["ip", "cosine", "l2"]
 KNOWN_QUERIES, KNOWN_TOP_K = 50, 10
@@ -63,6 +67,10 @@ class ArtifactSpec:
     model_version: str = "mind-7"
     first_id: int = 1_000
     seed: int = 7
+    # The query model, what the schema says of its history beyond the tower's own words, and recorded features.
+    tower: Tower | None = None
+    history: Mapping[str, Any] = field(default_factory=dict)
+    recorded: Sequence[tuple[list[int], float]] = ()
 
 
 def make_artifact(folder: Path, spec: ArtifactSpec | None = None, **changes: Any) -> MadeArtifact:
@@ -78,6 +86,7 @@ def make_artifact(folder: Path, spec: ArtifactSpec | None = None, **changes: Any
         "metric": spec.metric,
         "normalize": spec.normalize,
         "attributes": [{"name": name, "type": kind} for name, (kind, _) in spec.attributes.items()],
+        "query_model": spec.tower.schema(**spec.history) if spec.tower else None,
     }
     work = folder / f"work-{spec.version}"
     work.mkdir(parents=True)
@@ -86,6 +95,8 @@ def make_artifact(folder: Path, spec: ArtifactSpec | None = None, **changes: Any
     queries = rng.normal(size=(WARM_QUERIES, spec.dimension)).astype(np.float32)
     _build(work, spec, report, queries)
     manifest = _manifest(spec, schema)
+    if spec.tower is not None:
+        manifest["query_model"] = _try_model(folder / f"source-{spec.version}", work, spec, schema)
     published = publish(work, folder / f"v{spec.version}", manifest)
     return MadeArtifact(
         path=published.path,
@@ -177,6 +188,21 @@ def _build(work: Path, spec: ArtifactSpec, report: ImportReport, queries: NDArra
     np.save(work / layout.QUERIES, queries)
     np.save(work / layout.KNOWN_QUERIES, known)
     np.save(work / layout.KNOWN_ROWS, rows)
+
+
+def _try_model(source: Path, work: Path, spec: ArtifactSpec, schema: dict[str, Any]) -> dict[str, Any]:
+    """Delivers and tries the tower as a build does; returns what the manifest says of it."""
+    assert spec.tower is not None
+    (source / "d1" / "query_model.onnx").write_bytes(spec.tower.onnx())
+    if spec.recorded:
+        histories, ages = zip(*spec.recorded, strict=True)
+        pq.write_table(pa.table({"history": list(histories), "age": list(ages)}), source / "d1" / "queries.parquet")
+    model_spec = ModelSpec.of(schema)
+    assert model_spec is not None
+    deliver(open_drop(source, "d1", allow_unmarked=True, vocabularies=model_spec.vocabularies), model_spec, work)
+    order = {"schema": schema, "model_dir": str(work / layout.MODEL_FOLDER), "name": "it", "ms_max": 1_000}
+    tried = modelling.work({**order, "out_dir": str(work)})
+    return {"batch_max": tried["batch_max"], "ms": tried["ms"]}
 
 
 def _manifest(spec: ArtifactSpec, schema: dict[str, Any]) -> dict[str, Any]:

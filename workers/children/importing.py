@@ -1,4 +1,4 @@
-"""`python -m workers.children.importing ORDER.json`: a drop's rows become an artifact's data files.
+"""`python -m workers.children.importing ORDER.json`: a drop's rows and query model become an artifact's data files.
 
 The files of a remote drop are brought here first, and are gone when they have been read. A strange file or a server
 that does not answer can do no more here than end this process. Result: {"report", "queries", "queries_source"}.
@@ -21,6 +21,8 @@ from bundles.importing import import_items
 from bundles.queries import load_queries
 from bundles.schema import ImportSchema
 from failpoints import failpoint
+from querymodel.delivery import deliver
+from querymodel.spec import ModelSpec, vocabularies_of
 from workers.children.program import BytesDone, Order, RowsDone, run
 
 
@@ -39,11 +41,13 @@ def work(order: Order) -> dict[str, Any]:
 
 def _import(order: Order) -> dict[str, Any]:
     drop = _the_same_drop(order)
-    schema = ImportSchema.from_spec(order["schema"], order["columns"])
+    schema, model = ImportSchema.from_spec(order["schema"], order["columns"]), ModelSpec.of(order["schema"])
     out_dir = Path(order["out_dir"])
     report = import_items(drop, schema, out_dir, partitions=order["partitions"], progress=RowsDone())
     vectors = np.load(out_dir / layout.VECTORS, mmap_mode="r", allow_pickle=False)
     queries, source = load_queries(drop, schema, vectors[: report.searchable_items])
+    if model is not None:
+        deliver(drop, model, out_dir)
     np.save(out_dir / layout.QUERIES, queries, allow_pickle=False)
     failpoint("import_child.before_answer")
     return {"report": report.to_dict(), "queries": len(queries), "queries_source": source}
@@ -58,10 +62,17 @@ def _the_same_drop(order: Order) -> Drop:
             order["fingerprint"],
             Path(order["spool"]),
             files=order["files"],
+            vocabularies=vocabularies_of(order["schema"]),
             previous=Path(order["previous_spool"]) if order["previous_spool"] else None,
             progress=BytesDone(),
         )
-    drop = open_drop(location, order["drop"], files=order["files"], allow_unmarked=order["allow_unmarked"])
+    drop = open_drop(
+        location,
+        order["drop"],
+        files=order["files"],
+        vocabularies=vocabularies_of(order["schema"]),
+        allow_unmarked=order["allow_unmarked"],
+    )
     if drop.fingerprint != order["fingerprint"]:
         message = f"Drop `{drop.name}` changed since the build began; write a drop completely before its marker."
         raise DropError("drop.changed_while_read", message, {"drop": drop.name})

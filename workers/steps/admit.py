@@ -16,7 +16,7 @@ from typing import Any
 from django.conf import settings
 
 from versions import actions
-from workers import rooms
+from workers import query_model, rooms
 from workers.context import BuildContext
 from workers.outcomes import Done, Outcome, Wait
 from workers.sizes import Corrections, Plan, Sizes, corrections, formula, predicted
@@ -44,6 +44,7 @@ def step(ctx: BuildContext) -> Outcome:
 def _plan(ctx: BuildContext) -> Plan:
     imported = ctx.values["import"]
     engine, _ = chosen_engine(ctx, imported["searchable_items"])
+    model = query_model.found(ctx.values)
     return Plan(
         engine=engine,
         params=index_spec(ctx, engine).params,
@@ -51,6 +52,8 @@ def _plan(ctx: BuildContext) -> Plan:
         items=imported["items"],
         searchable=imported["searchable_items"],
         data_bytes=sum(path.stat().st_size for path in Path(imported["dir"]).iterdir() if path.is_file()),
+        model_bytes=model.get("bytes", 0),
+        model_memory_bytes=model.get("memory_bytes", 0),
     )
 
 

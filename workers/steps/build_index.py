@@ -66,5 +66,6 @@ def chosen_engine(ctx: BuildContext, rows: int) -> tuple[str, str]:
     name = ctx.spec["engine"]["name"]
     if name != registry.AUTO:
         return name, ""
-    choice = registry.choose(rows, ctx.spec["schema"]["dimension"])
+    schema = ctx.spec["schema"]
+    choice = registry.choose(rows, schema["dimension"], filterable=bool(schema["attributes"]))
     return choice.name, choice.reason

@@ -1,35 +1,41 @@
 """Holds a drop that is not about the same items as the live version, or whose vectors are of another length.
 
 Ids and attributes are compared in a child, over mapped arrays. Lengths are those that the imports found in the files:
-stored vectors may have been brought to length 1. A service has no query model yet, so there is none to check.
+stored vectors may have been brought to length 1. A query model is tried first, and one that cannot serve fails the
+build: no override makes it better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bundles.schema import ATTRIBUTE_TYPES
 from versions.models import Version
 from versions.selectors import live_version
-from workers import guards
+from workers import guards, query_model
 from workers.context import BuildContext
 from workers.outcomes import Done, Evidence, Hold, Outcome, StepFailed
 
+NOTHING_LIVE = "There is no live version to compare with."
+
 
 def step(ctx: BuildContext) -> Outcome:
-    """Raises StepFailed: items.attribute_types when the import stored another type than the schema has."""
+    """Raises StepFailed: drop.model_*; items.attribute_types when the import stored another type than the schema's."""
+    model = query_model.tried(ctx)
+    report, context = _of_model(ctx, model)
     live = live_version(ctx.service)
     if live is None:
-        return Done(detail="There is no live version to compare with.")
+        return Done(report=report, context=context, detail=f"{NOTHING_LIVE}{_model_detail(model)}")
     found = _compared_before(ctx, live) or _compare(ctx, live, ctx.values["import"]["dir"])
     _check_types(ctx, found)
-    report, context = {"items": found}, {"items": found}
+    report, context = {**report, "items": found}, {**context, "items": found}
     if not ctx.overridden:
         held = guards.hold(_breaches(ctx.spec["guards"], found), report=report, context=context)
         if held is not None:
             return held
-    return Done(report={**report, **_warnings(ctx, live, found)}, context=context, detail=_detail(live, found))
+    warnings = _warnings(live, found, report.get("warnings") or ctx.build.report.get("warnings", []))
+    return Done(report={**report, **warnings}, context=context, detail=_detail(live, found) + _model_detail(model))
 
 
 def check_again(ctx: BuildContext, version: Version) -> Hold | None:
@@ -40,6 +46,20 @@ def check_again(ctx: BuildContext, version: Version) -> Hold | None:
     found = _compare(ctx, live, version.artifact)
     ctx.build.context["items"] = found
     return guards.hold(_breaches(ctx.spec["guards"], found), report={"items": found}, context={"items": found})
+
+
+def _of_model(ctx: BuildContext, model: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Report and context of the trial of a query model, empty when there is none."""
+    if model is None:
+        return {}, {}
+    report = query_model.report(model)
+    known = ctx.build.report.get("warnings", [])
+    new = [text for text in model["warnings"] if text not in known]
+    return {**report, **({"warnings": [*known, *new]} if new else {})}, {query_model.CONTEXT: model}
+
+
+def _model_detail(model: dict[str, Any] | None) -> str:
+    return "" if model is None else f" The query model takes {model['ms']:.2f} ms."
 
 
 def _compared_before(ctx: BuildContext, live: Version) -> dict[str, Any] | None:
@@ -91,14 +111,14 @@ def _check_types(ctx: BuildContext, found: Mapping[str, Any]) -> None:
         raise StepFailed("items.attribute_types", message)
 
 
-def _warnings(ctx: BuildContext, live: Version, found: Mapping[str, Any]) -> dict[str, Any]:
+def _warnings(live: Version, found: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
     """What is no guard's business and yet worth a look."""
     texts = [found["not_compared"]] if found["not_compared"] else []
     for name, each in found["attributes"].items():
         lived = each["live_null_percent"]
         if each["null_percent"] == 100.0 and lived is not None and lived < each["null_percent"]:
             texts.append(f"No item has a value for {name}; in version {live.number} {100 - lived:.3g} % have one.")
-    return {"warnings": [*ctx.build.report.get("warnings", []), *texts]} if texts else {}
+    return {"warnings": [*known, *texts]} if texts else {}
 
 
 def _detail(live: Version, found: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from versions import actions
 from versions.actions import Completed
 from versions.models import Version
 from versions.states import VersionState
+from workers import query_model
 from workers.context import BuildContext
 from workers.outcomes import Done, Outcome
 
@@ -59,14 +60,29 @@ def _publish(ctx: BuildContext, version: Version) -> Published:
 def _files(ctx: BuildContext) -> Iterator[tuple[Path, str]]:
     """Every file of the artifact, and its place in it."""
     imported, index, tuned = (Path(ctx.values[name]["dir"]) for name in ("import", "index", "tune"))
-    for name in (*layout.IMPORTED, layout.QUERIES):
+    for name in layout.IMPORTED:
         if (imported / name).is_file():
             yield imported / name, name
+    yield query_model.queries(ctx.values)[0], layout.QUERIES
+    yield from _model_files(ctx, imported)
     for name in (layout.KNOWN_QUERIES, layout.KNOWN_ROWS, layout.SAMPLED_ROWS):
         yield tuned / name, name
     for path in sorted(index.rglob("*")):
         if path.is_file():
             yield path, f"{layout.INDEX_FOLDER}/{path.relative_to(index)}"
+
+
+def _model_files(ctx: BuildContext, imported: Path) -> Iterator[tuple[Path, str]]:
+    """The query model with its vocabularies, and the recorded features that it has vectors for."""
+    model = query_model.found(ctx.values)
+    if not model:
+        return
+    for path in sorted((imported / layout.MODEL_FOLDER).rglob("*")):
+        if path.is_file():
+            yield path, str(path.relative_to(imported))
+    for name in (layout.FEATURES, layout.KNOWN_FEATURES):
+        if model["queries"]:
+            yield Path(model["dir"]) / name, name
 
 
 def _link(source: Path, target: Path) -> None:
@@ -100,7 +116,8 @@ def _manifest(ctx: BuildContext, version: Version) -> dict[str, Any]:
         },
         "search_params": tuned["search_params"],
         "model_version": ctx.build.drop["model_version"],
-        "queries_source": imported["queries_source"],
+        "queries_source": query_model.queries(ctx.values)[1],
+        **query_model.served(ctx.values),
     }
 
 

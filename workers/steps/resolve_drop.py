@@ -5,6 +5,7 @@ from __future__ import annotations
 from bundles import sources
 from bundles.errors import SourceError
 from catalog.actions import source_at
+from querymodel.spec import vocabularies_of
 from versions import actions
 from versions.states import DUPLICATE
 from workers.context import BuildContext
@@ -13,11 +14,17 @@ from workers.patience import wait_for_source
 
 
 def step(ctx: BuildContext) -> Outcome:
-    """Raises UriError, SourceError, DropError (drop.not_found, drop.incomplete, drop.bad_manifest, drop.empty)."""
+    """Raises UriError, SourceError, DropError (drop.not_found, drop.incomplete, drop.bad_manifest, drop.empty, ...)."""
     source = source_at(ctx.build.service.tenant, ctx.spec["source"]["uri"])
     try:
         # A drop asked for by its name is taken as it lies, complete or not.
-        drop = sources.find(source, name=ctx.build.drop_name, files=ctx.spec["source"]["files"], check=ctx.lease.check)
+        drop = sources.find(
+            source,
+            name=ctx.build.drop_name,
+            files=ctx.spec["source"]["files"],
+            vocabularies=vocabularies_of(ctx.spec["schema"]),
+            check=ctx.lease.check,
+        )
     except SourceError as error:
         waiting = wait_for_source(ctx, error.reason, error.message)
         if waiting is None:

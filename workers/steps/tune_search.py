@@ -1,7 +1,8 @@
 """Finds the smallest search effort that reaches the recall target, against exact search over the mapped vectors.
 
-The queries are the drop's recorded ones, else a sample of its items; `queries_source` says which. What the spec
-fixes is measured and not tuned. Nothing is held here: check_index judges what was found.
+The queries are the drop's recorded ones (features as its own model encodes them), else a sample of its items;
+`queries_source` says which. What the spec fixes is measured and not tuned. Nothing is held here: check_index judges
+what was found.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from engines import registry
 from engines.base import SearchEffort
 from engines.description import EngineDescription
 from engines.effort import effort_grid
+from workers import query_model
 from workers.context import BuildContext
 from workers.outcomes import Done, Outcome
 from workers.steps.build_index import index_spec
@@ -32,13 +34,14 @@ def step(ctx: BuildContext) -> Outcome:
     params, efforts = _to_try(ctx.spec, description)
     tunes = description.effort is not None and ctx.spec["search"]["params"] is None
     out_dir = ctx.folder("tune")
+    queries, queries_source = query_model.queries(ctx.values)
     order = {
         "engine": index["engine"],
         "spec": asdict(index_spec(ctx, index["engine"])),
         "index_dir": index["dir"],
         "vectors": str(Path(imported["dir"]) / layout.VECTORS),
         "rows": imported["searchable_items"],
-        "queries": str(Path(imported["dir"]) / layout.QUERIES),
+        "queries": str(queries),
         "at": ctx.spec["search"]["at"],
         "efforts": efforts,
         "recall_target": ctx.spec["search"]["recall_target"] if tunes else None,
@@ -48,7 +51,7 @@ def step(ctx: BuildContext) -> Outcome:
     }
     done = ctx.run_child("workers.children.tuning", order)
     tuned = {
-        "queries_source": imported["queries_source"],
+        "queries_source": queries_source,
         "queries": done["queries"],
         "at": order["at"],
         "recall_target": ctx.spec["search"]["recall_target"],

@@ -59,6 +59,7 @@ class BuildPage(serializers.Serializer[Any]):
 class VersionEngineOut(serializers.Serializer[Any]):
     name = serializers.CharField()
     params = serializers.DictField()
+    reason = serializers.CharField(help_text="Why `auto` chose it; empty where the spec names it.")
 
 
 class VersionBadOut(serializers.Serializer[Any]):

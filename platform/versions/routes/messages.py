@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -78,6 +79,23 @@ def _schema(version: Version) -> recall_pb2.Schema:
         metric=schema["metric"],
         normalize=schema["normalize"],
         attributes=[recall_pb2.Attribute(name=each["name"], type=each["type"]) for each in schema["attributes"]],
+        query_model=_query_model(schema["query_model"]) if schema.get("query_model") else None,
+    )
+
+
+def _query_model(model: dict[str, Any]) -> recall_pb2.QueryModel:
+    return recall_pb2.QueryModel(vectors=model["vectors"], inputs=map(_model_input, model["inputs"]))
+
+
+def _model_input(each: dict[str, Any]) -> recall_pb2.ModelInput:
+    unknown = each["unknown"]
+    return recall_pb2.ModelInput(
+        name=each["name"],
+        type=each["type"],
+        max_length=each["max_length"] or 0,
+        truncate=each["truncate"] if each["max_length"] else "",
+        has_vocabulary=each["vocab"] is not None,
+        unknown=(unknown if isinstance(unknown, str) else "index") if each["vocab"] else "",
     )
 
 

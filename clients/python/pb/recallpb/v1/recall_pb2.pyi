@@ -350,18 +350,44 @@ class GetServiceInfoResponse(_message.Message):
     def __init__(self, service: _Optional[str] = ..., schema: _Optional[_Union[Schema, _Mapping]] = ..., live: _Optional[_Union[VersionInfo, _Mapping]] = ..., previous: _Optional[_Union[VersionInfo, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class Schema(_message.Message):
-    __slots__ = ("id_type", "dimension", "metric", "normalize", "attributes")
+    __slots__ = ("id_type", "dimension", "metric", "normalize", "attributes", "query_model")
     ID_TYPE_FIELD_NUMBER: _ClassVar[int]
     DIMENSION_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
     NORMALIZE_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    QUERY_MODEL_FIELD_NUMBER: _ClassVar[int]
     id_type: str
     dimension: int
     metric: str
     normalize: bool
     attributes: _containers.RepeatedCompositeFieldContainer[Attribute]
-    def __init__(self, id_type: _Optional[str] = ..., dimension: _Optional[int] = ..., metric: _Optional[str] = ..., normalize: bool = ..., attributes: _Optional[_Iterable[_Union[Attribute, _Mapping]]] = ...) -> None: ...
+    query_model: QueryModel
+    def __init__(self, id_type: _Optional[str] = ..., dimension: _Optional[int] = ..., metric: _Optional[str] = ..., normalize: bool = ..., attributes: _Optional[_Iterable[_Union[Attribute, _Mapping]]] = ..., query_model: _Optional[_Union[QueryModel, _Mapping]] = ...) -> None: ...
+
+class QueryModel(_message.Message):
+    __slots__ = ("vectors", "inputs")
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    vectors: int
+    inputs: _containers.RepeatedCompositeFieldContainer[ModelInput]
+    def __init__(self, vectors: _Optional[int] = ..., inputs: _Optional[_Iterable[_Union[ModelInput, _Mapping]]] = ...) -> None: ...
+
+class ModelInput(_message.Message):
+    __slots__ = ("name", "type", "max_length", "truncate", "has_vocabulary", "unknown")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    MAX_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATE_FIELD_NUMBER: _ClassVar[int]
+    HAS_VOCABULARY_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: str
+    max_length: int
+    truncate: str
+    has_vocabulary: bool
+    unknown: str
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., max_length: _Optional[int] = ..., truncate: _Optional[str] = ..., has_vocabulary: bool = ..., unknown: _Optional[str] = ...) -> None: ...
 
 class Attribute(_message.Message):
     __slots__ = ("name", "type")
