@@ -142,12 +142,14 @@ class ReplicaClient:
 
     async def _ask(self, question: replica_pb2.Question, timeout_seconds: float) -> replica_pb2.Reply:
         """The reply, which is no error. A line whose reply did not come is given up: it may come yet."""
+        if timeout_seconds <= 0:
+            raise DeadlineExceeded
+        # At least 1: a 0 would mean no deadline.
+        question.deadline_ms = max(1, int(timeout_seconds * 1e3))
         payload = question.SerializeToString()
         if len(payload) > FRAME_BYTES_MAX:
             message = f"the request takes {len(payload)} bytes on its way; at most {FRAME_BYTES_MAX} can travel"
             raise InvalidRequest("", "REQUEST_TOO_LARGE", message)
-        if timeout_seconds <= 0:
-            raise DeadlineExceeded
         until = asyncio.get_running_loop().time() + timeout_seconds
         line = await self._take_line(min(CONNECT_SECONDS_MAX, timeout_seconds * CONNECT_SHARE_MAX))
         try:

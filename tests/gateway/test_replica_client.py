@@ -170,6 +170,22 @@ async def test_lines_of_a_rush_are_given_back_but_for_a_few(replica: Replica, cl
     await replica.has_open(IDLE_LINES_MAX)
 
 
+async def test_every_question_says_how_long_somebody_waits_for_its_reply(
+    replica: Replica, client: ReplicaClient
+) -> None:
+    told_ms: list[int] = []
+
+    def note(question: replica_pb2.Question) -> bytes:
+        told_ms.append(question.deadline_ms)
+        return answered(question)
+
+    replica.say = note
+    await ask(client, seconds=SECONDS)
+    await client.get_items(b"items", time.monotonic() + SECONDS / 2)
+    assert told_ms[0] == SECONDS * 1_000
+    assert 0 < told_ms[1] <= SECONDS * 500
+
+
 async def test_items_pass_through(client: ReplicaClient) -> None:
     assert await client.get_items(b"as it came", time.monotonic() + SECONDS) == b"as it came"
 
