@@ -221,7 +221,7 @@ async def test_what_is_wrong_with_a_request_for_items_its_caller_hears(replica: 
 async def test_a_replica_too_old_for_the_question_is_one_that_another_may_stand_in_for(
     replica: Replica, client: ReplicaClient
 ) -> None:
-    assert frames.reply_to(b"", cast(Calls, None)).error.reason == replica_client.QUESTION_UNKNOWN
+    assert frames.reply_to(b"", cast(Calls, None), lambda: True).error.reason == replica_client.QUESTION_UNKNOWN
     replica.say = refused(code_pb2.INVALID_ARGUMENT, "QUESTION_UNKNOWN")
     with pytest.raises(ReplicaLost):
         await ask(client)
