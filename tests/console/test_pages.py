@@ -18,7 +18,8 @@ from catalog.models import Service
 from tenants.models import ApiKey, Tenant
 from tenants.selectors import key_verify
 from tests.factories import PASSWORD
-from tests.support.history import activated, made_version
+from tests.support.history import activated, asked, claimed, made_version, resolved
+from versions import actions
 from versions.models import Build, Replica
 from versions.states import BuildState
 
@@ -231,6 +232,24 @@ def test_the_pages_of_a_second_build_show_what_was_compared_with_the_first(
         assert "<summary>items</summary>" in text
         assert "id_overlap_percent: 33.333" in text
         assert "<summary>import</summary>" in text
+
+
+def test_who_waits_for_a_build_that_repeats_a_running_one_is_led_to_that_one(
+    alice: User, films_service: Service
+) -> None:
+    resolved(claimed(asked(films_service)), "20260101")
+    client = signed_in(alice)
+    client.post("/t/films/s/movies/build/")
+    claim = claimed(Build.objects.get(number=2))
+    resolved(claim, "20260101")
+    actions.build_stop(claim, reason="build.duplicate", message="Build 1 is of this drop.")
+    waiting = client.get("/t/films/s/movies/builds/2/progress/", headers={"HX-Request": "true"})
+    assert waiting["HX-Redirect"] == "/t/films/s/movies/builds/1/"
+    assert b"Build 2 was not needed" in client.get("/t/films/s/movies/builds/1/").content
+    page = client.get("/t/films/s/movies/builds/2/").content.decode()
+    assert '<a href="/t/films/s/movies/builds/1/">See build 1</a>' in page
+    assert "Follow build 1." in page
+    assert "force" not in page.split("Evidence")[0]
 
 
 def test_no_template_asks_a_dict_for_items_in_a_way_that_its_keys_can_answer() -> None:

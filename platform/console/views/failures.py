@@ -9,7 +9,7 @@ from django.template.loader import render_to_string
 TEMPLATE = "console/error.html"
 
 
-def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001  (Django names it)
     """The 404 of a path that is no page; what is not there (or not one's own) has `console.base.page` say so."""
     context = {"title": "Not found", "error": {"message": "There is no such page."}, "request_id": _id(request)}
     return render(request, TEMPLATE, context, status=404)
