@@ -85,6 +85,7 @@ def test_a_drop_with_too_few_items_is_held_before_anything_costly(films, build_o
     build = build_of(service, "20260101", items=60, count=60)
     assert (build.state, build.error_reason, build.work_dir) == ("HELD", "guard.min_items", "")
     assert build_view(build)["step"] == "check_counts"
+    assert build.error_message.startswith("The manifest promises 60 items; at least 100 must be there")
     assert build.report["held"]["evidence"] == [{"name": "min_items", "value": 60, "limit": 100, "what": "found"}]
     assert build_view(build)["error"]["effect"] == "Nothing is serving yet."
 
