@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 import structlog
 from pydantic import ValidationError
 
 from gateway.settings import Settings, SettingsError
-from gateway.workers import core_of, pin, supervise
+from gateway.workers import keep_to_a_core, supervise
 
 
 def main() -> int:
@@ -33,9 +32,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _serve(settings: Settings, worker: int) -> int:
-    if settings.gateway_pin:
-        # Before grpc is imported, so that each of its threads is born there.
-        pin(core_of(worker, settings.gateway_port, sorted(os.sched_getaffinity(0))))
+    # Before grpc is imported, so that each of its threads is born there.
+    keep_to_a_core(worker, settings.gateway_pin)
     import uvloop
 
     from gateway.server import serve

@@ -54,7 +54,7 @@ class Link:
             raise DeadlineExceeded from error
 
     async def reconnected(self, deadline: float) -> None:
-        """Waits briefly until the connection stands. Raises Unavailable when that takes longer."""
+        """Waits briefly until a connection stands. Raises Unavailable when that takes longer."""
         patience = min((deadline - time.monotonic()) * RECONNECT_PATIENCE_SHARE, RECONNECT_PATIENCE_SECONDS_MAX)
         await self.client.reconnected(patience)
 
@@ -71,6 +71,8 @@ class Link:
         seconds = min(EJECTION_SECONDS_MIN * 2 ** min(self._failures - 1, 10), EJECTION_SECONDS_MAX)
         self.ejected_until = time.monotonic() + seconds
         self._metrics.ejections.inc()
+        # So that a line stands when it is asked again, even by callers whose deadlines are too short to wait for one.
+        self.client.connect_soon()
         if self._failures == 1:
             log.warning("replica.ejected", replica=self.replica.replica_id, version=self.replica.version)
 
@@ -103,19 +105,19 @@ class Balancer:
         return min(others[start:] + others[:start], key=lambda link: link.queue.load)
 
     def follow(self, old: Route | None, new: Route) -> None:
-        """Connects to replicas that are new; lets go of those that the route names no more."""
+        """Connects to replicas to which no line stands; lets go of those that the route names no more."""
         before = {replica for version in old.versions for replica in version.replicas} if old else set()
         after = {replica for version in new.versions for replica in version.replicas}
         self._wanted = (self._wanted - before) | after
         for replica in after:
-            self._link(replica)
+            self._link(replica).client.connect_soon()
         loop = asyncio.get_running_loop()
         for replica in before - after:
             loop.call_later(self._linger_seconds, self._let_go, replica)
 
     @property
     def links(self) -> list[Replica]:
-        """Replicas to which a connection is held."""
+        """Replicas that may be asked: those that routes name, and for a while those that they named."""
         return list(self._links)
 
     def queued(self) -> int:

@@ -17,7 +17,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from gateway.errors import DeadlineExceeded, GatewayError, InternalError, ReplicaLost, ResourceExhausted
+from gateway.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    InternalError,
+    InvalidRequest,
+    ReplicaLost,
+    ResourceExhausted,
+)
 from gateway.replica_client import AnswerBatch, Outcome, ReplicaClient
 
 CALLS_IN_FLIGHT_MAX = 2
@@ -189,7 +196,7 @@ class BatchQueue:
         except DeadlineExceeded as error:
             self._fail(jobs, error, replica_failed=time.monotonic() - started >= SLOW_CALL_SECONDS)
         except GatewayError as error:
-            self._fail(jobs, error)
+            self._fail(jobs, error, replica_failed=not isinstance(error, InvalidRequest))
         except asyncio.CancelledError:
             self._fail(jobs, ReplicaLost())
             raise

@@ -2,7 +2,8 @@
 
 Questions and replies travel in frames (see replica.proto) and not as gRPC calls: between two processes of ours gRPC
 took a good tenth of all the CPU that a query costs (docs/adr/0008). A connection carries one question at a time, so
-that there are as many as calls under way, and a replica that is back is found by the next try to connect.
+that there are as many as calls under way; few of them stand idle, because a replica has few places for all gateways.
+A replica that is back is found by the next try to connect.
 """
 
 from __future__ import annotations
@@ -17,16 +18,28 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 
 from gateway import statuses
-from gateway.errors import DeadlineExceeded, GatewayError, InternalError, ReplicaLost, Unavailable
+from gateway.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    InternalError,
+    InvalidRequest,
+    ReplicaLost,
+    Unavailable,
+)
 from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
 
 UNIX = "unix:"
 FRAMES_SUFFIX = ".q"
 FRAME_HEAD = struct.Struct(">I")
-# A replica keeps its own, smaller limit for what it writes.
+# Either way. What a replica reads has the same limit unless it was set lower; what it writes a smaller one.
 FRAME_BYTES_MAX = 128 * 2**20
-CONNECT_SECONDS_MAX = 1.0
+# As many as calls that are under way all the time; lines beyond that were opened for a rush.
+IDLE_LINES_MAX = 2
+# Until a replica has greeted. A thread that is born among busy ones greets within some hundredths of a second; half a
+# second leaves a busy machine its hiccups, and of a shorter deadline most is left to ask another replica.
+CONNECT_SECONDS_MAX = 0.5
+CONNECT_SHARE_MAX = 1 / 3
 RECONNECT_EVERY_SECONDS = 0.05
 # A replica that does not come back within so long is asked for again by the next caller who waits for it.
 RECONNECT_SECONDS_MAX = 10.0
@@ -35,6 +48,10 @@ Outcome = bytes | GatewayError
 
 # Errors of a whole call that mean: this replica cannot answer now, another one may.
 LOST = frozenset({code_pb2.UNAVAILABLE, code_pb2.FAILED_PRECONDITION})
+# The replica is older than this gateway, and its successor is on its way.
+QUESTION_UNKNOWN = "QUESTION_UNKNOWN"
+# The kind of reply that is due to each kind of question.
+REPLIES = {"answer": "answer", "get_items": "items"}
 
 
 class AnswerBatch:
@@ -70,17 +87,21 @@ class AnswerBatch:
 
 
 class ReplicaClient:
-    """Belongs to the event loop it was made in. Opens connections when they are needed and keeps them."""
+    """Belongs to the event loop it was made in. Opens connections when they are needed and keeps a few."""
 
     def __init__(self, address: str, version: int) -> None:
         self._path = address.removeprefix(UNIX) + FRAMES_SUFFIX
         self._version = version
         self._idle: list[_Line] = []
         self._lines: set[_Line] = set()
-        self._reconnecting: asyncio.Task[bool] | None = None
+        self._connecting: asyncio.Task[bool] | None = None
+        self._closed = False
 
     async def answer(self, batch: AnswerBatch, *, timeout_seconds: float) -> list[Outcome]:
-        """An outcome for each query of the batch. Raises ReplicaLost, DeadlineExceeded or InternalError for all."""
+        """An outcome for each query of the batch.
+
+        Raises for all ReplicaLost, DeadlineExceeded, InternalError, or InvalidRequest when they fit no frame.
+        """
         question = replica_pb2.Question(answer=batch.message(self._version))
         answers = (await self._ask(question, timeout_seconds)).answer.answers
         if len(answers) != len(batch):
@@ -92,63 +113,108 @@ class ReplicaClient:
         question = replica_pb2.Question(get_items=payload)
         return (await self._ask(question, deadline - time.monotonic())).items
 
+    def connect_soon(self) -> None:
+        """Has a line opened in the background if there is none. Nobody hears when that fails: the first query will."""
+        if not self._lines and not self._closed:
+            self._connect_until_it_stands()
+
     async def reconnected(self, patience_seconds: float) -> None:
-        """Waits until the replica takes connections. Raises Unavailable when that takes longer."""
-        if self._reconnecting is None or self._reconnecting.done():
-            self._reconnecting = asyncio.create_task(self._connects_again())
-        done, _ = await asyncio.wait({self._reconnecting}, timeout=patience_seconds)
-        if not done or self._reconnecting.cancelled() or not self._reconnecting.result():
-            raise Unavailable("REPLICA_UNAVAILABLE", "no replica of the version answers just now; try again")
+        """Waits until a line stands, which is at once when one is idle. Raises Unavailable when that takes longer."""
+        until = time.monotonic() + patience_seconds
+        while not self._idle:
+            seconds_left = until - time.monotonic()
+            if self._closed or seconds_left <= 0:
+                raise Unavailable("REPLICA_UNAVAILABLE", "no replica of the version answers just now; try again")
+            # It is shared, and may be about to give up: who comes late starts the next one.
+            connecting = self._connect_until_it_stands()
+            done, _ = await asyncio.wait({connecting}, timeout=seconds_left)
+            if done and not connecting.cancelled() and connecting.result():
+                return
 
     async def close(self) -> None:
-        """Ends all connections; who waits for a reply hears ReplicaLost."""
-        if self._reconnecting:
-            self._reconnecting.cancel()
+        """Ends all connections for good; who waits for a reply, or asks later, hears ReplicaLost."""
+        self._closed = True
         for line in list(self._lines):
             line.close()
+        if self._connecting:
+            self._connecting.cancel()
+            await asyncio.wait({self._connecting})
 
     async def _ask(self, question: replica_pb2.Question, timeout_seconds: float) -> replica_pb2.Reply:
         """The reply, which is no error. A line whose reply did not come is given up: it may come yet."""
-        line: _Line | None = None
+        if timeout_seconds <= 0:
+            raise DeadlineExceeded
+        # At least 1: a 0 would mean no deadline.
+        question.deadline_ms = max(1, int(timeout_seconds * 1e3))
+        payload = question.SerializeToString()
+        if len(payload) > FRAME_BYTES_MAX:
+            message = f"the request takes {len(payload)} bytes on its way; at most {FRAME_BYTES_MAX} can travel"
+            raise InvalidRequest("", "REQUEST_TOO_LARGE", message)
+        until = asyncio.get_running_loop().time() + timeout_seconds
+        line = await self._take_line(min(CONNECT_SECONDS_MAX, timeout_seconds * CONNECT_SHARE_MAX))
         try:
-            async with asyncio.timeout(timeout_seconds):
-                line = self._idle.pop() if self._idle else await self._connect()
-                raw = await line.ask(question.SerializeToString())
+            async with asyncio.timeout_at(until):
+                raw = await line.ask(payload)
         except TimeoutError as error:
             raise DeadlineExceeded from error
+        except ReplicaLost:
+            # It has ended, as a rule, and the kernel tells of one connection after the other.
+            self._close_idle()
+            raise
         finally:
-            if line is not None and line.silent:
-                self._idle.append(line)
-            elif line is not None:
-                line.close()
-        return _read(raw)
+            self._put_back(line)
+        return _read(raw, question.WhichOneof("question"))
 
-    async def _connect(self) -> _Line:
-        """A new connection. Raises ReplicaLost when nobody takes it."""
+    async def _take_line(self, seconds_max: float) -> _Line:
+        if self._closed:
+            raise ReplicaLost
+        return self._idle.pop() if self._idle else await self._connect(seconds_max)
+
+    def _put_back(self, line: _Line) -> None:
+        if line.silent and len(self._idle) < IDLE_LINES_MAX:
+            self._idle.append(line)
+        else:
+            line.close()
+
+    async def _connect(self, seconds_max: float) -> _Line:
+        """A new connection. Raises ReplicaLost when nobody takes it and greets in that time."""
         loop = asyncio.get_running_loop()
         line = _Line(loop, self._forget)
         self._lines.add(line)
         try:
-            async with asyncio.timeout(CONNECT_SECONDS_MAX):
+            async with asyncio.timeout(seconds_max):
                 await loop.create_unix_connection(lambda: line, self._path)
                 await line.greeted()
-        except (OSError, TimeoutError) as error:
+        except OSError as error:  # A TimeoutError is one.
+            line.close()
             raise ReplicaLost from error
-        finally:
-            if not line.silent:
-                line.close()
+        except BaseException:
+            # Even if it has been greeted meanwhile: nobody is going to hold it.
+            line.close()
+            raise
         return line
 
-    async def _connects_again(self) -> bool:
+    def _connect_until_it_stands(self) -> asyncio.Task[bool]:
+        """The task that tries, one for all who wait."""
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.create_task(self._connects())
+        return self._connecting
+
+    async def _connects(self) -> bool:
+        """Whether a line stands at last."""
         give_up_at = time.monotonic() + RECONNECT_SECONDS_MAX
         while time.monotonic() < give_up_at:
             try:
-                self._idle.append(await self._connect())
+                self._put_back(await self._connect(CONNECT_SECONDS_MAX))
             except ReplicaLost:
                 await asyncio.sleep(RECONNECT_EVERY_SECONDS)
             else:
                 return True
         return False
+
+    def _close_idle(self) -> None:
+        for line in list(self._idle):
+            line.close()
 
     def _forget(self, line: _Line) -> None:
         self._lines.discard(line)
@@ -177,7 +243,7 @@ class _Line(asyncio.Protocol):
         return self._transport is not None and self._reply is None
 
     async def greeted(self) -> None:
-        """Raises ReplicaLost, InternalError."""
+        """Raises ReplicaLost, also when what comes is no greeting."""
         await self._greeting
 
     async def ask(self, payload: bytes) -> bytes:
@@ -207,7 +273,10 @@ class _Line(asyncio.Protocol):
             return
         [size] = FRAME_HEAD.unpack_from(self._received)
         missing = FRAME_HEAD.size + size - len(self._received)
-        if self._reply is None or size > FRAME_BYTES_MAX or missing < 0:
+        greets = self._reply is self._greeting
+        if greets and (size or missing < 0):
+            self.close()
+        elif self._reply is None or size > FRAME_BYTES_MAX or missing < 0:
             # Of a line that is out of step, every later reply would be taken for another question's.
             self.close(InternalError(f"a frame of {size} bytes came where less was due"))
         elif not missing:
@@ -223,15 +292,27 @@ class _Line(asyncio.Protocol):
             reply.set_result(payload)
 
 
-def _read(raw: bytes) -> replica_pb2.Reply:
-    """Raises what the replica said of the whole call."""
+def _read(raw: bytes, asked: str) -> replica_pb2.Reply:
+    """The reply to a question of the kind `asked`. Raises what the replica said of the whole call."""
     try:
         reply = replica_pb2.Reply.FromString(raw)
     except DecodeError as error:
         raise InternalError("a replica's reply is unreadable") from error
-    if reply.HasField("error"):
-        raise ReplicaLost if reply.error.code in LOST else _error_of(reply.error)
+    kind = reply.WhichOneof("reply")
+    if kind == "error":
+        raise _error_of_call(reply.error, asked)
+    if kind != REPLIES[asked]:
+        raise InternalError(f"a replica's reply to {asked} holds {kind}")
     return reply
+
+
+def _error_of_call(error: recall_pb2.RecallError, asked: str) -> GatewayError:
+    if error.code in LOST or error.reason == QUESTION_UNKNOWN:
+        return ReplicaLost()
+    if error.code == code_pb2.INVALID_ARGUMENT and asked == "answer":
+        # Each query has its own error: what is wrong with the frame around them we have written.
+        return InternalError(f"a replica refused a batch: {error.reason}: {error.message}")
+    return _error_of(error)
 
 
 def _error_of(error: recall_pb2.RecallError) -> GatewayError:

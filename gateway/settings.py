@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,8 +33,8 @@ class Settings(BaseSettings):
     gateway_name: str = ""
     gateway_port: int = Field(default=50051, ge=0, le=65535)
     gateway_workers: int = Field(default=1, ge=1, le=64)
-    # Each process keeps to one core; see `workers.pin`.
-    gateway_pin: bool = True
+    # Whether each process keeps to one core; auto: where there are few. See `workers.keep_to_a_core`.
+    gateway_pin: bool | Literal["auto"] = "auto"
     gateway_reflection: bool = True
     gateway_deadline_ms_default: int = Field(default=1_000, ge=1)
     gateway_deadline_ms_max: int = Field(default=10_000, ge=1)

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from types import FrameType
+from typing import Literal
 
 import structlog
 
@@ -23,6 +24,8 @@ log = structlog.get_logger(__name__)
 CHECK_SECONDS = 0.2
 RESTART_PAUSE_SECONDS = 1.0
 STOP_SECONDS_EXTRA = 5.0
+# On more cores a hand-over finds an idle one nearby, and what a core of its own is worth there was not measured.
+PIN_CORES_MAX = 4
 PR_SET_PDEATHSIG = 1
 # A worker that ends so at once cannot be helped by a restart.
 EXIT_SETTINGS = 2
@@ -38,13 +41,27 @@ def supervise(settings: Settings) -> int:
     return parent.run()
 
 
-def core_of(worker: int, port: int, cores: Sequence[int]) -> int:
-    """The core for a worker, of those that this process may use; gateways of other ports begin at other cores."""
-    return cores[(port + worker) % len(cores)]
+def core_of(worker: int, cores: Sequence[int]) -> int:
+    """The core for a worker, of those that this process may use, in turns.
+
+    From the front, because builds run on the last of them (engines/leash.py) and leave the first to what serves.
+    """
+    return cores[worker % len(cores)]
+
+
+def keep_to_a_core(worker: int, pinned: bool | Literal["auto"]) -> None:
+    """Pin this process as the setting says; a system that forbids it gets a warning and an unpinned gateway."""
+    cores = sorted(os.sched_getaffinity(0))
+    if not pinned or (pinned == "auto" and len(cores) > PIN_CORES_MAX):
+        return
+    try:
+        pin(core_of(worker, cores))
+    except OSError as error:
+        log.warning("gateway.not_pinned", worker=worker, error=str(error))
 
 
 def pin(core: int) -> None:
-    """Keep this process, and the threads that it is going to start, to one core.
+    """Keep this process, and the threads that it is going to start, to one core. Raises OSError.
 
     grpc hands every call from thread to thread, and across cores each hand-over wakes a sleeping core: with 256 callers
     on 2 cores it cost a fifth of the throughput of the whole platform (docs/adr/0009).

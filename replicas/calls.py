@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
 from replicas.answer import answer
 from replicas.checks import QueryLimits
-from replicas.errors import AnswerTooLarge, InvalidQuery, NotServed, ReplicaError
+from replicas.errors import AnswerTooLarge, DeadlinePassed, InvalidQuery, NotServed, ReplicaError
 from replicas.items import get_items
 from replicas.loaded import LoadedVersion
 from replicas.queries import Answer, Outcome, Query
@@ -20,6 +22,23 @@ from replicas.wire import ResponseWriter, error_message, items_message, read_que
 
 # Of the message limit, what errors and framing may take.
 MESSAGE_SPARE_BYTES = MIB // 2
+
+
+class CallerGone(Exception):
+    """Nobody is there any more to hear the answer."""
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """When a call came, until when it is worth an answer (both of time.monotonic()), and whether it is awaited yet."""
+
+    at: float
+    deadline: float = math.inf
+    is_awaited: Callable[[], bool] = _always
 
 
 class Calls:
@@ -59,15 +78,23 @@ class Calls:
                 self._last_call_at = time.monotonic()
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """One of the few places for work on calls; whoever comes waits for one."""
-        with self._places:
+    def place(self, arrival: Arrival) -> Iterator[None]:
+        """One of the few places for work on calls; whoever comes waits for one. Raises DeadlinePassed, CallerGone."""
+        seconds_left = arrival.deadline - time.monotonic()
+        if seconds_left <= 0 or not self._places.acquire(timeout=min(seconds_left, threading.TIMEOUT_MAX)):
+            raise DeadlinePassed
+        try:
+            if not arrival.is_awaited():
+                raise CallerGone
             yield
+        finally:
+            self._places.release()
 
-    def answer(self, request: replica_pb2.AnswerRequest, arrived: float) -> replica_pb2.AnswerResponse:
-        """One answer for each request, in order; one query's error is its own. `arrived` is of time.monotonic().
+    def answer(self, request: replica_pb2.AnswerRequest, arrival: Arrival) -> replica_pb2.AnswerResponse:
+        """One answer for each request, in order; one query's error is its own.
 
-        Raises NotServed when another version is asked, InvalidQuery when the request's columns differ in length.
+        Raises NotServed when another version is asked, InvalidQuery when the request's columns differ in length, and
+        as `place`.
         """
         version = self._loaded.schema.version
         if request.version != version:
@@ -77,12 +104,12 @@ class Calls:
         if len(request.deadlines_ms) not in (0, count) or len(request.queued_us) not in (0, count):
             message = "deadlines_ms and queued_us need one entry a request, or none"
             raise InvalidQuery("", "COLUMNS_DIFFER", message)
-        with self.place():
-            return replica_pb2.AnswerResponse(answers=self._write(self._outcomes(_read(request, arrived))))
+        with self.place(arrival):
+            return replica_pb2.AnswerResponse(answers=self._write(self._outcomes(_read(request, arrival.at))))
 
-    def get_items(self, request: recall_pb2.GetItemsRequest) -> recall_pb2.GetItemsResponse:
-        """Items by id. Raises InvalidQuery."""
-        with self.place():
+    def get_items(self, request: recall_pb2.GetItemsRequest, arrival: Arrival) -> bytes:
+        """Items by id: a serialised GetItemsResponse. Raises InvalidQuery, AnswerTooLarge, and as `place`."""
+        with self.place(arrival):
             items = get_items(
                 self._loaded,
                 ids=request.items.ids,
@@ -91,7 +118,10 @@ class Calls:
                 return_vectors=request.return_vectors,
                 limits=self.limits,
             )
-            return items_message(items, self._loaded)
+            response = items_message(items, self._loaded).SerializeToString()
+        if len(response) > self._answer_bytes_max:
+            raise AnswerTooLarge(self._answer_bytes_max)
+        return response
 
     def _outcomes(self, read: list[Query | ReplicaError]) -> list[Outcome]:
         answers = iter(answer(self._loaded, [query for query in read if isinstance(query, Query)], self.limits))

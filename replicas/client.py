@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,6 +10,7 @@ import grpc
 from google.protobuf.message_factory import GetMessageClass
 
 from recallpb.internal.v1 import documents_pb2, replica_pb2
+from replicas.frames import GREETING, frames_path
 
 SERVICE = replica_pb2.DESCRIPTOR.services_by_name["ReplicaService"]
 CHANNEL_OPTIONS = (
@@ -28,9 +30,13 @@ def is_the_replicas_own(error: grpc.aio.AioRpcError) -> bool:
 
 
 class ReplicaClient:
-    """Describe and Execute, each with a time limit. Both raise grpc.aio.AioRpcError."""
+    """Describe and Execute, each with a time limit. Both raise grpc.aio.AioRpcError.
+
+    `greets` looks through the door that gateways use, which the two others do not.
+    """
 
     def __init__(self, address: str) -> None:
+        self._frames_path = frames_path(address)
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._describe = self._method("Describe")
         self._execute = self._method("Execute")
@@ -43,6 +49,27 @@ class ReplicaClient:
     async def execute(self, order: documents_pb2.Order, seconds_max: float) -> documents_pb2.OrderResult:
         result: documents_pb2.OrderResult = await self._execute(order, timeout=seconds_max)
         return result
+
+    async def greets(self, seconds_max: float) -> bool:
+        """Whether the replica takes a connection for frames and greets on it in time.
+
+        One that takes it and closes it has connections enough: it is busy and alive.
+        """
+        try:
+            async with asyncio.timeout(seconds_max):
+                return await self._greeting() in (GREETING, b"")
+        except (OSError, TimeoutError):
+            return False
+
+    async def _greeting(self) -> bytes:
+        """The first bytes on a connection of its own; none when it is closed at once. Raises OSError."""
+        reader, writer = await asyncio.open_unix_connection(self._frames_path)
+        try:
+            return await reader.readexactly(len(GREETING))
+        except asyncio.IncompleteReadError as error:
+            return error.partial
+        finally:
+            writer.close()
 
     async def __aenter__(self) -> Self:
         return self

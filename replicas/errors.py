@@ -6,6 +6,7 @@ ReplicaError
   DeadlinePassed    nobody waits for the answer any more
   ModelStopped      the query model computed for longer than it may
   AnswerTooLarge    the batch's answers would not fit one message
+  QuestionTooLarge  the question has more bytes than are read
   InternalError     our fault; says nothing of its cause to the caller
 LoadError           the artifact cannot be served; `reason` is a stable id
 """
@@ -53,6 +54,13 @@ class AnswerTooLarge(ReplicaError):
 
     def __init__(self, bytes_max: int) -> None:
         super().__init__("ANSWER_TOO_LARGE", f"the answers of one call hold at most {bytes_max} bytes; ask for less")
+
+
+class QuestionTooLarge(ReplicaError):
+    """The question was not read: it says of itself that it is above the limit."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__("QUESTION_TOO_LARGE", f"a question holds at most {bytes_max} bytes; ask for less at once")
 
 
 class InternalError(ReplicaError):

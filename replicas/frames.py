@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import struct
 import threading
 import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import structlog
 from google.protobuf.message import DecodeError
 
 from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
-from replicas.calls import Calls
-from replicas.errors import InternalError, InvalidQuery, ReplicaError
+from replicas.calls import Arrival, CallerGone, Calls
+from replicas.errors import InternalError, InvalidQuery, QuestionTooLarge, ReplicaError
 from replicas.settings import UNIX, HostSettings
 from replicas.wire import error_message
 
@@ -33,6 +34,11 @@ HEAD = struct.Struct(">I")
 # So that a gateway knows that somebody serves: a kernel takes connections for a process that is dying or frozen, too.
 GREETING = HEAD.pack(0)
 BACKLOG = 64
+# When the process has no descriptor or thread left, callers wait in the backlog for so long.
+ACCEPT_PAUSE_SECONDS = 0.5
+# For replies that are still under way when the server closes.
+CLOSE_SECONDS_MAX = 3.0
+MS_PER_SECOND = 1_000
 
 
 def frames_path(address: str) -> str:
@@ -44,45 +50,80 @@ class FrameServer:
     """Takes connections from the loop it is started in."""
 
     def __init__(self, path: str, calls: Calls, settings: HostSettings) -> None:
-        self._path = path
+        self._path = Path(path)
         self._calls = calls
-        self._connections_max = settings.replica_calls_max
+        self._connections_max = settings.replica_connections_max
         self._request_bytes_max = settings.replica_request_bytes_max
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connections: dict[socket.socket, threading.Thread] = {}
+        self._pause: asyncio.TimerHandle | None = None
+        self._full = False
+        self._closing = False
 
     def start(self) -> None:
         """Listen. What a dead predecessor left at the path is removed: the identity's lock says that it is dead."""
-        if os.path.lexists(self._path):
-            os.unlink(self._path)
-        self._listener.bind(self._path)
+        self._path.unlink(missing_ok=True)
+        self._listener.bind(str(self._path))
         self._listener.listen(BACKLOG)
         self._listener.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+        self._take_callers()
 
-    def close(self) -> None:
-        """Stop listening, end every connection, and wait for its thread."""
+    async def close(self) -> None:
+        """Stop listening, let replies under way go out for a while, and end every connection."""
+        self._closing = True
+        if self._pause is not None:
+            self._pause.cancel()
         asyncio.get_running_loop().remove_reader(self._listener)
         self._listener.close()
-        os.unlink(self._path)
-        for connection, thread in list(self._connections.items()):
-            with contextlib.suppress(OSError):  # Its thread may just have closed it.
-                connection.shutdown(socket.SHUT_RDWR)
-            thread.join()
+        self._path.unlink(missing_ok=True)
+        lines = list(self._connections.items())
+        _shut((connection for connection, _ in lines), socket.SHUT_RD)
+        await asyncio.to_thread(_join, [thread for _, thread in lines], CLOSE_SECONDS_MAX)
+        left = list(self._connections)
+        if left:
+            log.warning("closed_under_way", connections=len(left), seconds=CLOSE_SECONDS_MAX)
+        _shut(left, socket.SHUT_RDWR)
+
+    def _take_callers(self) -> None:
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # The caller has gone meanwhile.
-        if len(self._connections) >= self._connections_max:
-            log.warning("too_many_connections", connections_max=self._connections_max)
-            connection.close()
+        except OSError as error:
+            # Of descriptors or memory there is none. The caller stays where it is, and the loop would spin on it.
+            self._pause_accepting(error)
             return
-        connection.setblocking(True)
+        if self._has_room():
+            connection.setblocking(True)
+            self._converse_in_a_thread(connection)
+        else:
+            connection.close()
+
+    def _has_room(self) -> bool:
+        """Whether one more connection may be; the log hears of it once until there is room again."""
+        was_full, self._full = self._full, len(self._connections) >= self._connections_max
+        if self._full and not was_full:
+            log.warning("too_many_connections", connections_max=self._connections_max)
+        return not self._full
+
+    def _converse_in_a_thread(self, connection: socket.socket) -> None:
         thread = threading.Thread(target=self._serve, args=(connection,), name="frames", daemon=True)
         self._connections[connection] = thread
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # The system allows this process no further thread.
+            del self._connections[connection]
+            connection.close()
+            self._pause_accepting(error)
+
+    def _pause_accepting(self, error: Exception) -> None:
+        log.warning("cannot_accept", error=str(error), pause_seconds=ACCEPT_PAUSE_SECONDS)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener)
+        self._pause = loop.call_later(ACCEPT_PAUSE_SECONDS, self._take_callers)
 
     def _serve(self, connection: socket.socket) -> None:
         """Question, reply, question, reply, until the gateway closes."""
@@ -91,34 +132,38 @@ class FrameServer:
                 connection.sendall(GREETING)
                 while self._converse(connection):
                     pass
+        except CallerGone:
+            log.info("caller_gone")
         except OSError as error:
             log.info("connection_lost", error=str(error))
         finally:
             self._connections.pop(connection, None)
 
     def _converse(self, connection: socket.socket) -> bool:
-        """One question and its reply; False when there is no further one. Raises OSError."""
+        """One question and its reply; False when there is no further one. Raises OSError, CallerGone."""
         head = _receive(connection, HEAD.size)
         if head is None:
             return False
         [size] = HEAD.unpack(head)
         if size > self._request_bytes_max:
             log.warning("frame_too_large", bytes=size, bytes_max=self._request_bytes_max)
+            # What it sends is not read to its end, so that nothing can follow.
+            _send(connection, _refusal(QuestionTooLarge(self._request_bytes_max)))
             return False
         with self._calls.under_way():
             question = _receive(connection, size)
             if question is None:
                 return False
-            payload = reply_to(question, self._calls).SerializeToString()
-            connection.sendall(HEAD.pack(len(payload)) + payload)
+            _send(connection, reply_to(question, self._calls, lambda: self._closing or not _hung_up(connection)))
         return True
 
 
-def reply_to(raw: bytes, calls: Calls) -> replica_pb2.Reply:
-    """The reply to a serialised Question, whatever happens."""
-    arrived = time.monotonic()
+def reply_to(raw: bytes, calls: Calls, is_awaited: Callable[[], bool]) -> replica_pb2.Reply:
+    """The reply to a serialised Question, whatever happens. Raises CallerGone when nobody is there to hear it."""
     try:
-        return _reply(raw, calls, arrived)
+        return _reply(raw, calls, is_awaited)
+    except CallerGone:
+        raise
     except DecodeError:
         return _refusal(InvalidQuery("", "REQUEST_UNREADABLE", "the bytes are no Question"))
     except ReplicaError as error:
@@ -128,14 +173,18 @@ def reply_to(raw: bytes, calls: Calls) -> replica_pb2.Reply:
         return _refusal(InternalError())
 
 
-def _reply(raw: bytes, calls: Calls, arrived: float) -> replica_pb2.Reply:
+def _reply(raw: bytes, calls: Calls, is_awaited: Callable[[], bool]) -> replica_pb2.Reply:
+    now = time.monotonic()
     question = replica_pb2.Question.FromString(raw)
+    arrival = Arrival(now, is_awaited=is_awaited)
+    if question.deadline_ms:
+        arrival = Arrival(now, now + question.deadline_ms / MS_PER_SECOND, is_awaited)
     kind = question.WhichOneof("question")
     if kind == "answer":
-        return replica_pb2.Reply(answer=calls.answer(question.answer, arrived))
+        return replica_pb2.Reply(answer=calls.answer(question.answer, arrival))
     if kind == "get_items":
         request = recall_pb2.GetItemsRequest.FromString(question.get_items)
-        return replica_pb2.Reply(items=calls.get_items(request).SerializeToString())
+        return replica_pb2.Reply(items=calls.get_items(request, arrival))
     raise InvalidQuery("", "QUESTION_UNKNOWN", "this replica knows no such question; it may be older than its caller")
 
 
@@ -143,13 +192,39 @@ def _refusal(error: ReplicaError) -> replica_pb2.Reply:
     return replica_pb2.Reply(error=error_message(error))
 
 
+def _send(connection: socket.socket, reply: replica_pb2.Reply) -> None:
+    payload = reply.SerializeToString()
+    connection.sendall(HEAD.pack(len(payload)) + payload)
+
+
 def _receive(connection: socket.socket, size: int) -> bytes | None:
     """Exactly `size` bytes; None when the other side closed before. Raises OSError."""
-    received = bytearray(size)
-    view, start = memoryview(received), 0
-    while start < size:
-        count = connection.recv_into(view[start:])
-        if not count:
+    received = connection.recv(size, socket.MSG_WAITALL)
+    while len(received) < size:  # A signal may cut a read short.
+        more = connection.recv(size - len(received), socket.MSG_WAITALL)
+        if not more:
             return None
-        start += count
-    return bytes(received)
+        received += more
+    return received
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _shut(connections: Iterable[socket.socket], how: int) -> None:
+    for connection in connections:
+        with contextlib.suppress(OSError):  # Its thread may just have closed it.
+            connection.shutdown(how)
+
+
+def _join(threads: list[threading.Thread], seconds_max: float) -> None:
+    """Wait for all of them, at most so long in all."""
+    give_up_at = time.monotonic() + seconds_max
+    for thread in threads:
+        thread.join(max(0.0, give_up_at - time.monotonic()))

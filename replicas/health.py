@@ -1,4 +1,4 @@
-"""What audits show of one replica process, and for how long it has been so. Pure but for the two calls of `ask`.
+"""What audits show of one replica process, and for how long it has been so. Pure but for the three calls of `ask`.
 
 What follows from it is the control plane's to decide: `versions.verdicts`.
 """
@@ -46,22 +46,32 @@ class Health:
         return bool(self._known.silent_in_a_row or self._known.wrong_in_a_row)
 
     async def ask(self, client: ReplicaClient, seconds_max: float) -> None:
-        """One audit, and at the same time a call that only the process's loop answers. Raises Unsupported."""
-        outcome, lives = await asyncio.gather(_audited(client, seconds_max), _lives(client, seconds_max))
-        self.note(outcome, lives=lives, seconds_max=seconds_max)
+        """One audit, and at the same time a call that only the process's loop answers, and a look through the door
+        that gateways use. Raises Unsupported.
+        """
+        outcome, lives, greets = await asyncio.gather(
+            _audited(client, seconds_max), _lives(client, seconds_max), client.greets(seconds_max)
+        )
+        self.note(outcome, lives=lives, greets=greets, seconds_max=seconds_max)
 
-    def note(self, outcome: documents_pb2.OrderResult | grpc.StatusCode, *, lives: bool, seconds_max: float) -> None:
+    def note(
+        self, outcome: documents_pb2.OrderResult | grpc.StatusCode, *, lives: bool, greets: bool, seconds_max: float
+    ) -> None:
         """Take in what came of one audit. Raises Unsupported.
+
+        A process that does not greet gateways says nothing to callers, whatever it answers here.
 
         INTERNAL, said by the replica itself, is as bad as a wrong answer. The same queries were answered when the
         version was checked, so that something in this process has broken since; callers' queries break like them, with
         a code that nobody tries again; and what cures it is a restart. Each audit asks other queries: when two in a
         row fail, it is not one odd query.
         """
-        if isinstance(outcome, documents_pb2.OrderResult):
-            self._answered(outcome)
-        elif outcome is grpc.StatusCode.UNIMPLEMENTED:
+        if outcome is grpc.StatusCode.UNIMPLEMENTED:
             raise Unsupported
+        if not greets:
+            self._count(silent=1)
+        elif isinstance(outcome, documents_pb2.OrderResult):
+            self._answered(outcome)
         elif outcome is grpc.StatusCode.INTERNAL:
             self._count(wrong=1)
             self._known.error = "a known query was answered with an internal error"

@@ -112,7 +112,7 @@ async def _serve(loaded: LoadedVersion, identity: Identity, identity_path: Path,
     _withdraw(identity_path, identity)
     log.info("draining")
     await _drain(calls, settings.replica_drain_seconds_max)
-    frames.close()
+    await frames.close()
     await server.stop(QUIET_SECONDS)
     servicer.close()
 

@@ -202,13 +202,15 @@ class Keeper:
         raise Died(self._killed_because or how)
 
     async def _feel_the_pulse(self, process: Process, client: ReplicaClient) -> None:
-        """Describe again and again; a process that does not answer several times has frozen."""
+        """Describe again and again, and look through the gateways' door: a process that does not answer several times
+        has frozen, or is of a release that gateways no longer know how to ask.
+        """
         failures = 0
         while True:
             await asyncio.sleep(self._settings.describe_every_seconds)
             cap_log(self._paths.log, self._settings.replica_log_bytes_max)
             described = await self._describe_once(client)
-            if described is not None:
+            if described is not None and await self._greets(client):
                 failures = 0
                 self.report.rss_bytes = described.rss_bytes
                 continue
@@ -249,6 +251,12 @@ class Keeper:
             # A process that refuses is busy and alive; only one that says nothing is frozen.
             refused = error.code() not in SILENCES
             return replica_pb2.DescribeResponse(rss_bytes=self.report.rss_bytes) if refused else None
+
+    async def _greets(self, client: ReplicaClient) -> bool:
+        greets = await client.greets(self._settings.describe_seconds_max)
+        if not greets:
+            log.warning("greets_nobody", replica=self.placement.replica_id)
+        return greets
 
     async def _kill(self, process: Process, why: str) -> None:
         self._killed_because = f"killed because {why}"

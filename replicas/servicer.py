@@ -21,7 +21,7 @@ from recallpb.internal.v1 import documents_pb2, replica_pb2
 from recallpb.v1 import recall_pb2
 from replicas import orders
 from replicas.audits import Auditor
-from replicas.calls import Calls
+from replicas.calls import Arrival, Calls
 from replicas.client import STATUS_TRAILER
 from replicas.errors import InternalError, ReplicaError
 from replicas.identity import Identity
@@ -54,12 +54,15 @@ class ReplicaServicer:
 
     async def answer(self, request: replica_pb2.AnswerRequest, _: Context) -> replica_pb2.AnswerResponse:
         """One answer for each request, in order; one query's error is its own. Another version refuses the call."""
-        arrived = time.monotonic()
-        return await self._run(self._answering, lambda: self._calls.answer(request, arrived))
+        arrival = Arrival(time.monotonic())
+        return await self._run(self._answering, lambda: self._calls.answer(request, arrival))
 
     async def get_items(self, request: recall_pb2.GetItemsRequest, _: Context) -> recall_pb2.GetItemsResponse:
         """Items by id."""
-        return await self._run(self._answering, lambda: self._calls.get_items(request))
+        arrival = Arrival(time.monotonic())
+        return recall_pb2.GetItemsResponse.FromString(
+            await self._run(self._answering, lambda: self._calls.get_items(request, arrival))
+        )
 
     async def describe(self, _: replica_pb2.DescribeRequest, __: Context) -> replica_pb2.DescribeResponse:
         """Who this is; answered from the loop, so that it also says that the loop lives."""
@@ -139,7 +142,7 @@ class ReplicaServicer:
         )
 
     def _audit(self, order_id: str) -> documents_pb2.OrderResult:
-        with self._calls.place():
+        with self._calls.place(Arrival(time.monotonic())):
             result = self._auditor.audit()
         return documents_pb2.OrderResult(
             order_id=order_id,

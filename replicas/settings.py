@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,16 +17,13 @@ UNIX = "unix:"
 SOCKET_PATH_BYTES_MAX = 107
 
 
-# A gateway keeps two calls to a replica under way.
-ANSWER_THREADS = 2
-
-
-def _cores_of_a_call() -> int:
+def _cores_of_a_call(given: dict[str, Any]) -> int:
     """The cores, shared among the calls that are worked on at once.
 
     More threads only take turns: 256 callers on 2 cores had a sixth more answers with 1 thread than with 2.
     """
-    return max(1, len(os.sched_getaffinity(0)) // ANSWER_THREADS)
+    answer_threads: int = given["answer_threads"]
+    return max(1, len(os.sched_getaffinity(0)) // answer_threads)
 
 
 class NodeSettings(BaseSettings):
@@ -55,12 +53,14 @@ class NodeSettings(BaseSettings):
 class HostSettings(NodeSettings):
     """Of one replica process."""
 
-    # Of each call.
+    # Calls worked on at once; a gateway keeps two to a replica under way.
+    answer_threads: int = Field(default=2, ge=1, le=64)
+    # Of each call. Its default follows from the setting above, which must stand before it.
     search_threads: int = Field(default_factory=_cores_of_a_call, ge=1, le=1024)
-    # Calls worked on at once.
-    answer_threads: int = Field(default=ANSWER_THREADS, ge=1, le=64)
-    # gRPC calls under way at once, waiting ones included, and gateways' connections; more are refused.
+    # gRPC calls under way at once, waiting ones included; more are refused.
     replica_calls_max: int = Field(default=64, ge=1)
+    # Gateways' connections, idle ones included: each gateway keeps as many as it ever had calls under way.
+    replica_connections_max: int = Field(default=1024, ge=1)
     # A gateway's full batch of the largest requests, and all answers of a batch.
     replica_request_bytes_max: int = Field(default=128 * MIB, ge=MIB)
     replica_answer_bytes_max: int = Field(default=64 * MIB, ge=MIB)

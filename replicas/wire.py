@@ -20,6 +20,7 @@ from replicas.errors import (
     InvalidQuery,
     ModelStopped,
     NotServed,
+    QuestionTooLarge,
     ReplicaError,
 )
 from replicas.items import Items
@@ -51,6 +52,7 @@ CODES: tuple[tuple[type[ReplicaError], grpc.StatusCode], ...] = (
     (DeadlinePassed, grpc.StatusCode.DEADLINE_EXCEEDED),
     (ModelStopped, grpc.StatusCode.DEADLINE_EXCEEDED),
     (AnswerTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (QuestionTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (InternalError, grpc.StatusCode.INTERNAL),
 )
 KINDS = {

@@ -10,7 +10,7 @@ import pytest
 
 from gateway import batching
 from gateway.batching import BATCH_QUERIES_MAX, BatchQueue
-from gateway.errors import ResourceExhausted
+from gateway.errors import InvalidRequest, ResourceExhausted
 from gateway.replica_client import AnswerBatch, Outcome, ReplicaClient
 
 DEADLINE_SECONDS = 20.0
@@ -118,3 +118,64 @@ async def test_a_queue_that_holds_too_many_bytes_refuses_with_the_time_to_come_a
     await settle()
     replica.calls[0].set_result(None)
     assert await first == [b"answer"]
+
+
+async def answer_after(replica: ScriptedReplica, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    replica.calls[-1].set_result(None)
+
+
+async def started_call(replica: ScriptedReplica, number: int) -> float:
+    """When the call was started that is the `number`th, beginning with 1."""
+    while len(replica.calls) < number:  # noqa: ASYNC110 (what is waited for is a count)
+        await asyncio.sleep(0.001)
+    return time.monotonic()
+
+
+async def test_a_call_waits_the_longer_after_the_last_one_the_fuller_that_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "PACE_SECONDS_MAX", DEADLINE_SECONDS)
+    monkeypatch.setattr(batching, "CALL_SECONDS_WEIGHT", 1.0)
+    queue = queue_before(replica := ScriptedReplica())
+    asked = [ask(queue)]
+    await started_call(replica, 1)
+    await answer_after(replica, 0.6)  # So long does a call take of late.
+    await asyncio.gather(*asked)
+
+    asked = [ask(queue) for _ in range(BATCH_QUERIES_MAX // 2)]
+    started = await started_call(replica, 2)
+    asked.append(ask(queue))
+    half_of_a_call = await started_call(replica, 3) - started
+    assert replica.sizes == [1, BATCH_QUERIES_MAX // 2, 1]
+    assert 0.28 <= half_of_a_call < 0.55
+    replica.calls[1].set_result(None)
+    replica.calls[2].set_result(None)
+    await asyncio.gather(*asked)
+
+
+async def test_a_lone_caller_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "PACE_SECONDS_MAX", DEADLINE_SECONDS)
+    monkeypatch.setattr(batching, "CALL_SECONDS_WEIGHT", 1.0)
+    queue = queue_before(replica := ScriptedReplica())
+    first = ask(queue)
+    await started_call(replica, 1)
+    await answer_after(replica, 0.6)
+    await first
+    second = ask(queue)
+    started = await started_call(replica, 2)
+    third = ask(queue)
+    assert await started_call(replica, 3) - started < 0.3
+    for call in replica.calls[1:]:
+        call.set_result(None)
+    await asyncio.gather(second, third)
+
+
+async def test_a_request_that_fits_no_frame_does_not_count_against_the_replica() -> None:
+    class Refusing(ScriptedReplica):
+        async def answer(self, batch: AnswerBatch, *, timeout_seconds: float) -> list[Outcome]:
+            raise InvalidRequest("", "REQUEST_TOO_LARGE", "too large")
+
+    results: list[bool] = []
+    queue = BatchQueue(cast(ReplicaClient, Refusing()), on_batch=lambda _: None, on_result=results.append)
+    with pytest.raises(InvalidRequest):
+        await ask(queue)
+    assert results == []

@@ -13,10 +13,12 @@ import grpc
 import httpx
 import psutil
 import pytest
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from gateway.workers import core_of
+from gateway.settings import Settings
+from gateway.workers import PIN_CORES_MAX, core_of, keep_to_a_core
 from tests.gateway.harness import BOOKS, FILMS, Harness, Refused, query, refusal, route
 from tests.gateway.load import steady_load
 from tests.support.exact_replica import ExactReplica
@@ -259,7 +261,51 @@ async def test_it_keeps_to_one_core_with_all_its_threads_unless_told_otherwise(f
         process.wait()
 
 
-def test_workers_take_turns_at_the_cores_and_other_ports_begin_elsewhere() -> None:
-    assert [core_of(worker, 50051, [2, 3, 7]) for worker in range(4)] == [7, 2, 3, 7]
-    assert core_of(0, 50052, [2, 3, 7]) == 2
-    assert core_of(5, 50051, [4]) == 4
+def test_workers_take_turns_at_the_cores_and_begin_with_those_that_builds_leave() -> None:
+    assert [core_of(worker, [2, 3, 7]) for worker in range(4)] == [2, 3, 7, 2]
+    assert core_of(5, [4]) == 4
+    cores = list(range(8))
+    for build_cpus in range(1, 8):  # engines.leash.keep_to_cpus takes the last ones.
+        assert core_of(0, cores) not in cores[-build_cpus:]
+
+
+@pytest.fixture
+def pinned(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
+    """What the process asked to be bound to; it may use the cores 0 and 1."""
+    asked: list[set[int]] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: asked.append(cores))
+    return asked
+
+
+def test_a_core_of_its_own_is_for_machines_with_few_unless_told_otherwise(
+    pinned: list[set[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_to_a_core(1, "auto")
+    keep_to_a_core(0, False)
+    assert pinned == [{1}]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(PIN_CORES_MAX + 1)))
+    keep_to_a_core(0, "auto")
+    assert pinned == [{1}]
+    keep_to_a_core(0, True)
+    assert pinned == [{1}, {0}]
+
+
+def test_a_system_that_forbids_to_pin_gets_a_warning_and_a_gateway(
+    pinned: list[set[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int, __: set[int]) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    with structlog.testing.capture_logs() as logs:
+        keep_to_a_core(0, True)
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("gateway.not_pinned", "warning")]
+
+
+@pytest.mark.parametrize(("given", "read"), [("auto", "auto"), ("true", True), ("0", False)])
+def test_the_setting_of_the_pin_is_read_as_written(
+    given: str, read: bool | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECALL_GATEWAY_PIN", given)
+    assert Settings().gateway_pin == read

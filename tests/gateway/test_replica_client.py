@@ -7,18 +7,30 @@ import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
+import uvloop
 from google.rpc import code_pb2
 
 from gateway import replica_client
+from gateway.balancer import Balancer, Link
 from gateway.errors import DeadlineExceeded, GatewayError, InternalError, InvalidRequest, ReplicaLost, Unavailable
-from gateway.replica_client import FRAMES_SUFFIX, AnswerBatch, Outcome, ReplicaClient
+from gateway.metrics import Metrics
+from gateway.replica_client import FRAME_HEAD, FRAMES_SUFFIX, IDLE_LINES_MAX, AnswerBatch, Outcome, ReplicaClient
+from gateway.routes import Replica as RouteReplica
+from gateway.routes import parse_route
 from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
+from replicas import frames
+from replicas.calls import Calls
+from replicas.settings import HostSettings
+from tests.gateway.harness import route, route_version
 
 SECONDS = 20.0
+GREETING = bytes(4)
 
 
 class Replica:
@@ -28,9 +40,10 @@ class Replica:
         self.address = f"unix:{folder}/r1.sock"
         self._path = f"{folder}/r1.sock{FRAMES_SUFFIX}"
         self.say: Callable[[replica_pb2.Question], bytes | None] = answered
-        self.greets = True
+        self.greeting: bytes = GREETING
         self.asked = asyncio.Event()
         self.connections = 0
+        self.open = 0
         self.delay_seconds = 0.0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -50,12 +63,17 @@ class Replica:
             writer.close()
         os.unlink(self._path)
 
+    async def has_open(self, connections: int) -> None:
+        """Waits until so many are open."""
+        async with asyncio.timeout(SECONDS):
+            while self.open != connections:  # noqa: ASYNC110 (what is waited for is a count)
+                await asyncio.sleep(0.005)
+
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.open += 1
         self._writers.add(writer)
-        if not self.greets:
-            return
-        writer.write(bytes(4))
+        writer.write(self.greeting)
         try:
             while True:
                 size = int.from_bytes(await reader.readexactly(4), "big")
@@ -65,9 +83,10 @@ class Replica:
                 if said is None:
                     break
                 writer.write(said)
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, ConnectionError):
             pass  # The gateway hung up, as some of these tests want it to.
         finally:
+            self.open -= 1
             writer.close()
 
 
@@ -86,13 +105,13 @@ def answered(question: replica_pb2.Question) -> bytes:
     return reply(answer=replica_pb2.AnswerResponse(answers=answers))
 
 
-def refused(code: int) -> Callable[[replica_pb2.Question], bytes]:
-    error = recall_pb2.RecallError(code=code, reason="WHY", message="why", field="top_k")
+def refused(code: int, reason: str = "WHY") -> Callable[[replica_pb2.Question], bytes]:
+    error = recall_pb2.RecallError(code=code, reason=reason, message="why", field="top_k")
     return lambda _: reply(error=error)
 
 
-@pytest.fixture
-async def replica() -> AsyncIterator[Replica]:
+@asynccontextmanager
+async def listening() -> AsyncIterator[Replica]:
     with tempfile.TemporaryDirectory(prefix="rl-") as name:
         replica = Replica(Path(name))
         await replica.start()
@@ -101,11 +120,29 @@ async def replica() -> AsyncIterator[Replica]:
             await replica.stop()
 
 
-@pytest.fixture
-async def client(replica: Replica) -> AsyncIterator[ReplicaClient]:
+@asynccontextmanager
+async def asking(replica: Replica) -> AsyncIterator[ReplicaClient]:
+    """Whatever befalls it, it ends with few lines, all of them idle, and after its close with none."""
     client = ReplicaClient(replica.address, 7)
     yield client
+    assert client._lines == set(client._idle)
+    assert len(client._idle) <= IDLE_LINES_MAX
+    await replica.has_open(len(client._idle))
     await client.close()
+    assert (client._lines, client._idle) == (set(), [])
+    await replica.has_open(0)
+
+
+@pytest.fixture
+async def replica() -> AsyncIterator[Replica]:
+    async with listening() as replica:
+        yield replica
+
+
+@pytest.fixture
+async def client(replica: Replica) -> AsyncIterator[ReplicaClient]:
+    async with asking(replica) as client:
+        yield client
 
 
 async def ask(client: ReplicaClient, *payloads: bytes, seconds: float = SECONDS) -> list[Outcome]:
@@ -126,6 +163,29 @@ async def test_one_connection_is_kept_and_others_are_opened_for_calls_at_once(
     assert replica.connections == 3
 
 
+async def test_lines_of_a_rush_are_given_back_but_for_a_few(replica: Replica, client: ReplicaClient) -> None:
+    replica.delay_seconds = 0.05
+    await asyncio.gather(*(ask(client) for _ in range(8)))
+    assert replica.connections == 8
+    await replica.has_open(IDLE_LINES_MAX)
+
+
+async def test_every_question_says_how_long_somebody_waits_for_its_reply(
+    replica: Replica, client: ReplicaClient
+) -> None:
+    told_ms: list[int] = []
+
+    def note(question: replica_pb2.Question) -> bytes:
+        told_ms.append(question.deadline_ms)
+        return answered(question)
+
+    replica.say = note
+    await ask(client, seconds=SECONDS)
+    await client.get_items(b"items", time.monotonic() + SECONDS / 2)
+    assert told_ms[0] == SECONDS * 1_000
+    assert 0 < told_ms[1] <= SECONDS * 500
+
+
 async def test_items_pass_through(client: ReplicaClient) -> None:
     assert await client.get_items(b"as it came", time.monotonic() + SECONDS) == b"as it came"
 
@@ -135,7 +195,8 @@ async def test_items_pass_through(client: ReplicaClient) -> None:
     [
         (code_pb2.FAILED_PRECONDITION, ReplicaLost),
         (code_pb2.UNAVAILABLE, ReplicaLost),
-        (code_pb2.INVALID_ARGUMENT, InvalidRequest),
+        # The frame around the queries is ours.
+        (code_pb2.INVALID_ARGUMENT, InternalError),
         (code_pb2.INTERNAL, InternalError),
     ],
 )
@@ -150,9 +211,29 @@ async def test_what_a_replica_says_of_the_whole_call(
     assert replica.connections == 1
 
 
+async def test_what_is_wrong_with_a_request_for_items_its_caller_hears(replica: Replica, client: ReplicaClient) -> None:
+    replica.say = refused(code_pb2.INVALID_ARGUMENT)
+    with pytest.raises(InvalidRequest) as refusal:
+        await client.get_items(b"items", time.monotonic() + SECONDS)
+    assert (refusal.value.reason, refusal.value.field) == ("WHY", "top_k")
+
+
+async def test_a_replica_too_old_for_the_question_is_one_that_another_may_stand_in_for(
+    replica: Replica, client: ReplicaClient
+) -> None:
+    assert frames.reply_to(b"", cast(Calls, None)).error.reason == replica_client.QUESTION_UNKNOWN
+    replica.say = refused(code_pb2.INVALID_ARGUMENT, "QUESTION_UNKNOWN")
+    with pytest.raises(ReplicaLost):
+        await ask(client)
+    with pytest.raises(ReplicaLost):
+        await client.get_items(b"items", time.monotonic() + SECONDS)
+
+
 BROKEN: dict[str, Callable[[replica_pb2.Question], bytes | None]] = {
     "unreadable": lambda _: framed(b"\xff\xff\xff"),
     "one answer too few": lambda _: reply(answer=replica_pb2.AnswerResponse()),
+    "nothing": lambda _: reply(),
+    "items instead of answers": lambda _: reply(items=b"items"),
     "two frames for one": lambda question: answered(question) * 2,
     "a frame without end": lambda _: (2**31).to_bytes(4, "big"),
 }
@@ -188,7 +269,7 @@ async def test_a_reply_that_comes_too_late_is_never_taken_for_the_next(replica: 
 async def test_who_waits_when_the_lines_are_closed_hears_that_the_replica_is_lost(
     replica: Replica, client: ReplicaClient
 ) -> None:
-    replica.delay_seconds = SECONDS
+    replica.delay_seconds = 0.3
     asked = asyncio.create_task(ask(client))
     await asyncio.wait_for(replica.asked.wait(), SECONDS)
     await client.close()
@@ -218,12 +299,218 @@ async def test_patience_ends(replica: Replica, client: ReplicaClient) -> None:
         await client.reconnected(0.05)
 
 
+async def test_items_are_not_answers(replica: Replica, client: ReplicaClient) -> None:
+    for said in (reply(), reply(answer=replica_pb2.AnswerResponse())):
+        replica.say = lambda _, said=said: said  # type: ignore[misc]
+        with pytest.raises(InternalError):
+            await client.get_items(b"items", time.monotonic() + SECONDS)
+
+
+GREETINGS = {
+    "none": b"",
+    "half of one": GREETING[:2],
+    "one that says something": framed(b"hello"),
+    "one without end": framed(b"")[:3] + b"\x09",
+    "two": GREETING * 2,
+    "another protocol": b"HTTP/1.1 400 Bad Request",
+}
+
+
+@pytest.mark.parametrize("greeting", GREETINGS)
 async def test_a_replica_that_takes_connections_and_does_not_greet_is_lost(
-    replica: Replica, client: ReplicaClient, monkeypatch: pytest.MonkeyPatch
+    replica: Replica, client: ReplicaClient, monkeypatch: pytest.MonkeyPatch, greeting: str
 ) -> None:
     monkeypatch.setattr(replica_client, "CONNECT_SECONDS_MAX", 0.1)
-    replica.greets = False
+    replica.greeting = GREETINGS[greeting]
     with pytest.raises(ReplicaLost):
         await ask(client)
-    replica.greets = True
+    await replica.has_open(0)
+    replica.greeting = GREETING
     assert await ask(client) == [b"query"]
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.6, SECONDS])
+async def test_a_frozen_replica_leaves_time_to_ask_another_and_is_ejected(
+    replica: Replica, client: ReplicaClient, seconds: float
+) -> None:
+    replica.greeting = b""
+    started = time.monotonic()
+    with pytest.raises(ReplicaLost):
+        await ask(client, seconds=seconds)
+    assert time.monotonic() - started < max(seconds, 1.0) * 0.9
+    link = Link(RouteReplica("r1", replica.address, 7), Metrics())
+    with pytest.raises(ReplicaLost):
+        await link.ask([b"query"], time.monotonic() + seconds)
+    assert link.ejected_until > 0
+    await link.close()
+
+
+async def cancelled(task: asyncio.Task[list[Outcome]]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+# Gateways run on uvloop, which drops a connection that is cancelled in its own way.
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("rounds", range(6))
+def test_a_cancel_leaves_no_line_behind_however_far_it_has_come(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], rounds: int
+) -> None:
+    async def scenario() -> None:
+        async with listening() as replica, asking(replica) as client:
+            replica.delay_seconds = 0.01
+            for _ in range(20):
+                task = asyncio.create_task(ask(client))
+                for _ in range(rounds):
+                    await asyncio.sleep(0)
+                await cancelled(task)
+            assert client._lines == set()
+            await replica.has_open(0)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(scenario())
+
+
+async def test_a_cancel_between_the_greeting_and_who_waits_for_it_leaves_no_line_behind(
+    replica: Replica, client: ReplicaClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = replica_client._Line._heard
+
+    def heard_and_cancelled(line: replica_client._Line, reply: asyncio.Future[bytes]) -> None:
+        heard(line, reply)
+        task.cancel()
+
+    monkeypatch.setattr(replica_client._Line, "_heard", heard_and_cancelled)
+    task = asyncio.create_task(ask(client))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert client._lines == set()
+
+
+async def test_who_waits_for_a_replica_that_stands_opens_no_line(replica: Replica, client: ReplicaClient) -> None:
+    await ask(client)
+    await asyncio.gather(*(client.reconnected(SECONDS) for _ in range(10)))
+    assert replica.connections == 1
+
+
+async def test_who_comes_late_to_a_try_that_is_given_up_waits_on(
+    replica: Replica, client: ReplicaClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_client, "RECONNECT_SECONDS_MAX", 0.2)
+    await replica.stop()
+    with pytest.raises(Unavailable):
+        await client.reconnected(0.1)
+    late = asyncio.create_task(client.reconnected(SECONDS))
+    await asyncio.sleep(0.4)
+    assert not late.done()
+    await replica.start()
+    await late
+
+
+async def test_one_line_that_the_replica_ended_takes_the_idle_ones_with_it(
+    replica: Replica, client: ReplicaClient
+) -> None:
+    replica.delay_seconds = 0.02
+    await asyncio.gather(ask(client), ask(client))
+    assert len(client._idle) == 2
+    replica.say = lambda _: None
+    with pytest.raises(ReplicaLost):
+        await ask(client)
+    assert client._lines == set()
+
+
+async def test_an_idle_line_that_the_replica_ends_is_forgotten(replica: Replica, client: ReplicaClient) -> None:
+    await ask(client)
+    await replica.stop()
+    await replica.has_open(0)
+    await asyncio.sleep(0.05)
+    assert (client._lines, client._idle) == (set(), [])
+
+
+async def test_a_closed_client_asks_nobody(replica: Replica, client: ReplicaClient) -> None:
+    await ask(client)
+    await client.close()
+    with pytest.raises(ReplicaLost):
+        await ask(client)
+    with pytest.raises(Unavailable):
+        await client.reconnected(SECONDS)
+    client.connect_soon()
+    await asyncio.sleep(0.05)
+    assert replica.connections == 1
+
+
+async def test_a_close_ends_the_tries_to_connect(replica: Replica, client: ReplicaClient) -> None:
+    await replica.stop()
+    waiting = asyncio.create_task(client.reconnected(SECONDS))
+    await asyncio.sleep(0.1)
+    await client.close()
+    async with asyncio.timeout(1):
+        with pytest.raises(Unavailable):
+            await waiting
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("rounds", range(6))
+async def test_a_close_while_a_line_is_opened_leaves_none(replica: Replica, client: ReplicaClient, rounds: int) -> None:
+    replica.greeting = b""
+    asked = asyncio.create_task(ask(client))
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+    await client.close()
+    with pytest.raises(ReplicaLost):
+        await asked
+    assert client._lines == set()
+
+
+async def test_a_replica_that_failed_is_connected_to_again_before_anybody_asks(replica: Replica) -> None:
+    await replica.stop()
+    link = Link(RouteReplica("r1", replica.address, 7), Metrics())
+    with pytest.raises(ReplicaLost):
+        await link.ask([b"query"], time.monotonic() + SECONDS)
+    await replica.start()
+    await replica.has_open(1)
+    await link.close()
+
+
+async def test_a_deadline_that_has_passed_takes_no_line(replica: Replica, client: ReplicaClient) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await client.get_items(b"items", time.monotonic() - 0.001)
+    with pytest.raises(DeadlineExceeded):
+        await ask(client, seconds=0.0)
+    assert replica.connections == 0
+
+
+async def test_what_fits_no_frame_is_refused_before_any_replica_is_asked_and_harms_none(
+    replica: Replica, client: ReplicaClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_client, "FRAME_BYTES_MAX", 1_000)
+    with pytest.raises(InvalidRequest, match="at most 1000"):
+        await ask(client, b"x" * 1_000)
+    link = Link(RouteReplica("r1", replica.address, 7), Metrics())
+    with pytest.raises(InvalidRequest):
+        await link.ask([b"x" * 1_000], time.monotonic() + SECONDS)
+    assert link.ejected_until == 0
+    assert replica.connections == 0
+    await link.close()
+
+
+async def test_a_line_to_a_new_replica_stands_before_the_first_question(replica: Replica) -> None:
+    balancer = Balancer(Metrics(), deadline_seconds_max=1.0)
+    to_it = parse_route(route(route_version(7, replica.address)).SerializeToString())
+    balancer.follow(None, to_it)
+    await replica.has_open(1)
+    balancer.follow(to_it, to_it)
+    await asyncio.sleep(0.05)
+    assert replica.connections == 1
+    await balancer.close()
+
+
+def test_gateway_and_replica_speak_of_the_same_frames() -> None:
+    assert FRAMES_SUFFIX == frames.FRAMES_SUFFIX
+    assert FRAME_HEAD.format == frames.HEAD.format
+    assert frames.GREETING == GREETING == FRAME_HEAD.pack(0)
+    assert frames.frames_path("unix:/a/b.sock") == ReplicaClient("unix:/a/b.sock", 1)._path
+    limits = HostSettings.model_fields
+    assert limits["replica_request_bytes_max"].default == replica_client.FRAME_BYTES_MAX
+    assert limits["replica_answer_bytes_max"].default <= replica_client.FRAME_BYTES_MAX

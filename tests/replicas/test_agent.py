@@ -17,6 +17,7 @@ import pytest
 from recallpb.internal.v1 import documents_pb2, replica_pb2, replica_pb2_grpc
 from recallpb.v1 import recall_pb2
 from replicas.agent import EXIT_LOCKED
+from replicas.frames import frames_path
 from replicas.identity import start_ticks
 from tests.support.artifacts import MadeArtifact, exact_ids, make_artifact
 from tests.support.nodes import QUICK, Node, Report, running_node
@@ -138,6 +139,16 @@ def test_a_frozen_replica_is_replaced_and_its_order_is_executed_by_the_next(
     assert "killed because it did not answer 3 times" in (node.home / "agent.log").read_text()
     assert (after.orders[0].order_id, after.orders[0].ok) == ("o9", True)
     assert first_answer(after.address, made)
+
+
+def test_a_replica_without_a_door_for_gateways_is_replaced(node: Node, made: MadeArtifact, before: Report) -> None:
+    """As one of an older release, adopted: it answers the agent, and no gateway can ask it."""
+    os.unlink(frames_path(before.address))
+
+    after = node.wait_for("r1", lambda report: report.state == Report.READY and report.pid != before.pid)
+    assert start_ticks(before.pid) is None
+    assert "greets_nobody" in (node.home / "agent.log").read_text()
+    assert Path(frames_path(after.address)).is_socket()
 
 
 def test_a_ready_replica_is_audited_and_its_health_is_reported(node: Node, made: MadeArtifact, before: Report) -> None:

@@ -1,25 +1,36 @@
-"""Questions over frames, to a host process: the same answers as over gRPC, and connections that break the rules."""
+"""Questions over frames: to a host process, the same answers as over gRPC; and to a server in this process, whose
+work can be held up, what becomes of lines when threads, descriptors, time or callers are lacking.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+import structlog
 from google.rpc import code_pb2
 
 from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
-from replicas.frames import frames_path
+from replicas import frames, items
+from replicas.calls import MESSAGE_SPARE_BYTES, Calls
+from replicas.frames import FrameServer, frames_path
+from replicas.loaded import LoadedVersion, load
+from replicas.settings import MIB, HostSettings
 from tests.support.artifacts import MadeArtifact, make_artifact
 from tests.support.replica_hosts import READY_SECONDS_MAX, Host, host_command, running_host
 
@@ -28,7 +39,7 @@ pytestmark = pytest.mark.servers
 Result = TypeVar("Result")
 
 ITEMS, DIMENSION, VERSION = 300, 16, 3
-CONNECTIONS_MAX = 8
+CALLS_MAX, CONNECTIONS_MAX = 4, 8
 REQUEST_BYTES_MAX = 2**20
 
 
@@ -40,7 +51,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeArtifact:
 @pytest.fixture(scope="module")
 def host(made: MadeArtifact) -> Iterator[Host]:
     limits = {
-        "RECALL_REPLICA_CALLS_MAX": str(CONNECTIONS_MAX),
+        "RECALL_REPLICA_CALLS_MAX": str(CALLS_MAX),
+        "RECALL_REPLICA_CONNECTIONS_MAX": str(CONNECTIONS_MAX),
         "RECALL_REPLICA_REQUEST_BYTES_MAX": str(REQUEST_BYTES_MAX),
     }
     with running_host(made, **limits) as host:
@@ -50,7 +62,7 @@ def host(made: MadeArtifact) -> Iterator[Host]:
 class Line:
     """A gateway's connection, as plain as it gets."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host | Served) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(20)
         self.socket.connect(frames_path(host.address))
@@ -147,9 +159,15 @@ def test_a_frame_may_come_in_pieces(line: Line, made: MadeArtifact) -> None:
     assert len(line.hear().answer.answers) == 1
 
 
-def test_a_frame_above_the_limit_ends_its_connection_and_no_other(line: Line, host: Host, made: MadeArtifact) -> None:
+@pytest.mark.parametrize("follows", [b"", b"x" * (REQUEST_BYTES_MAX + 1)])
+def test_a_frame_above_the_limit_is_refused_unread_and_ends_its_connection_and_no_other(
+    line: Line, host: Host, made: MadeArtifact, follows: bytes
+) -> None:
     other = Line(host)
-    line.socket.sendall((REQUEST_BYTES_MAX + 1).to_bytes(4, "big"))
+    with contextlib.suppress(BrokenPipeError):
+        line.socket.sendall((REQUEST_BYTES_MAX + 1).to_bytes(4, "big") + follows)
+    error = line.hear().error
+    assert (error.code, error.reason) == (code_pb2.RESOURCE_EXHAUSTED, "QUESTION_TOO_LARGE")
     assert line.is_closed()
     with contextlib.closing(other.socket):
         assert len(other.ask(question(recall(made.queries[0]))).answer.answers) == 1
@@ -218,6 +236,259 @@ def test_a_socket_that_a_dead_process_left_is_taken_over(made: MadeArtifact) -> 
         finally:
             host.process.kill()
             host.process.wait()
+
+
+class Served:
+    """A frame server in this process, whose loop has a thread of its own. `folder` takes its socket."""
+
+    def __init__(self, folder: str, loaded: LoadedVersion, settings: HostSettings) -> None:
+        self.address = f"unix:{folder}/r1.sock"
+        self.server = FrameServer(frames_path(self.address), Calls(loaded, "r1", settings), settings)
+        self.closing: Future[None] | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._submit(self._start()).result(20)
+
+    def close(self) -> Future[None]:
+        """Begin to close the server, once."""
+        self.closing = self.closing or self._submit(self.server.close())
+        return self.closing
+
+    def loop_turns(self) -> bool:
+        self._submit(asyncio.sleep(0)).result(5)
+        return True
+
+    def end(self) -> None:
+        try:
+            self.close().result(20)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    async def _start(self) -> None:
+        self.server.start()
+
+    def _submit(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+@pytest.fixture(scope="module")
+def loaded(made: MadeArtifact) -> LoadedVersion:
+    return load(made.path, made.manifest_sha256, search_threads=1)
+
+
+@contextlib.contextmanager
+def serving(loaded: LoadedVersion, **settings: int) -> Iterator[Served]:
+    with tempfile.TemporaryDirectory(prefix="recall-frames-") as folder:
+        served = Served(folder, loaded, HostSettings(**settings))
+        try:
+            yield served
+        finally:
+            served.end()
+
+
+class Gate:
+    """Stands before the work on GetItems, and lets it through once it is opened."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.opened = threading.Event()
+        self.passed = 0
+
+    def __call__(self, *arguments: Any, **named: Any) -> items.Items:
+        self.entered.release()
+        assert self.opened.wait(20)
+        self.passed += 1
+        return items.get_items(*arguments, **named)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    gate = Gate()
+    monkeypatch.setattr("replicas.calls.get_items", gate)
+    yield gate
+    gate.opened.set()
+    wait_until(lambda: not frame_threads())
+
+
+@pytest.fixture
+def asking() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as asking:
+        yield asking
+
+
+def items_question(made: MadeArtifact, **more: int) -> bytes:
+    request = recall_pb2.GetItemsRequest(items=recall_pb2.ItemIds(ids=[made.ids[0]]))
+    return replica_pb2.Question(get_items=request.SerializeToString(), **more).SerializeToString()
+
+
+def frame_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "frames"]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < give_up_at, "it did not come about"
+        time.sleep(0.01)
+
+
+def test_at_most_answer_threads_questions_are_worked_on_at_once(
+    made: MadeArtifact, loaded: LoadedVersion, gate: Gate, asking: ThreadPoolExecutor
+) -> None:
+    with serving(loaded, answer_threads=2) as served:
+        replies = [asking.submit(Line(served).ask, items_question(made)) for _ in range(5)]
+        for _ in range(2):
+            assert gate.entered.acquire(timeout=20)
+        assert not gate.entered.acquire(timeout=0.3), "a third one found a place"
+        gate.opened.set()
+        assert all(reply.result(20).items for reply in replies)
+
+
+def test_it_closes_idle_lines_at_once_and_others_behind_their_reply_and_the_loop_is_free(
+    made: MadeArtifact, loaded: LoadedVersion, gate: Gate, asking: ThreadPoolExecutor
+) -> None:
+    with serving(loaded, answer_threads=1) as served:
+        idle, *busy = (Line(served) for _ in range(3))
+        replies = [asking.submit(line.ask, items_question(made)) for line in busy]
+        assert gate.entered.acquire(timeout=20)
+        time.sleep(0.1)  # So that the other one waits in line.
+
+        closing = served.close()
+        assert idle.is_closed()
+        assert served.loop_turns()
+        assert not closing.done()
+        gate.opened.set()
+        assert all(reply.result(20).items for reply in replies)
+        closing.result(20)
+        assert not frame_threads()
+        assert not Path(frames_path(served.address)).exists()
+
+
+def test_a_reply_that_takes_too_long_is_not_waited_for(
+    made: MadeArtifact, loaded: LoadedVersion, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "CLOSE_SECONDS_MAX", 0.2)
+    with serving(loaded) as served:
+        line = Line(served)
+        payload = items_question(made)
+        line.socket.sendall(len(payload).to_bytes(4, "big") + payload)
+        assert gate.entered.acquire(timeout=20)
+        served.close().result(5)
+        assert line.is_closed()
+
+
+def test_a_socket_that_somebody_removed_does_not_keep_it_from_closing(loaded: LoadedVersion) -> None:
+    with serving(loaded) as served:
+        line = Line(served)
+        os.unlink(frames_path(served.address))
+        served.close().result(5)
+        assert line.is_closed()
+        assert not frame_threads()
+
+
+def test_a_line_that_gets_no_thread_is_closed_and_leaves_its_place(
+    made: MadeArtifact, loaded: LoadedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(frames, "ACCEPT_PAUSE_SECONDS", 0.05)
+    with serving(loaded, replica_connections_max=1) as served:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            for _ in range(2):
+                with pytest.raises(ConnectionResetError):
+                    Line(served)
+        assert Line(served).ask(items_question(made)).items
+
+
+def test_without_descriptors_it_pauses_and_callers_wait(
+    made: MadeArtifact, loaded: LoadedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[float] = []
+
+    def refuse(_: socket.socket) -> None:
+        attempts.append(time.monotonic())
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(frames, "ACCEPT_PAUSE_SECONDS", 0.1)
+    with serving(loaded) as served, ThreadPoolExecutor(1) as waiting:
+        with monkeypatch.context() as patched:
+            patched.setattr(socket.socket, "accept", refuse)
+            line = waiting.submit(Line, served)
+            wait_until(lambda: len(attempts) == 3)
+            assert attempts[2] - attempts[0] > 0.18
+            assert served.loop_turns()
+        assert line.result(20).ask(items_question(made)).items
+
+
+def test_a_full_server_says_so_once_until_there_is_room_again(loaded: LoadedVersion) -> None:
+    with serving(loaded, replica_connections_max=1) as served, structlog.testing.capture_logs() as logs:
+        for full in (1, 2):
+            line = patiently(lambda: Line(served))
+            for _ in range(3):
+                with pytest.raises(ConnectionResetError):
+                    Line(served)
+            assert [entry["event"] for entry in logs].count("too_many_connections") == full
+            line.socket.close()
+            wait_until(lambda: not frame_threads())
+
+
+def test_items_beyond_the_answers_limit_are_refused(tmp_path: Path) -> None:
+    wide = make_artifact(tmp_path, items=300, dimension=512)
+    with serving(load(wide.path, wide.manifest_sha256, search_threads=1), replica_answer_bytes_max=MIB) as served:
+        line = Line(served)
+        for count, reason in ((200, ""), (1_000, "ANSWER_TOO_LARGE")):
+            ids = recall_pb2.ItemIds(ids=[wide.ids[0]] * count)
+            request = recall_pb2.GetItemsRequest(items=ids, return_vectors=True)
+            reply = line.ask(replica_pb2.Question(get_items=request.SerializeToString()).SerializeToString())
+            assert reply.error.reason == reason
+            assert bool(reply.items) is not bool(reason)
+            assert reply.ByteSize() < MIB - MESSAGE_SPARE_BYTES + 64
+        assert reply.error.code == code_pb2.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("kind", ["answer", "get_items"])
+def test_a_question_whose_deadline_passes_in_line_is_told_so_while_it_waits(
+    made: MadeArtifact, loaded: LoadedVersion, gate: Gate, asking: ThreadPoolExecutor, kind: str
+) -> None:
+    late = items_question(made, deadline_ms=50)
+    if kind == "answer":
+        late = replica_pb2.Question(answer=batch(recall(made.queries[0])), deadline_ms=50).SerializeToString()
+    with serving(loaded, answer_threads=1) as served:
+        first = asking.submit(Line(served).ask, items_question(made, deadline_ms=20_000))
+        assert gate.entered.acquire(timeout=20)
+        error = Line(served).ask(late).error
+        assert (error.code, error.reason) == (code_pb2.DEADLINE_EXCEEDED, "DEADLINE_PASSED")
+        gate.opened.set()
+        assert first.result(20).items
+
+
+def test_a_deadline_that_passed_on_the_way_costs_no_work(made: MadeArtifact, loaded: LoadedVersion, gate: Gate) -> None:
+    with serving(loaded) as served:
+        assert Line(served).ask(items_question(made, deadline_ms=-1)).error.reason == "DEADLINE_PASSED"
+        assert not gate.entered.acquire(blocking=False)
+
+
+def test_the_question_of_a_caller_who_hung_up_in_line_is_dropped(
+    made: MadeArtifact, loaded: LoadedVersion, gate: Gate, asking: ThreadPoolExecutor
+) -> None:
+    payload = items_question(made)
+    with serving(loaded, answer_threads=1) as served:
+        first = Line(served)
+        reply = asking.submit(first.ask, payload)
+        assert gate.entered.acquire(timeout=20)
+        gone = Line(served)
+        gone.socket.sendall(len(payload).to_bytes(4, "big") + payload)
+        gone.socket.close()
+        gate.opened.set()
+        assert reply.result(20).items
+        wait_until(lambda: len(frame_threads()) == 1)
+        assert gate.passed == 1
+        assert first.ask(payload).items, "its place is free again"
 
 
 def patiently(attempt: Callable[[], Result]) -> Result:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import cast
 
 import grpc
@@ -10,6 +13,7 @@ import pytest
 
 from recallpb.internal.v1 import documents_pb2
 from replicas.client import STATUS_TRAILER, ReplicaClient
+from replicas.frames import GREETING, frames_path
 from replicas.health import REFUSED_AUDITS_MAX, WINDOW_AUDITS, Health, Unsupported
 
 Code = grpc.StatusCode
@@ -20,10 +24,10 @@ def answered(*, ok: bool = True, p99_ms: float = 1.0) -> documents_pb2.OrderResu
     return documents_pb2.OrderResult(ok=ok, agreement=agreement, version=4, items=300, p99_ms=p99_ms)
 
 
-def noted(*outcomes: documents_pb2.OrderResult | grpc.StatusCode, lives: bool = False) -> Health:
+def noted(*outcomes: documents_pb2.OrderResult | grpc.StatusCode, lives: bool = False, greets: bool = True) -> Health:
     health = Health()
     for outcome in outcomes:
-        health.note(outcome, lives=lives, seconds_max=1.0)
+        health.note(outcome, lives=lives, greets=greets, seconds_max=1.0)
     return health
 
 
@@ -91,6 +95,9 @@ class Broken:
     async def describe(self, _: float) -> None:
         return
 
+    async def greets(self, _: float) -> bool:
+        return True
+
 
 @pytest.mark.parametrize(("trailers", "wrong"), [([(STATUS_TRAILER, b"status")], 1), ([], 0)])
 def test_internal_is_as_bad_as_wrong_when_the_replica_says_so_and_not_when_its_connection_breaks(
@@ -114,3 +121,70 @@ def test_slow_is_what_was_slow_in_every_audit_of_the_window() -> None:
 def test_nothing_is_said_of_a_process_that_knows_no_audits() -> None:
     with pytest.raises(Unsupported):
         noted(Code.UNIMPLEMENTED, lives=True)
+
+
+@pytest.mark.parametrize("outcome", [answered(), Code.RESOURCE_EXHAUSTED, Code.INTERNAL, Code.DEADLINE_EXCEEDED])
+def test_a_process_that_greets_no_gateway_is_silent_whatever_it_tells_the_agent(
+    outcome: documents_pb2.OrderResult | grpc.StatusCode,
+) -> None:
+    assert in_a_row(noted(answered(), lives=True)) == (1, 0, 0)
+    assert in_a_row(noted(outcome, outcome, lives=True, greets=False)) == (0, 0, 2)
+
+
+class Answering:
+    """A process whose gRPC side is well."""
+
+    def __init__(self, address: str) -> None:
+        self._client = ReplicaClient(address)
+
+    async def execute(self, *_: object) -> documents_pb2.OrderResult:
+        return answered()
+
+    async def describe(self, _: float) -> None:
+        return
+
+    async def greets(self, seconds_max: float) -> bool:
+        async with self._client as client:
+            return await client.greets(seconds_max)
+
+
+Door = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def first_words(*words: bytes) -> Door:
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for word in words:
+            writer.write(word)
+            await writer.drain()
+        writer.close()
+
+    return serve
+
+
+async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("door", "silent"),
+    [
+        (first_words(GREETING), 0),
+        (first_words(GREETING[:1], GREETING[1:]), 0),
+        # It has connections enough.
+        (first_words(), 0),
+        (first_words(b"HTTP"), 1),
+        (say_nothing, 1),
+        (None, 1),
+    ],
+)
+async def test_an_audit_looks_through_the_door_that_gateways_use(door: Door | None, silent: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="recall-door-") as folder:
+        address = f"unix:{Path(folder)}/r1.sock"
+        server = door and await asyncio.start_unix_server(door, frames_path(address))
+        health = Health()
+        await health.ask(cast(ReplicaClient, Answering(address)), 0.3)
+        if server:
+            server.close()
+
+    assert in_a_row(health) == (1 - silent, 0, silent)

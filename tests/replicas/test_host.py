@@ -115,8 +115,8 @@ def test_everything_that_may_be_asked_for_arrives(host: Host, made: MadeArtifact
     assert set(response.found_by) <= {0, 1}
     assert len(response.found_by) == len(response.ids) == len(response.scores) == 10
     assert not set(response.ids) & set(full.exclude.ids)
-    assert response.timings.queue_us == 700
-    assert response.timings.total_us >= 700 + response.timings.search_us
+    assert response.timings.queue_us >= 700
+    assert response.timings.total_us >= response.timings.queue_us + response.timings.search_us
 
 
 def test_one_bad_query_is_its_own_error(host: Host, made: MadeArtifact) -> None:

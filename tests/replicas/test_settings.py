@@ -10,7 +10,8 @@ from replicas.settings import SOCKET_PATH_BYTES_MAX, AgentSettings, HostSettings
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RECALL_HOME", "RECALL_RUN_DIR", "RECALL_NODE", "RECALL_REDIS_URL"):
+    threads = ("RECALL_SEARCH_THREADS", "RECALL_ANSWER_THREADS")
+    for name in ("RECALL_HOME", "RECALL_RUN_DIR", "RECALL_NODE", "RECALL_REDIS_URL", *threads):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -22,6 +23,27 @@ def test_everything_has_a_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert settings.home == tmp_path / "var"
     assert settings.node == "local"
     assert HostSettings().search_threads >= 1
+
+
+@pytest.mark.parametrize(
+    ("cores", "given", "search_threads"),
+    [
+        (8, {}, 4),
+        (1, {}, 1),
+        (8, {"RECALL_ANSWER_THREADS": "8"}, 1),
+        (8, {"RECALL_ANSWER_THREADS": "1"}, 8),
+        (8, {"RECALL_ANSWER_THREADS": "16"}, 1),
+        (8, {"RECALL_SEARCH_THREADS": "3", "RECALL_ANSWER_THREADS": "8"}, 3),
+    ],
+)
+def test_calls_share_the_cores_unless_they_are_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, cores: int, given: dict[str, str], search_threads: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    assert HostSettings().search_threads == search_threads
 
 
 def test_the_run_dir_is_short_however_long_the_home_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

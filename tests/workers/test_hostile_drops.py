@@ -129,6 +129,7 @@ def imported(folder: Path, make: Callable[[Path], None], schema: dict[str, Any])
         "allow_unmarked": True,
         "schema": {**SCHEMA, **schema},
         "columns": {},
+        "partitions": 1,
         "out_dir": str(out),
         "nice": 0,
         "cpus": 1,

@@ -61,12 +61,14 @@ class DescribeResponse(_message.Message):
     def __init__(self, replica_id: _Optional[str] = ..., tenant: _Optional[str] = ..., service: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[int] = ..., searchable_items: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., pid: _Optional[int] = ..., manifest_sha256: _Optional[str] = ...) -> None: ...
 
 class Question(_message.Message):
-    __slots__ = ("answer", "get_items")
+    __slots__ = ("answer", "get_items", "deadline_ms")
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     GET_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     answer: AnswerRequest
     get_items: bytes
-    def __init__(self, answer: _Optional[_Union[AnswerRequest, _Mapping]] = ..., get_items: _Optional[bytes] = ...) -> None: ...
+    deadline_ms: int
+    def __init__(self, answer: _Optional[_Union[AnswerRequest, _Mapping]] = ..., get_items: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
 
 class Reply(_message.Message):
     __slots__ = ("answer", "items", "error")
