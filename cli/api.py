@@ -114,7 +114,7 @@ def over_http(connection: Connection) -> Transport:
 
 def _way_to(connection: Connection) -> str:
     if connection.is_loopback():
-        return "Start it (`recall up --detach`; `recall status` tells what runs), or set RECALL_API_URL if it is elsewhere."
+        return "Start it (`recall up --detach`; `recall status` tells more), or set RECALL_API_URL if it is elsewhere."
     return "Is it running there, and is RECALL_API_URL right?"
 
 
