@@ -122,6 +122,14 @@ def missing_column(file: str, column: str, found: list[str], what: str = "") -> 
     return DropError("drop.missing_column", message, {"file": file, "column": column, "found": found[:100]})
 
 
+def bad_id_type(file: str, column: str, *, found: str, told: str, expected: str, fitting: str) -> DropError:
+    """`found` is a type or an example, `told` says so in a sentence, `fitting` is the id_type they have, if any."""
+    remedy = f" If the ids are right, write `id_type: {fitting}` in the service's schema." if fitting else ""
+    message = f"The ids in {file} (column `{column}`) are {told}; the schema says {expected}.{remedy}"
+    details = {"file": file, "column": column, "found": found, "expected": expected}
+    return DropError("drop.bad_id_type", message, details)
+
+
 def dimension_mismatch(file: str, found: int, expected: int) -> DropError:
     message = f"The vectors in {file} have {found} dimensions; the schema says {expected}."
     return DropError("drop.dimension_mismatch", message, {"file": file, "found": found, "expected": expected})

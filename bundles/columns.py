@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bundles.batches import Flags, Float32, Int64
+from bundles.schema import ATTRIBUTE_TYPES
 
 TEXT_BYTES_MAX = 4_096
 LIST_LENGTH_MAX = 1_000
@@ -28,12 +29,17 @@ class Typed(NamedTuple):
 
 
 def accepts(type_name: str, found: pa.DataType) -> bool:
-    """Whether a column of the type `found` can be read as the attribute type `type_name` at all."""
-    return _ACCEPTED[type_name](found)
+    """Whether a column of the type `found` can be read as the attribute type `type_name` at all.
+
+    One without a single value has the type null where the writer did not know better, which is every type.
+    """
+    return bool(pa.types.is_null(found)) or _ACCEPTED[type_name](found)
 
 
 def attribute(array: pa.Array, type_name: str) -> Typed:
     """Converts a column for which `accepts` is true."""
+    if pa.types.is_null(array.type):
+        return Typed(pa.nulls(len(array), ATTRIBUTE_TYPES[type_name]), _no_flags(array))
     return _CONVERTED[type_name](array)
 
 
@@ -128,7 +134,8 @@ def is_text(found: pa.DataType) -> bool:
 
 
 def is_text_list(found: pa.DataType) -> bool:
-    return _is_list(found) and is_text(found.value_type)
+    # Lists that are all empty are lists of null.
+    return _is_list(found) and (is_text(found.value_type) or bool(pa.types.is_null(found.value_type)))
 
 
 def all_true(rows: int) -> Flags:

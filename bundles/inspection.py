@@ -118,7 +118,9 @@ def _attributes(fields: dict[str, pa.Field], taken: set[str]) -> tuple[list[dict
         if name in taken:
             continue
         type_name = next(_attribute_types(field.type), None)
-        if type_name:
+        if pa.types.is_null(field.type):
+            notes.append(f"Column `{name}` holds no value; say of which type it is when it shall be an attribute.")
+        elif type_name:
             attributes.append({"name": name, "type": type_name})
         else:
             kinds = ", ".join(ATTRIBUTE_TYPES)

@@ -83,7 +83,8 @@ def find_here(source: Source, name: str, files: Sequence[str], vocabularies: Seq
     """`find` in this very process, however long a server takes."""
     location = places.locate(source)
     if isinstance(location, Path):
-        return _find_local(location, name, files, vocabularies)
+        with _looked_for(source, location):
+            return _find_local(location, name, files, vocabularies)
     from bundles import remote
     from bundles.stores import open_store
 
@@ -109,7 +110,8 @@ def inspect(source: Source, sample_rows: int) -> Inspection:
     """
     location = places.locate(source)
     if isinstance(location, Path):
-        return drops.inspect(location, sample_rows)
+        with _looked_for(source, location):
+            return drops.inspect(location, sample_rows)
     from bundles import peeking
 
     return peeking.inspect(location, sample_rows)
@@ -122,6 +124,21 @@ def _find_local(folder: Path, name: str, files: Sequence[str], vocabularies: Seq
             folder, ref.name if ref else name, files=files, vocabularies=vocabularies, allow_unmarked=bool(name)
         )
         return _told(drop, ref)
+
+
+@contextmanager
+def _looked_for(source: Source, folder: Path) -> Iterator[None]:
+    """Of a source's folder that is not there, says where it was looked for, and who decides that."""
+    try:
+        yield
+    except DropError as error:
+        if error.reason != "drop.not_found" or os.path.lexists(folder):
+            raise
+        message = (
+            f"There is no folder `{folder.name}`: {source.uri} is {folder}. The drops of tenant {source.tenant} lie in "
+            f"{source.root}; the platform's setting RECALL_DROPS says where those of all tenants do."
+        )
+        raise DropError(error.reason, message, error.details) from error
 
 
 @contextmanager

@@ -104,13 +104,18 @@ def over_http(connection: Connection) -> Transport:
         try:
             response = client.request(method, path, json=body)
         except httpx.HTTPError as error:
-            remedy = "Is it running (`recall status`), and is RECALL_API_URL right?"
             message = f"{connection.api_url} cannot be reached: {error}."
-            raise CliError(message, remedy=remedy, exit_code=EXIT_UNREACHABLE) from error
+            raise CliError(message, remedy=_way_to(connection), exit_code=EXIT_UNREACHABLE) from error
         is_json = response.headers.get("content-type", "").startswith("application/json")
         return response.status_code, response.json() if is_json and response.content else {}
 
     return call
+
+
+def _way_to(connection: Connection) -> str:
+    if connection.is_loopback():
+        return "Start it (`recall up --detach`; `recall status` tells more), or set RECALL_API_URL if it is elsewhere."
+    return "Is it running there, and is RECALL_API_URL right?"
 
 
 def _error(status: int, answer: Any) -> CliError:

@@ -83,12 +83,17 @@ def step_line(step: dict[str, Any]) -> str:
     return "  ".join(parts)
 
 
+def _steps(build: Build) -> list[dict[str, Any]]:
+    """None of a repetition: that its only step was cancelled says nothing of the build that it repeats."""
+    return [] if is_duplicate(build) else build["steps"]
+
+
 def _steps_table(build: Build) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 1))
-    for step in build["steps"]:
+    for step in _steps(build):
         grid.add_row(MARKS.get(step["state"], "[dim]·[/]"), escape(step_line(step)))
     return grid
 
@@ -98,7 +103,7 @@ def _teller() -> Callable[[Build], None]:
     told: set[str] = set()
 
     def tell(build: Build) -> None:
-        for step in build["steps"]:
+        for step in _steps(build):
             if step["state"] not in ("PENDING", "RUNNING") and step["name"] not in told:
                 told.add(step["name"])
                 remark(f"{step['state'].lower():>9}  {step_line(step)}")

@@ -32,6 +32,7 @@ VARIABLES = {
     "api_key": "RECALL_API_KEY",
     "tenant": "RECALL_TENANT",
 }
+CONSOLE_PORT = 8000
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 NO_KEY = "Set RECALL_API_KEY, or api_key in ~/.config/recall/profiles.toml."
 
@@ -47,8 +48,11 @@ class Connection:
 
     def is_local(self) -> bool:
         """No key, and this machine's RECALL_HOME (or the configured database) is the platform that is meant."""
-        host = urlsplit(self.api_url).hostname if self.api_url else "127.0.0.1"
-        return not self.api_key and host in LOOPBACK_HOSTS and _has_database()
+        return not self.api_key and self.is_loopback() and _has_database()
+
+    def is_loopback(self) -> bool:
+        """Whether the platform that is meant is one of this machine."""
+        return not self.api_url or urlsplit(self.api_url).hostname in LOOPBACK_HOSTS
 
     def key_or_error(self) -> str:
         if not self.api_key:
@@ -59,8 +63,14 @@ class Connection:
 def connect() -> Connection:
     """What is configured, completed by what a launcher of this RECALL_HOME says of itself. Raises CliError."""
     values = {**_running_platform(), **_profile(), **_environment()}
-    values["api_url"] = values.get("api_url", "http://127.0.0.1:8000").rstrip("/").removesuffix("/api/v1")
+    values["api_url"] = values.get("api_url", _local_url()).rstrip("/").removesuffix("/api/v1")
     return Connection(**values)
+
+
+def _local_url() -> str:
+    """Where `recall up` would put the console. A port of 0 is any free one, which nobody can know before."""
+    port = os.environ.get("RECALL_CONSOLE_PORT", "")
+    return f"http://127.0.0.1:{port if port.isdecimal() and int(port) else CONSOLE_PORT}"
 
 
 def _environment() -> dict[str, str]:

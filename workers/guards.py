@@ -30,15 +30,21 @@ DECIMALS = 2
 DECIMALS_MAX = 9
 
 
-def count_breaches(guards: Mapping[str, Any], *, items: int, live_items: int | None) -> list[Evidence]:
-    """Of the number of items: absolute, and against the live version where there is one."""
+def count_breaches(
+    guards: Mapping[str, Any], *, items: int, live_items: int | None, promised: bool = False
+) -> list[Evidence]:
+    """Of the number of items: absolute, and against the live version where there is one.
+
+    `promised`: the manifest says so, and nobody has counted yet.
+    """
+    begin = "The manifest promises " if promised else ""
     found = [
-        _below(guards, "min_items", items, "{} items"),
-        _above(guards, "max_items", items, "{} items"),
+        _below(guards, "min_items", items, f"{begin}{{}} items"),
+        _above(guards, "max_items", items, f"{begin}{{}} items"),
     ]
     if live_items:
         drop, growth = live_items - items, items - live_items
-        here, live = f"{items:,} items", f"than live ({live_items:,})"
+        here, live = f"{begin}{items:,} items", f"than live ({live_items:,})"
         found += [
             _above(guards, "max_drop_items", drop, f"{here}, {{}} fewer {live}"),
             _above(guards, "max_drop_percent", _percent(drop, live_items), f"{here}, {{}} % fewer {live}"),

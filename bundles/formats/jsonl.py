@@ -22,6 +22,7 @@ from bundles.batches import (
     Float32,
     Int64,
     RawBatch,
+    bad_id_type,
     missing_column,
     reading,
 )
@@ -35,6 +36,8 @@ from bundles.schema import ATTRIBUTE_TYPES, ImportSchema
 IDS_APART = False
 VECTOR_FORM = 'a list of numbers, {"id": 1, "vector": [0.1, -0.2, ...]}'
 
+# How JSON writes ids of each type.
+KINDS = {"int64": int, "string": str}
 FLOAT32_BYTES = 4
 SHOWN_CHARACTERS_MAX = 60
 
@@ -99,12 +102,13 @@ def _check_first(file: str, rows: Sequence[Row], schema: ImportSchema) -> None:
 
 def _check_ids(file: str, rows: Sequence[Row], schema: ImportSchema) -> None:
     given = [row[schema.id_column] for row in rows if row.get(schema.id_column) is not None]
-    kind = int if schema.id_type == "int64" else str
+    kind = KINDS[schema.id_type]
     if given and not any(type(each) is kind for each in given):
+        fitting = next((name for name, other in KINDS.items() if all(type(each) is other for each in given)), "")
         shown = json.dumps(given[0])[:SHOWN_CHARACTERS_MAX]
-        message = f"The ids in {file} (`{schema.id_column}`) are like {shown}; the schema says {schema.id_type}."
-        details = {"file": file, "column": schema.id_column, "found": shown, "expected": schema.id_type}
-        raise DropError("drop.bad_id_type", message, details)
+        raise bad_id_type(
+            file, schema.id_column, found=shown, told=f"like {shown}", expected=schema.id_type, fitting=fitting
+        )
 
 
 def _no_objects(file: str) -> DropError:

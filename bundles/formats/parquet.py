@@ -22,6 +22,7 @@ from bundles.batches import (
     FileDescription,
     Flags,
     RawBatch,
+    bad_id_type,
     dimension_mismatch,
     missing_column,
     reading,
@@ -119,9 +120,10 @@ def _check_columns(file: str, found: pa.Schema, schema: ImportSchema) -> None:
 def _check_id(file: str, schema: ImportSchema, found: pa.DataType) -> None:
     fits = pa.types.is_integer(found) if schema.id_type == "int64" else columns.is_text(found)
     if not fits:
-        message = f"The ids in {file} (column `{schema.id_column}`) are {found}; the schema says {schema.id_type}."
-        details = {"file": file, "column": schema.id_column, "found": str(found), "expected": schema.id_type}
-        raise DropError("drop.bad_id_type", message, details)
+        # Arrow has several types of texts and of integers, a schema one of each.
+        fitting = "string" if columns.is_text(found) else "int64" if pa.types.is_integer(found) else ""
+        shown = "string" if fitting == "string" else str(found)
+        raise bad_id_type(file, schema.id_column, found=shown, told=shown, expected=schema.id_type, fitting=fitting)
 
 
 def _check_vector(file: str, schema: ImportSchema, found: pa.DataType) -> None:
@@ -185,5 +187,6 @@ def _raw_batch(file: str, first_row: int, batch: pa.RecordBatch, schema: ImportS
 def _searchable(batch: pa.RecordBatch) -> Flags:
     if SEARCHABLE_COLUMN not in batch.schema.names:
         return columns.all_true(batch.num_rows)
-    flags: Flags = pc.fill_null(batch.column(SEARCHABLE_COLUMN), True).to_numpy(zero_copy_only=False)
+    searchable = columns.attribute(batch.column(SEARCHABLE_COLUMN), "bool").values
+    flags: Flags = pc.fill_null(searchable, True).to_numpy(zero_copy_only=False)
     return flags

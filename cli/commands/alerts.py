@@ -12,6 +12,11 @@ from cli.options import Tenant
 from cli.output import Json, count, moment, pairs, remark, show, table
 
 UNRESOLVED = ("OPEN", "ACKNOWLEDGED")
+HOW_MANY = 100
+
+State = Annotated[str, typer.Option(help="OPEN, ACKNOWLEDGED or RESOLVED; without it, what is not over.")]
+OfService = Annotated[str, typer.Option(help="Only those of this service.")]
+HowMany = Annotated[int, typer.Option("-n", help="How many.", min=1)]
 
 alerts_app = typer.Typer(
     help="What is wrong with services, and who looks after it.", invoke_without_command=True, no_args_is_help=False
@@ -21,15 +26,26 @@ alerts_app = typer.Typer(
 @alerts_app.callback()
 def alerts(
     context: typer.Context,
-    state: Annotated[str, typer.Option(help="OPEN, ACKNOWLEDGED or RESOLVED; without it, what is not over.")] = "",
-    service: Annotated[str, typer.Option(help="Only those of this service.")] = "",
-    number: Annotated[int, typer.Option("-n", help="How many.", min=1)] = 100,
+    state: State = "",
+    service: OfService = "",
+    number: HowMany = HOW_MANY,
     tenant: Tenant = "",
     as_json: Json = False,
 ) -> None:
     """What is wrong with services, newest first."""
-    if context.invoked_subcommand is not None:
-        return
+    if context.invoked_subcommand is None:
+        list_alerts(state, service, number, tenant, as_json)
+
+
+@alerts_app.command(name="list")
+def list_alerts(
+    state: State = "",
+    service: OfService = "",
+    number: HowMany = HOW_MANY,
+    tenant: Tenant = "",
+    as_json: Json = False,
+) -> None:
+    """The same as `recall alerts`."""
     api = open_api()
     path = f"/tenants/{api.tenant(tenant)}/alerts"
     filters = {"service": service} if service else {}

@@ -91,9 +91,12 @@ def _act(service: str, number: int, verb: str, body: Body, tenant: str, as_json:
 def _same(api: Api, path: str, ended: Body) -> Body:
     """The build that has done, or is doing, what `ended` was asked to do; waits for its end."""
     error, number = ended["error"], ended["report"]["same_as"]["build"]
-    remark(f"nothing to do: {_lowered(error['message'])} {error['effect']} --force builds it again.")
     same = api.get(f"{path}/builds/{number}")
-    return watch_build(api, path, number) if same["state"] in WAITING_STATES else same
+    if same["state"] in WAITING_STATES:
+        remark(f"build {number} of this drop runs already, and is followed:")
+        return watch_build(api, path, number)
+    remark(f"nothing to do: {_lowered(error['message'])} {error['effect']} --force builds it again.")
+    return same
 
 
 def _exit_unless_good(build: Body) -> None:

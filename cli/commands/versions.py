@@ -27,7 +27,7 @@ def versions(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -
             one["p99_ms"],
             "bad" if one["bad"] else "",
             moment(one["created_at"]),
-            one["why"],
+            one["why"] or (one["bad"] or {}).get("reason", ""),
         )
         for one in found
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from audit.actions import record
 from bundles import places
 from bundles.errors import SourceError, UriError
 from bundles.places import Source
-from catalog import webhooks
+from catalog import blocks, webhooks
+from catalog.faults import Fault
 from catalog.models import Service
 from catalog.patch import changes_between, merged_spec
 from catalog.selectors import living_services_of
@@ -34,9 +35,7 @@ def service_create(*, actor: Actor, tenant: Tenant, spec: Mapping[str, Any]) -> 
 
     Raises InvalidArgument with every fault of the spec, Conflict when the name is taken, QuotaExceeded.
     """
-    wanted = parse_spec(spec)
-    _check_source(tenant, wanted)
-    _check_webhook(wanted)
+    wanted = _parsed(tenant, spec)
     return _create(actor=actor, tenant=tenant, wanted=wanted)
 
 
@@ -56,12 +55,10 @@ def service_update(
     if not isinstance(spec, Mapping):
         raise InvalidArgument("A change is an object with the fields to change.", reason="INVALID_SPEC")
     present = {"name": service.name, **service.spec}
-    wanted = parse_spec(spec if replace else merged_spec(present, spec))
+    wanted = _parsed(service.tenant, spec if replace else merged_spec(present, spec))
     if wanted.name != service.name:
         message = "A service keeps its name. Create another one and delete this one."
         raise InvalidArgument(message, field="name", details=[{"field": "name", "message": message}])
-    _check_source(service.tenant, wanted)
-    _check_webhook(wanted)
     expected = service.spec_generation if expected_spec_generation is None else expected_spec_generation
     return _update(actor=actor, service=service, wanted=wanted, expected=expected)
 
@@ -124,28 +121,36 @@ def source_at(tenant: Tenant, uri: str) -> Source:
     )
 
 
-def _check_source(tenant: Tenant, wanted: ServiceSpec) -> None:
-    """Follows links on disk, therefore outside every transaction; asks no remote place."""
+def _parsed(tenant: Tenant, spec: object) -> ServiceSpec:
+    """Follows links on disk, therefore outside every transaction; asks no remote place.
+
+    Raises InvalidArgument with every fault, those of addresses that this platform does not allow among them;
+    FailedPrecondition when the platform's own settings of remote places cannot be used.
+    """
+
+    def also(source: blocks.Source | None, notify: blocks.Notify | None) -> Iterator[Fault]:
+        if source is not None:
+            yield from _source_faults(tenant, source.uri)
+        if notify is not None and notify.webhook is not None:
+            yield from _webhook_faults(notify.webhook)
+
+    return parse_spec(spec, also)
+
+
+def _source_faults(tenant: Tenant, uri: str) -> Iterator[Fault]:
     try:
-        places.locate(source_at(tenant, wanted.source.uri))
+        places.locate(source_at(tenant, uri))
     except SourceError as error:
         raise FailedPrecondition(error.message, reason="SOURCE_BAD_SETTINGS", field="source.uri") from error
     except UriError as error:
-        raise _invalid("source.uri", f"{error.message} {error.remedy}") from error
+        yield {"field": "source.uri", "message": f"{error.message} {error.remedy}"}
 
 
-def _check_webhook(wanted: ServiceSpec) -> None:
-    if wanted.notify.webhook is None:
-        return
+def _webhook_faults(url: str) -> Iterator[Fault]:
     try:
-        webhooks.check_allowed(wanted.notify.webhook, settings.WEBHOOK_HOSTS)
+        webhooks.check_allowed(url, settings.WEBHOOK_HOSTS)
     except ValueError as error:
-        raise _invalid("notify.webhook", str(error)) from error
-
-
-def _invalid(field: str, message: str) -> InvalidArgument:
-    fault = {"field": field, "message": message}
-    return InvalidArgument(message, reason="INVALID_SPEC", field=field, details=[fault])
+        yield {"field": "notify.webhook", "message": str(error)}
 
 
 @transaction.atomic

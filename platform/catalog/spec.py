@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
@@ -18,6 +18,8 @@ from tenants.models import NAME_CHARACTERS_MAX, is_valid_name
 FAULTS_IN_MESSAGE_MAX = 3
 
 BlockT = TypeVar("BlockT", bound=Block)
+# What a caller of `parse_spec` objects to in a source and in who is notified; None is one that is not right in itself.
+AddressFaults = Callable[[blocks.Source | None, blocks.Notify | None], Iterator[Fault]]
 
 # Fields of the contract that this release does not serve yet, and the values that mean nothing more than it does.
 # A spec written to the contract is taken when it leaves them at these values.
@@ -55,10 +57,15 @@ class ServiceSpec(Block):
         return self.model_dump(mode="json", exclude={"name"})
 
 
-def parse_spec(data: object) -> ServiceSpec:
+def _nothing_else(_source: blocks.Source | None, _notify: blocks.Notify | None) -> Iterator[Fault]:
+    yield from ()
+
+
+def parse_spec(data: object, also: AddressFaults = _nothing_else) -> ServiceSpec:
     """`data` (JSON types) as a checked spec with every default filled in.
 
-    Raises InvalidArgument with one {field, message} for each fault, at most FAULTS_MAX, and nothing else.
+    Raises InvalidArgument with one {field, message} for each fault, at most FAULTS_MAX, those that `also` yields among
+    them; and what `also` raises.
     """
     if not isinstance(data, Mapping):
         raise InvalidArgument("A spec is an object with the fields name, schema and source.", reason="INVALID_SPEC")
@@ -69,8 +76,10 @@ def parse_spec(data: object) -> ServiceSpec:
     except ValidationError as error:
         faults += faults_of(error, ServiceSpec, root=ServiceSpec)
         faults += _faults_between_blocks(raw)
+        faults += also(_alone(blocks.Source, raw, "source"), _alone(blocks.Notify, raw, "notify"))
         raise _invalid(faults) from error
     faults += _faults_between_blocks(raw)
+    faults += also(spec.source, spec.notify)
     if faults:
         raise _invalid(faults)
     return _completed(spec)

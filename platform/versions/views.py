@@ -23,6 +23,7 @@ NEXT_STEP_WITHOUT_ROOM = "Make room as it says, then override it, which looks ag
 NEXT_STEP_OF_USER = "Correct the drop or change the spec (recall service apply -f FILE), then ask for a new build."
 NEXT_STEP_OF_CHANGED_SPEC = "The service's spec has changed since: ask for a new build."
 NEXT_STEP_OF_DUPLICATE = "Nothing is to be done; `force` builds it again all the same."
+NEXT_STEP_OF_UNFINISHED_TWIN = "Follow build {number}."
 NEXT_STEP_OF_APPROVAL = (
     "Look at the evidence, then activate it (recall activate {service} {version}) or override it with a reason."
 )
@@ -248,13 +249,20 @@ def _next_step(build: Build) -> str:
     if build.state == BuildState.HELD and build.error_reason.startswith(NO_ROOM):
         return NEXT_STEP_WITHOUT_ROOM
     if build.error_reason == DUPLICATE:
-        return NEXT_STEP_OF_DUPLICATE
+        return _next_step_of_duplicate(build.report.get("same_as", {}))
     if build.state in NEXT_STEPS:
         return NEXT_STEPS[BuildState(build.state)]
     if build.error_owner != "user":
         return NEXT_STEP_OF_PLATFORM
     changed = build.service.spec_generation > build.spec_generation
     return NEXT_STEP_OF_CHANGED_SPEC if changed else NEXT_STEP_OF_USER
+
+
+def _next_step_of_duplicate(same_as: dict[str, Any]) -> str:
+    """By what its twin was when they met: whoever builds again meanwhile builds the same thing beside it."""
+    if same_as.get("state") in BUILD_UNFINISHED:
+        return NEXT_STEP_OF_UNFINISHED_TWIN.format(number=same_as["build"])
+    return NEXT_STEP_OF_DUPLICATE
 
 
 def _effect(service: Service) -> str:

@@ -111,6 +111,13 @@ def test_text_ids_and_whole_numbers_do_not_mix(drop: Path, out: Path) -> None:
         "items-1.parquet",
         "int64",
     )
+    assert "are int64; the schema says string. If the ids are right, write `id_type: int64`" in error.message
+
+
+def test_texts_for_whole_numbers_are_called_what_a_schema_calls_them(drop: Path, out: Path) -> None:
+    write_parquet(drop / "items-0.parquet", pa.array(["a"], pa.large_string()), [GOOD])
+    told = "are string; the schema says int64. If the ids are right, write `id_type: string` in the service's schema."
+    assert fails(drop, out).message.endswith(told)
 
 
 def test_an_attribute_of_another_type_in_a_later_file_is_named(drop: Path, out: Path) -> None:

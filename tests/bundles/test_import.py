@@ -14,7 +14,7 @@ import pytest
 
 from bundles.errors import DropError
 from bundles.importing import import_items
-from bundles.schema import ImportSchema
+from bundles.schema import ATTRIBUTE_TYPES, ImportSchema
 from tests.bundles.making import (
     COSINE,
     DIMENSION,
@@ -211,6 +211,21 @@ def test_attributes_are_stored_row_by_row_in_the_types_of_the_schema(drop: Path,
         "genre": [["horror", "sf"], None, ["sf"], []],
     }
     assert read_arrow(out / "attributes.arrow").column("title").num_chunks == 1
+
+
+@pytest.mark.parametrize("type_name", ATTRIBUTE_TYPES)
+def test_an_attribute_column_without_a_value_is_null_in_each_row(drop: Path, out: Path, type_name: str) -> None:
+    """pandas writes a column of None as Arrow's type null, also in one file of several."""
+    write_parquet(drop / "items-0.parquet", [1, 2], vectors(2), said=pa.nulls(2), searchable=pa.nulls(2))
+    found = imported(drop, out, with_attributes(("said", type_name)))
+    assert (found.ids, found.attributes, found.report.reasons) == ([1, 2], {"said": [None, None]}, {})
+
+
+def test_lists_that_are_all_empty_are_lists_of_texts(drop: Path, out: Path) -> None:
+    empty = pa.array([[], [], None], pa.list_(pa.null()))
+    write_parquet(drop / "items-0.parquet", [1, 2, 3], vectors(3), genre=empty)
+    found = imported(drop, out, with_attributes(("genre", "list<string>")))
+    assert (found.attributes, found.report.reasons) == ({"genre": [[], [], None]}, {})
 
 
 def test_a_cell_that_does_not_fit_costs_its_row(drop: Path, out: Path) -> None:

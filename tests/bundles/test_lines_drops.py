@@ -127,7 +127,11 @@ def test_the_report_shows_ids_as_they_are_in_the_file(drop: Path, out: Path) -> 
     [
         ({"key": 1, "vector": GOOD}, "drop.missing_column", "no column `id` in any of its first 2 lines"),
         ({"id": 1, "embedding": GOOD}, "drop.missing_column", "it has id, embedding"),
-        (item("7"), "drop.bad_id_type", 'are like "7"; the schema says int64'),
+        (
+            item("7"),
+            "drop.bad_id_type",
+            'are like "7"; the schema says int64. If the ids are right, write `id_type: string`',
+        ),
         (item(1, "[1,2,3,4]"), "drop.bad_column_type", "expected a list of numbers"),
         (item(1, [1.0, 2.0]), "drop.dimension_mismatch", "have 2 dimensions; the schema says 4"),
         ("[" + json.dumps(item(1)) + "]", "drop.unreadable", "expected one object a line"),

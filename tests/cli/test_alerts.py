@@ -27,7 +27,9 @@ def test_it_lists_what_is_not_over_newest_first(local: Recall, raised: None) -> 
     assert [one["number"] for one in local("alerts", "-n", "1", "--json").data] == [3]
     assert [one["number"] for one in local("alerts", "--state", "RESOLVED", "--json").data] == [1]
     assert local("alerts", "--service", "series", "--json").data == []
+    assert [one["number"] for one in local("alerts", "list", "-n", "1", "--json").data] == [3]
     out = local("alerts").out
+    assert local("alerts", "list").out == out
     assert "replica.wrong" in out
     assert "drop.late" not in out
 

@@ -88,6 +88,20 @@ def test_a_build_that_repeats_a_held_one_ends_like_that(
     assert "Build 1 is HELD: Too low." in ran.error.message
 
 
+def test_a_build_that_repeats_a_running_one_says_so_and_follows_that(
+    local: Recall, films_service: Service, worked: Callable[[Work], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = claimed(asked(films_service))
+    resolved(first, "20260101")
+    worked(repeating)
+    monkeypatch.setattr("cli.builds.time.sleep", lambda _: actions.build_succeed(first))
+    ran = local("build", "movies", "--wait")
+    assert ran.code == 0
+    assert "build 1 of this drop runs already, and is followed" in ran.err
+    for misleading in ("cancelled", "nothing to do", "Nothing is serving", "--force"):
+        assert misleading not in ran.err
+
+
 def test_a_failed_build_is_told_once(local: Recall, films_service: Service, worked: Callable[[Work], None]) -> None:
     worked(failing)
     ran = local("build", "movies", "--wait")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.api import over_http
 from cli.connection import Connection, connect
 from cli.errors import CliError
 from cli.launcher.state import PlatformState, write_state
@@ -80,6 +81,25 @@ def test_the_platform_that_runs_here_says_its_ports(clean_environment: pytest.Mo
     here.started_ticks = 1
     write_state(run / "launcher.json", here)
     assert connect().gateway == ""
+
+
+@pytest.mark.parametrize(("port", "url"), [("8123", "http://127.0.0.1:8123"), ("0", "http://127.0.0.1:8000")])
+def test_a_platform_that_is_down_is_looked_for_at_its_port(
+    clean_environment: pytest.MonkeyPatch, port: str, url: str
+) -> None:
+    clean_environment.setenv("RECALL_CONSOLE_PORT", port)
+    assert connect().api_url == url
+
+
+def test_a_platform_that_cannot_be_reached_here_can_be_started_and_a_distant_one_cannot() -> None:
+    # Nothing listens on port 1, and only 127.0.0.1 counts as this machine.
+    with pytest.raises(CliError) as here:
+        over_http(Connection(api_url="http://127.0.0.1:1", api_key="rk_mine"))("GET", "/tenants", None)
+    assert "http://127.0.0.1:1 cannot be reached" in here.value.message
+    assert "recall up" in here.value.remedy
+    with pytest.raises(CliError) as there:
+        over_http(Connection(api_url="http://127.0.0.2:1", api_key="rk_mine"))("GET", "/tenants", None)
+    assert "recall up" not in there.value.remedy
 
 
 def test_without_a_key_a_distant_platform_is_never_this_machine_s(

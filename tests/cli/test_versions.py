@@ -78,6 +78,13 @@ def test_a_list_of_versions_gives_the_reason_of_one_that_failed(local: Recall, f
     assert "No node had memory for it." in local("versions", "movies").out
 
 
+def test_a_list_of_versions_gives_the_reason_of_a_rollback(local: Recall, films_service: Service) -> None:
+    for version in (made_version(films_service), made_version(films_service)):
+        activated(version)
+    local("rollback", "movies", "--reason", "Old titles came back.")
+    assert "Old titles came back." in local("versions", "movies").out
+
+
 def test_a_switch_names_the_gateways_that_lag_behind(local: Recall, films_service: Service, valkey: Valkey) -> None:
     version = made_version(films_service)
     serving(valkey, "g1", 10**6)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
+from django.apps import apps
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.db.models.functions import Now
 from django.test import Client
 
@@ -14,8 +18,10 @@ from catalog.models import Service
 from tenants.models import ApiKey, Tenant
 from tenants.selectors import key_verify
 from tests.factories import PASSWORD
-from tests.support.history import activated, made_version
+from tests.support.history import activated, asked, claimed, made_version, resolved
+from versions import actions
 from versions.models import Build, Replica
+from versions.states import BuildState
 
 
 def signed_in(user: User) -> Client:
@@ -207,6 +213,78 @@ def test_a_build_and_its_version_show_each_figure_beside_its_limit_and_the_curve
         assert "p99 max_p99_ratio 9.5 ms at most 6.25 ms hold local; live version 1: 4.25 ms, asked in turns" in text
         assert "1,250 0.9300 0.200 1,600 0.9700 0.310 chosen" in text
         assert "The target of 0.98 was not reached." in text
+
+
+@pytest.mark.parametrize("state", [BuildState.HELD, BuildState.SUCCEEDED])
+def test_the_pages_of_a_second_build_show_what_was_compared_with_the_first(
+    alice: User, films_service: Service, state: str
+) -> None:
+    """The step that compares the items calls its section `items`."""
+    activated(made_version(films_service))
+    report = {"items": {"live_version": 1, "id_overlap_percent": 33.333}, "import": {"rows": 100}}
+    version = made_version(films_service, report=report)
+    Build.objects.filter(pk=version.build.pk).update(report=report, state=state)
+    client = signed_in(alice)
+    for page in ("builds/2/", "builds/2/progress/", "versions/2/"):
+        response = client.get(f"/t/films/s/movies/{page}")
+        assert response.status_code == 200
+        text = response.content.decode()
+        assert "<summary>items</summary>" in text
+        assert "id_overlap_percent: 33.333" in text
+        assert "<summary>import</summary>" in text
+
+
+def test_who_waits_for_a_build_that_repeats_a_running_one_is_led_to_that_one(
+    alice: User, films_service: Service
+) -> None:
+    resolved(claimed(asked(films_service)), "20260101")
+    client = signed_in(alice)
+    client.post("/t/films/s/movies/build/")
+    claim = claimed(Build.objects.get(number=2))
+    resolved(claim, "20260101")
+    actions.build_stop(claim, reason="build.duplicate", message="Build 1 is of this drop.")
+    waiting = client.get("/t/films/s/movies/builds/2/progress/", headers={"HX-Request": "true"})
+    assert waiting["HX-Redirect"] == "/t/films/s/movies/builds/1/"
+    assert b"Build 2 was not needed" in client.get("/t/films/s/movies/builds/1/").content
+    page = client.get("/t/films/s/movies/builds/2/").content.decode()
+    assert '<a href="/t/films/s/movies/builds/1/">See build 1</a>' in page
+    assert "Follow build 1." in page
+    assert "force" not in page.split("Evidence")[0]
+
+
+def test_no_template_asks_a_dict_for_items_in_a_way_that_its_keys_can_answer() -> None:
+    templates = list(Path(apps.get_app_config("console").path, "templates").rglob("*.html"))
+    assert templates
+    loops = [loop for template in templates for loop in re.findall(r"{%\s*for [^%]*%}", template.read_text())]
+    assert [loop for loop in loops if re.search(r"\.(items|keys|values)\b", loop)] == []
+
+
+def test_a_path_that_is_no_page_is_told_in_the_frame_with_a_way_home(alice: User) -> None:
+    response = signed_in(alice).get("/nowhere/", headers={"X-Request-Id": "request-0404"})
+    text = response.content.decode()
+    assert response.status_code == 404
+    assert "There is no such page." in text
+    assert "request-0404" in text
+    assert '<a href="/">' in text
+    assert "Sign out" in text
+
+
+def test_a_page_that_failed_unforeseen_is_told_in_the_frame_even_without_a_database(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OperationalError("secret of the database")
+
+    client = signed_in(alice)
+    client.raise_request_exception = False
+    monkeypatch.setattr("django.contrib.sessions.backends.db.SessionStore.load", broken)
+    response = client.get("/", headers={"X-Request-Id": "request-0500"})
+    text = response.content.decode()
+    assert response.status_code == 500
+    assert "Something failed that should not." in text
+    assert "request-0500" in text
+    assert '<a class="brand" href="/">' in text
+    assert "secret" not in text
 
 
 def test_alerts_stand_on_a_page_of_their_own_and_their_number_on_every_page(

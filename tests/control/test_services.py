@@ -95,6 +95,18 @@ def test_a_source_stays_in_the_tenants_own_folder(films, books):
     assert make_service(films, "movies", source={"uri": f"{drops}/films/movies/"})
 
 
+def test_an_address_that_is_refused_is_told_with_every_other_fault(films):
+    with pytest.raises(InvalidArgument) as caught:
+        make_service(
+            films,
+            schema={"dimension": 0, "metric": "ip"},
+            source={"uri": "/etc/"},
+            notify={"webhook": "https://hooks.example.org/recall"},
+        )
+    fields = [fault["field"] for fault in caught.value.details]
+    assert fields == ["schema.dimension", "source.uri", "notify.webhook"]
+
+
 def test_it_says_limit_use_and_remedy_when_the_quota_of_services_is_used_up(films_service, films, books):
     quota_update(actor=TESTER, tenant=films, services_max=1)
     with pytest.raises(QuotaExceeded) as caught:

@@ -85,6 +85,7 @@ WRITES: dict[str, Callable[[Claim, Service], object]] = {
     "build_fail": lambda claim, _: actions.build_fail(claim, reason="r", owner="user", message="m"),
     "build_stop": lambda claim, _: actions.build_stop(claim, reason="r", message="m"),
     "build_succeed": lambda claim, _: actions.build_succeed(claim),
+    "drop_blame": lambda claim, _: actions.drop_blame(claim, name="a"),
     "drop_resolve": lambda claim, _: resolved(claim, "a"),
     "work_dir_set": lambda claim, _: actions.work_dir_set(claim, "/work"),
     "version_reserve": lambda claim, _: actions.version_reserve(claim),

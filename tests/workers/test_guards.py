@@ -42,6 +42,13 @@ def test_counts_are_guarded_in_both_directions_absolutely_and_against_live(items
     assert [each.name for each in found] == broken
 
 
+def test_a_count_that_nobody_has_counted_is_called_a_promise():
+    found = guards.count_breaches({**GUARDS, "min_items": 20}, items=10, live_items=1000, promised=True)
+    assert len(found) > 1
+    assert found[0].sentence.startswith("The manifest promises 10 items; at least 20 must be there")
+    assert all(each.sentence.startswith("The manifest promises 10 items") for each in found)
+
+
 def test_a_guard_that_is_null_guards_nothing():
     nothing = {**GUARDS, "max_drop_percent": None, "max_drop_items": None}
     assert guards.count_breaches(nothing, items=10, live_items=1000) == []

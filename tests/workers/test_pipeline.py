@@ -51,7 +51,7 @@ def test_a_drop_becomes_the_live_version_and_the_same_drop_again_is_cancelled(fi
     again = finish(asked(films_service))
     assert (again.state, again.error_reason, again.version_number) == ("CANCELLED", "build.duplicate", None)
     assert again.error_message == "Drop 20260101 under this spec is version 1 (build 1)."
-    assert again.report["same_as"] == {"build": 1, "version": 1}
+    assert again.report["same_as"] == {"build": 1, "version": 1, "state": "SUCCEEDED"}
     assert "`force`" in build_view(again)["error"]["next_step"]
 
 
@@ -85,6 +85,7 @@ def test_a_drop_with_too_few_items_is_held_before_anything_costly(films, build_o
     build = build_of(service, "20260101", items=60, count=60)
     assert (build.state, build.error_reason, build.work_dir) == ("HELD", "guard.min_items", "")
     assert build_view(build)["step"] == "check_counts"
+    assert build.error_message.startswith("The manifest promises 60 items; at least 100 must be there")
     assert build.report["held"]["evidence"] == [{"name": "min_items", "value": 60, "limit": 100, "what": "found"}]
     assert build_view(build)["error"]["effect"] == "Nothing is serving yet."
 
@@ -133,6 +134,29 @@ def test_without_a_drop_the_build_fails_and_says_so(films_service, folders):
     assert (build.state, build.error_reason, build.error_owner) == ("FAILED", "drop.not_found", "user")
     assert build_view(build)["step"] == "resolve_drop"
     assert build.steps.get(name="resolve_drop").state == "FAILED"
+    sources = folders / "drops" / "films"
+    assert f"There is no folder `movies`: file:movies/ is {sources / 'movies'}." in build.error_message
+    assert f"lie in {sources}; the platform's setting RECALL_DROPS" in build.error_message
+
+
+def test_a_drop_that_a_build_cannot_begin_with_is_named(films_service, folders):
+    """A retry looks for the newest drop all the same: what was named is not what was asked for."""
+    broken = folders / "drops" / "films" / "movies" / "20260102"
+    broken.mkdir(parents=True)
+    (broken / "manifest.json").write_text("nonsense")
+    build = finish(asked(films_service))
+    assert (build.state, build.error_reason, build.drop_name) == ("FAILED", "drop.bad_manifest", "")
+    assert build_view(build)["drop"]["name"] == "20260102"
+    assert build.error_message.startswith("Drop `20260102`: ")
+
+
+def test_a_build_that_repeats_an_unfinished_one_leads_to_that(films, build_of):
+    service = make_service(films, guards={"min_items": 100})
+    assert build_of(service, "20260101", items=60, count=60).state == "HELD"
+    again = finish(asked(service))
+    assert (again.state, again.error_reason) == ("CANCELLED", "build.duplicate")
+    assert again.error_message == "Build 1 is of drop 20260101 under this spec, and has not ended."
+    assert build_view(again)["error"]["next_step"] == "Follow build 1."
 
 
 def test_a_drop_of_the_wrong_dimension_fails(films_service, build_of, node):

@@ -46,6 +46,7 @@ def over_quota(ctx: BuildContext, items: int) -> Hold | None:
 
 def check(ctx: BuildContext, facts: Mapping[str, Any]) -> Hold | None:
     """A Hold with every count that is out of its guard, or None."""
-    breaches = guards.count_breaches(ctx.spec["guards"], items=facts["items"], live_items=facts["live_items"])
+    counts = {name: facts[name] for name in ("items", "live_items")}
+    breaches = guards.count_breaches(ctx.spec["guards"], **counts, promised=True)
     told = {"counts": dict(facts)}
     return guards.hold(breaches, report=told, context=told)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bundles import sources
-from bundles.errors import SourceError
+from bundles.errors import DropError, SourceError
 from catalog.actions import source_at
 from querymodel.spec import vocabularies_of
 from versions import actions
-from versions.states import DUPLICATE
+from versions.models import Build
+from versions.states import BUILD_UNFINISHED, DUPLICATE
 from workers.context import BuildContext
 from workers.outcomes import Cancel, Done, Outcome
 from workers.patience import wait_for_source
@@ -30,6 +31,8 @@ def step(ctx: BuildContext) -> Outcome:
         if waiting is None:
             raise
         return waiting
+    except DropError as error:
+        raise _named(ctx, error) from error
     told = {
         "count": drop.count,
         "model_version": drop.model_version,
@@ -39,9 +42,19 @@ def step(ctx: BuildContext) -> Outcome:
     }
     twin = actions.drop_resolve(ctx.claim, name=drop.name, fingerprint=drop.fingerprint, drop=told)
     if twin is not None:
-        told_of = (
-            f"version {twin.version_number} (build {twin.number})" if twin.version_number else f"build {twin.number}"
-        )
-        message = f"Drop {drop.name} under this spec is {told_of}."
-        return Cancel(DUPLICATE, " ".join([message, *(f"{each}." for each in drop.skipped)]))
+        return Cancel(DUPLICATE, " ".join([_told_of(twin, drop.name), *(f"{each}." for each in drop.skipped)]))
     return Done(context={"source": source.to_dict()}, detail="; ".join([drop.name, *drop.skipped]))
+
+
+def _told_of(twin: Build, drop: str) -> str:
+    if twin.state in BUILD_UNFINISHED:
+        return f"Build {twin.number} is of drop {drop} under this spec, and has not ended."
+    return f"Drop {drop} under this spec is version {twin.version_number} (build {twin.number})."
+
+
+def _named(ctx: BuildContext, error: DropError) -> DropError:
+    """`error` with the drop that it is about in its message; the build shows that drop as its own."""
+    name = error.details.get("drop", ctx.build.drop_name)
+    actions.drop_blame(ctx.claim, name=name)
+    message = error.message if not name or f"`{name}`" in error.message else f"Drop `{name}`: {error.message}"
+    return DropError(error.reason, message, error.details)

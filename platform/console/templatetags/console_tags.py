@@ -42,6 +42,12 @@ def entry(values: dict[str, Any], name: str) -> Any:
 
 
 @register.filter
+def pairs(values: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The entries of a dict whose names only data knows: `values.items` in a template is `values["items"]` first."""
+    return list(values.items())
+
+
+@register.filter
 def is_chosen(point: dict[str, Any], tune: dict[str, Any]) -> bool:
     """Whether this point of the curve is the effort that the version searches with."""
     return all(point.get(name) == value for name, value in tune["search_params"].items())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from console.base import page, service_for
 from tenants.permissions import Permission, is_allowed
 from versions import selectors
 from versions.actions import build_cancel, build_override, build_request, build_retry
+from versions.states import DUPLICATE
 
 
 @require_POST
@@ -30,8 +33,17 @@ def show(request: HttpRequest, tenant: str, service: str, number: int) -> HttpRe
 @require_GET
 @page
 def progress(request: HttpRequest, tenant: str, service: str, number: int) -> HttpResponse:
-    """The part of the build page that changes; once the state is final it no longer asks for itself."""
-    return render(request, "console/_build_progress.html", _context(request, tenant, service, number))
+    """The part of the build page that changes; once the state is final it no longer asks for itself.
+
+    Who waits for a build that turns out to repeat another one is led to that one.
+    """
+    context = _context(request, tenant, service, number)
+    response = render(request, "console/_build_progress.html", context)
+    twin = context["twin"]
+    if request.headers.get("HX-Request") and twin is not None:
+        messages.info(request, f"Build {number} was not needed: it is the same as this one.")
+        response["HX-Redirect"] = reverse("console:build", args=[tenant, service, twin])
+    return response
 
 
 @require_POST
@@ -66,6 +78,7 @@ def _context(request: HttpRequest, tenant: str, service: str, number: int) -> di
         "tenant": owner,
         "service": found,
         "build": selectors.build_view(build),
+        "twin": build.report.get("same_as", {}).get("build") if build.error_reason == DUPLICATE else None,
         "requested_by": build.requested_by,
         "requested_at": build.requested_at,
         "final": build.state in ("SUCCEEDED", "FAILED", "CANCELLED"),

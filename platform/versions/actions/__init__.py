@@ -51,6 +51,7 @@ from versions.actions.replicas import (
 )
 from versions.actions.results import (
     Completed,
+    drop_blame,
     drop_resolve,
     version_complete,
     version_measured,
@@ -112,6 +113,7 @@ __all__ = [
     "build_stop",
     "build_succeed",
     "build_wait",
+    "drop_blame",
     "drop_resolve",
     "epoch_raise",
     "lease_renew",

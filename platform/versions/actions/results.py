@@ -49,13 +49,22 @@ def drop_resolve(claim: Claim, *, name: str, fingerprint: str, drop: dict[str, A
     twin = None if build.force else _twin(build, fingerprint)
     if twin is not None:
         # For programs; the message says the same to people.
-        same_as = {"build": twin.number, "version": twin.version_number}
+        same_as = {"build": twin.number, "version": twin.version_number, "state": twin.state}
         Build.objects.filter(pk=build.pk).update(drop_name=name, drop=drop, report={**build.report, "same_as": same_as})
         return twin
     Build.objects.filter(pk=build.pk).update(drop_name=name, drop=drop, drop_fingerprint=fingerprint)
     held = Build.objects.of(service.tenant).filter(service=service, state=BuildState.HELD, drop_name__lte=name)
     builds_supersede(held.select_related("service__tenant"), by=build.number)
     return None
+
+
+@transaction.atomic
+def drop_blame(claim: Claim, *, name: str) -> None:
+    """Says which drop the build could not begin with; empty: none was found.
+
+    It is shown only. `drop_name` stays what was asked for, so that a retry looks for the newest drop again.
+    """
+    fenced(claim, drop={"name": name} if name else {})
 
 
 @transaction.atomic
