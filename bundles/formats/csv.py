@@ -41,8 +41,9 @@ IDS_APART = False
 VECTOR_FORM = 'one column with a list in each cell, "[0.1, -0.2, ...]", or the columns v0, v1 and so on'
 
 # Also the longest row. The reader has up to 32 blocks read ahead in a thread, where memory that is not there ends the
-# process without a word: with 8 MiB an import capped at 320 MiB died so at an endless line, 7 times of 12.
-BLOCK_BYTES = 2 << 20
+# process without a word: with 8 MiB an import capped at 320 MiB died so at an endless line, 7 times of 12, and with
+# 2 MiB it once ran out of memory with a word.
+BLOCK_BYTES = 1 << 20
 HEADER_BYTES_MAX = 1 << 20
 RAGGED_ROWS_MAX = 100_000
 CELL_CHARACTERS_SHOWN = 60
