@@ -12,15 +12,15 @@ import numpy as np
 from engines.base import Float32, IndexSpec, Int64, SearchEffort
 from engines.checks import check_allowed, check_queries, check_spec, check_vectors, parse_params
 from engines.description import Metric
-from engines.errors import IndexMismatch, IndexUnreadable, QueryInvalid, SearcherClosed
+from engines.errors import IndexMismatch, IndexUnreadable, SearcherClosed
 from engines.exact import ExactScan
 from engines.faiss.header import INDEX_FILE, check_head
 from engines.faiss.library import keep_to_threads
-from engines.faiss.params import DESCRIPTION, EF_MAX, FaissParams, FaissSearchParams
+from engines.faiss.params import DESCRIPTION, FaissParams
+from engines.graph import ef_of
 from engines.metrics import exact_costs, larger_is_better, scores_of
 from engines.rowset import RowSet
 
-EF_DEFAULT: Final[int] = FaissSearchParams().ef
 SAMPLED_ROWS_MAX: Final = 16
 # Handing queries to another thread costs about a tenth of a search; fewer for each are searched where they are.
 QUERIES_PER_THREAD_MIN: Final = 4
@@ -51,7 +51,7 @@ class FaissSearcher:
         """Raises QueryInvalid, SearcherClosed."""
         check_allowed(allowed, self.count, DESCRIPTION)
         queries = check_queries(queries, self.dimension, top_k)
-        reach = max(top_k, _ef(effort))
+        reach = max(top_k, ef_of(effort))
         index = self._index
         if index is None:
             raise SearcherClosed("this searcher is closed")
@@ -112,13 +112,6 @@ def _ordered(rows: Int64, costs: Float32, metric: Metric) -> tuple[Int64, Float3
     order = np.lexsort((rows, costs))
     rows, costs = np.take_along_axis(rows, order, axis=1), np.take_along_axis(costs, order, axis=1)
     return rows, np.where(rows < 0, np.float32(np.nan), scores_of(costs, metric))
-
-
-def _ef(effort: SearchEffort) -> int:
-    ef = EF_DEFAULT if effort.ef is None else effort.ef
-    if not 1 <= ef <= EF_MAX:
-        raise QueryInvalid(f"ef: {ef} is not within 1 and {EF_MAX}", field="ef")
-    return ef
 
 
 def _load(spec: IndexSpec, params: FaissParams, path: Path, vectors: Float32) -> faiss.IndexHNSW:

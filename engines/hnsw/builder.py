@@ -10,8 +10,9 @@ from engines.base import Float32, IndexSpec, Progress
 from engines.checks import check_room_for_threads, check_spec, check_vectors, parse_params
 from engines.chunks import timed_chunks
 from engines.errors import BuildFailed, EngineError, OutOfMemory
+from engines.graph import GraphParams
 from engines.hnsw.header import INDEX_FILE, SPACES
-from engines.hnsw.params import DESCRIPTION, HnswParams
+from engines.hnsw.params import DESCRIPTION
 
 
 class HnswBuilder:
@@ -20,7 +21,7 @@ class HnswBuilder:
     def build(self, spec: IndexSpec, vectors: Float32, out_dir: Path, progress: Progress) -> None:
         """Raises ParamsInvalid, VectorsInvalid, OutOfMemory, BuildFailed."""
         check_spec(spec, DESCRIPTION)
-        params = parse_params(HnswParams, spec.params)
+        params = parse_params(GraphParams, spec.params)
         vectors = check_vectors(vectors, spec.dimension)
         index = hnswlib.Index(space=SPACES[spec.metric], dim=spec.dimension)
         try:

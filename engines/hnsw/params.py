@@ -4,57 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import Field
-
-from engines.description import Effort, EngineDescription, EngineParams, ItemBytes, Metric
-
-EF_MAX = 10_000
+from engines.description import Effort, EngineDescription, ItemBytes, Metric
+from engines.graph import FLOAT32_BYTES, SEARCHES_AT_ONCE, GraphParams, GraphSearchParams
 
 # Of one item: its vector, its links on the lowest level, its label and the count of its links, as they lie in the file;
 # in memory also its lock, its place on higher levels and its entry in the table of labels (measured, see README.md).
-FLOAT32_BYTES = 4
 LINK_BYTES = 8
 STORED_BYTES = 20
 HELD_BYTES = 140
 # Each search under way marks the items that it has seen.
 MARK_BYTES = 2
-SEARCHES_AT_ONCE = 4
-
-
-class HnswParams(EngineParams):
-    """How the graph is built."""
-
-    M: int = Field(
-        default=16,
-        ge=2,
-        le=128,
-        title="Links per item",
-        description="More links find more, and cost 8 bytes each per item and build time. 12 to 48 is usual.",
-    )
-    ef_construction: int = Field(
-        default=200,
-        ge=8,
-        le=4_000,
-        title="Build effort",
-        description="Candidates looked at when an item is linked. Build time grows with it; above 400 little is won.",
-    )
-
-
-class HnswSearchParams(EngineParams):
-    """How hard a search looks."""
-
-    ef: int = Field(
-        default=200,
-        ge=1,
-        le=EF_MAX,
-        title="Search effort",
-        description="Candidates a search keeps. Recall and time per search grow with it; top_k is its lower bound.",
-    )
 
 
 def item_bytes(dimension: int, metric: Metric, params: Mapping[str, object]) -> ItemBytes:  # noqa: ARG001 - every engine is asked the same
     """The graph holds a copy of the vectors; the mapped ones beside it stay cold until an exact scan reads them."""
-    graph = FLOAT32_BYTES * dimension + LINK_BYTES * HnswParams.model_validate(dict(params)).M
+    graph = FLOAT32_BYTES * dimension + LINK_BYTES * GraphParams.model_validate(dict(params)).M
     held = graph + HELD_BYTES
     return ItemBytes(building=held, serving=held + MARK_BYTES * SEARCHES_AT_ONCE, stored=graph + STORED_BYTES)
 
@@ -62,8 +26,8 @@ def item_bytes(dimension: int, metric: Metric, params: Mapping[str, object]) -> 
 DESCRIPTION = EngineDescription(
     name="hnsw",
     summary="Approximate search in a graph held in memory (hnswlib): the fastest engine for unfiltered search",
-    params_model=HnswParams,
-    search_params_model=HnswSearchParams,
+    params_model=GraphParams,
+    search_params_model=GraphSearchParams,
     metrics=("ip", "cosine", "l2"),
     exact=False,
     recall_floor=0.98,

@@ -9,17 +9,17 @@ import numpy as np
 
 from engines.base import Float32, IndexSpec, Int64, SearchEffort
 from engines.checks import check_allowed, check_queries, check_spec, check_vectors, parse_params
-from engines.errors import IndexMismatch, IndexUnreadable, QueryInvalid, SearcherClosed
+from engines.errors import IndexMismatch, IndexUnreadable, SearcherClosed
 from engines.exact import ExactScan
+from engines.graph import GraphParams, ef_of
 from engines.hnsw.header import INDEX_FILE, SPACES, check_head
-from engines.hnsw.params import DESCRIPTION, EF_MAX, HnswParams, HnswSearchParams
+from engines.hnsw.params import DESCRIPTION
 from engines.metrics import blank_answer, larger_is_better
 from engines.rowset import RowSet
 
 # hnswlib's ef belongs to the index, not to a call, and changing it under another caller spoils that caller's answer.
 # So it is set once, lower than any effort, and the effort is asked for as k: same cost, same recall.
 EF_AT_LOAD = 1
-EF_DEFAULT: int = HnswSearchParams().ef
 SAMPLED_ROWS_MAX = 16
 
 # hnswlib refuses a whole call when it reaches fewer than k items for one of its queries, as in a graph that many equal
@@ -52,7 +52,7 @@ class HnswSearcher:
         """Raises QueryInvalid, SearcherClosed."""
         check_allowed(allowed, self.count, DESCRIPTION)
         queries = check_queries(queries, self.dimension, top_k)
-        wanted = max(top_k, _ef(effort))
+        wanted = max(top_k, ef_of(effort))
         index = self._index
         if index is None:
             raise SearcherClosed("this searcher is closed")
@@ -98,15 +98,8 @@ class HnswSearcher:
         self._lost_bytes += queries * wanted * LOST_BYTES_PER_HIT
 
 
-def _ef(effort: SearchEffort) -> int:
-    ef = EF_DEFAULT if effort.ef is None else effort.ef
-    if not 1 <= ef <= EF_MAX:
-        raise QueryInvalid(f"ef: {ef} is not within 1 and {EF_MAX}", field="ef")
-    return ef
-
-
 def _load(spec: IndexSpec, path: Path, vectors: Float32) -> hnswlib.Index:
-    params = parse_params(HnswParams, spec.params)
+    params = parse_params(GraphParams, spec.params)
     check_head(path, count=len(vectors), dimension=spec.dimension, links=params.M)
     index = hnswlib.Index(space=SPACES[spec.metric], dim=spec.dimension)
     try:

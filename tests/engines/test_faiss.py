@@ -19,7 +19,7 @@ from engines.base import IndexSpec, SearchEffort
 from engines.errors import EngineError, IndexMismatch, IndexUnreadable, ParamsInvalid, QueryInvalid
 from engines.faiss.header import INDEX_FILE
 from engines.faiss.library import keep_to_threads
-from engines.faiss.params import EF_MAX
+from engines.graph import EF_MAX
 from engines.rowset import RowSet
 from tests.engines.data import DEFAULT, DIMENSION, build_and_open, float64_scores, items_and_queries, recall
 

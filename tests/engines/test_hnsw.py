@@ -13,9 +13,9 @@ import pytest
 from engines import registry
 from engines.base import IndexSpec, SearchEffort
 from engines.errors import EngineError, IndexMismatch, IndexUnreadable, QueryInvalid
+from engines.graph import EF_MAX
 from engines.hnsw import searcher as searcher_module
 from engines.hnsw.header import HEAD, INDEX_FILE
-from engines.hnsw.params import EF_MAX
 from engines.hnsw.searcher import HnswSearcher
 from tests.engines.data import DEFAULT, DIMENSION, build_and_open, items_and_queries
 
