@@ -1,4 +1,4 @@
-"""What engines that search a graph of near neighbours (HNSW, Malkov and Yashunin 2016) are told alike."""
+"""What engines that search a navigable graph of near neighbours (Malkov and Yashunin 2016) are told alike."""
 
 from __future__ import annotations
 
