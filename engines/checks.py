@@ -10,9 +10,10 @@ from typing import TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from engines.base import Float32, IndexSpec
+from engines.base import Float32, IndexSpec, SearchEffort
 from engines.description import EngineDescription, EngineParams
 from engines.errors import OutOfMemory, ParamsInvalid, QueryInvalid, VectorsInvalid
+from engines.graph import EF_MAX, GraphSearchParams
 from engines.rowset import RowSet
 
 DIMENSION_MAX = 32_768
@@ -22,6 +23,8 @@ ROWS_MAX = 2**32 - 1
 TOP_K_MAX = 200_000
 # What a thread's stack takes where the system names no limit for it.
 STACK_BYTES_DEFAULT = 8 * 2**20
+
+EF_DEFAULT: int = GraphSearchParams().ef
 
 Params = TypeVar("Params", bound=EngineParams)
 
@@ -80,6 +83,14 @@ def check_queries(queries: Float32, dimension: int, top_k: int) -> Float32:
     if not np.isfinite(plain).all():
         raise QueryInvalid("queries hold NaN or infinity", field="queries")
     return plain
+
+
+def ef_of(effort: SearchEffort) -> int:
+    """The candidates that a search of this effort keeps in a graph. Raises QueryInvalid."""
+    ef = EF_DEFAULT if effort.ef is None else effort.ef
+    if not 1 <= ef <= EF_MAX:
+        raise QueryInvalid(f"ef: {ef} is not within 1 and {EF_MAX}", field="ef")
+    return ef
 
 
 def check_allowed(allowed: RowSet | None, count: int, description: EngineDescription) -> None:

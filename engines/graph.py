@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from pydantic import Field
 
-from engines.base import SearchEffort
 from engines.description import EngineParams
-from engines.errors import QueryInvalid
 
 EF_MAX = 10_000
 FLOAT32_BYTES = 4
@@ -45,14 +41,3 @@ class GraphSearchParams(EngineParams):
         title="Search effort",
         description="Candidates a search keeps. Recall and time per search grow with it; top_k is its lower bound.",
     )
-
-
-EF_DEFAULT: Final[int] = GraphSearchParams().ef
-
-
-def ef_of(effort: SearchEffort) -> int:
-    """The candidates that a search of this effort keeps. Raises QueryInvalid."""
-    ef = EF_DEFAULT if effort.ef is None else effort.ef
-    if not 1 <= ef <= EF_MAX:
-        raise QueryInvalid(f"ef: {ef} is not within 1 and {EF_MAX}", field="ef")
-    return ef

@@ -10,14 +10,13 @@ import faiss
 import numpy as np
 
 from engines.base import Float32, IndexSpec, Int64, SearchEffort
-from engines.checks import check_allowed, check_queries, check_spec, check_vectors, parse_params
+from engines.checks import check_allowed, check_queries, check_spec, check_vectors, ef_of, parse_params
 from engines.description import Metric
 from engines.errors import IndexMismatch, IndexUnreadable, SearcherClosed
 from engines.exact import ExactScan
 from engines.faiss.header import INDEX_FILE, check_head
 from engines.faiss.library import keep_to_threads
 from engines.faiss.params import DESCRIPTION, FaissParams
-from engines.graph import ef_of
 from engines.metrics import exact_costs, larger_is_better, scores_of
 from engines.rowset import RowSet
 

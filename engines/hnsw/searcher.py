@@ -8,10 +8,10 @@ import hnswlib
 import numpy as np
 
 from engines.base import Float32, IndexSpec, Int64, SearchEffort
-from engines.checks import check_allowed, check_queries, check_spec, check_vectors, parse_params
+from engines.checks import check_allowed, check_queries, check_spec, check_vectors, ef_of, parse_params
 from engines.errors import IndexMismatch, IndexUnreadable, SearcherClosed
 from engines.exact import ExactScan
-from engines.graph import GraphParams, ef_of
+from engines.graph import GraphParams
 from engines.hnsw.header import INDEX_FILE, SPACES, check_head
 from engines.hnsw.params import DESCRIPTION
 from engines.metrics import blank_answer, larger_is_better
