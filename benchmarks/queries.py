@@ -272,8 +272,9 @@ class _Bench:
         return figures
 
     def _round(self, figures: Figures, seconds: float) -> None:
+        alone = next(kind for kind in self.kinds if kind.name == VECTORS)
         figures[RAW].rounds.append(self._hnswlib_alone(seconds))
-        _add(figures[ECHO], self._load(self.echo, self.kinds[0], seconds))
+        _add(figures[ECHO], self._load(self.echo, alone, seconds))
         figures[MODEL].rounds.append(self._model_alone(seconds))
         for kind in self.kinds:
             _add(figures[kind.name], self._load(self.plane.address, kind, seconds))
@@ -287,7 +288,7 @@ class _Bench:
 
     def _load(self, address: str, kind: Kind, seconds: float) -> Tally:
         """Warm calls first, on connections of their own."""
-        for spell in (WARM_UP_SECONDS, seconds):
+        for spell in (min(WARM_UP_SECONDS, seconds), seconds):
             tally: Tally = uvloop.run(
                 call_again_and_again(
                     address,

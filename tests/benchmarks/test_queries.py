@@ -12,7 +12,7 @@ from benchmarks.queries import ECHO, MODEL, RAW, Figure, Measured, Sizes, measur
 from benchmarks.query_kinds import FEATURES, VECTORS
 from bundles.artifact import Published
 
-SMALL = Sizes(items=3_000, seconds=0.2, rounds=1)
+SMALL = Sizes(items=3_000, seconds=0.1, rounds=1)
 KINDS = {
     *("vectors (1)", "vectors (1), 4 callers", "vectors (1), 16 callers"),
     *("vectors (4), MAX", "vectors (4), WEIGHTED_SUM", "vectors (4), ROUND_ROBIN"),
@@ -23,7 +23,6 @@ KINDS = {
 }
 
 
-@pytest.mark.e2e
 @pytest.mark.servers
 def test_every_kind_is_answered_rightly_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index = Index("hnsw", ef=200, threads=2)
