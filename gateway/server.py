@@ -64,7 +64,12 @@ class Gateway:
             self.auth, settings.console_url, internal_token, on_change=self.snapshot.changed
         )
         self.dataplane = DataPlane(
-            auth=self.auth, routes=self.routes, limits=self.limits, balancer=self.balancer, metrics=self.metrics
+            auth=self.auth,
+            routes=self.routes,
+            limits=self.limits,
+            balancer=self.balancer,
+            metrics=self.metrics,
+            query_items_max=settings.query_items_max,
         )
         self.servicer = Servicer(
             self.dataplane,
