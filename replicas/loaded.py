@@ -76,9 +76,7 @@ class LoadedVersion:
             self.query_model.close()
 
 
-def load(
-    path: Path, manifest_sha256: str, *, search_threads: int, model_ms_max: int = MODEL_MS_MAX
-) -> LoadedVersion:
+def load(path: Path, manifest_sha256: str, *, search_threads: int, model_ms_max: int = MODEL_MS_MAX) -> LoadedVersion:
     """Verify the artifact, then open its index and its query model, whose runs take at most `model_ms_max`.
 
     Raises LoadError; nothing is loaded from a damaged artifact.

@@ -27,7 +27,7 @@ if os.environ.get("RECALL_TEST_POSTGRES"):
 
     os.environ["RECALL_DATABASE_URL"] = postgres.start("django").get_uri(database="postgres")
 
-from config.settings import *  # noqa: F403  (the environment must be set first)
+from config.settings import *  # noqa: E402, F403  (the environment must be set first)
 
 # Fast on purpose: tests sign in often.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -224,7 +224,7 @@ def _why(version: Version) -> str:
 
 
 def _retires_at(version: Version) -> datetime | None:
-    """When a RETIRING version is RETIRED and its files go, at the earliest: a gateway that lags behind keeps it longer."""
+    """When a RETIRING version is RETIRED and its files go, at the earliest: a gateway that lags behind keeps it."""
     if version.state != VersionState.RETIRING or version.retiring_at is None:
         return None
     return version.retiring_at + timedelta(seconds=settings.RETIRE_FILES_SECONDS)
