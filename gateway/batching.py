@@ -9,8 +9,8 @@ down; with 16 callers, waiting for a whole call's time would cost a quarter of t
 A call carries the latest deadline of its jobs and belongs to nobody, so that one caller's cancel or deadline ends
 that caller's wait and nothing else. Jobs that nobody waits for any more are dropped before they are sent.
 
-Costly queries have a queue of their own beside the quick ones' (see `lanes`), whose calls are bounded by price and never
-wait for more: they are large as they are.
+Costly queries have a queue of their own beside the quick ones' (see `lanes`), whose calls are bounded by price and
+never wait for more: they are large as they are.
 """
 
 from __future__ import annotations

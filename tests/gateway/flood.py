@@ -44,7 +44,8 @@ def flood(harness: Harness, key: str, request: Any, *, callers: int) -> Iterator
     address = f"127.0.0.1:{harness.port}"
     command = [sys.executable, "-m", "tests.gateway.flood", address, key, rpc, str(path), str(callers)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin and process.stdout
+    assert process.stdin is not None
+    assert process.stdout is not None
     harness.processes.append(process)
     found = Flood()
     assert process.stdout.readline() == b"answered\n"

@@ -1,4 +1,4 @@
-"""Costly calls do not hold up quick ones: a flood of the former in one process, a steady caller of the latter in another.
+"""Costly calls do not hold up quick ones: a flood of those in one process, a steady caller of these in another.
 
 Everything is real: the gateway's process, replicas' processes, an index, a query model. What is measured are ratios, of
 the quick caller beside a flood to the same caller alone, and to what the flood's own calls take.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -67,7 +67,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ver
 
 
 @pytest.fixture
-async def served(harness: Harness, versions: dict[str, Version]) -> AsyncIterator[Harness]:
+async def served(harness: Harness, versions: dict[str, Version]) -> Harness:
     """Both services behind a gateway process of their own."""
     for name in (FILMS, BOOKS):
         made, host = versions[name.rpartition("/")[2]]
@@ -76,7 +76,7 @@ async def served(harness: Harness, versions: dict[str, Version]) -> AsyncIterato
             version.cost.model_us = 1_000 * made.manifest["query_model"]["ms"]
         harness.publish(route(version, name=name, limits=limits(allow_exact=True)))
     await harness.start_process()
-    yield harness
+    return harness
 
 
 def a_batch(made: MadeArtifact) -> recall_pb2.BatchRecallRequest:
@@ -98,7 +98,7 @@ def a_slow_model(_: MadeArtifact) -> recall_pb2.RecallRequest:
     return recall_pb2.RecallRequest(service=FILMS, top_k=10, features=recall_pb2.FeatureQuery(features=features))
 
 
-COSTLY = {"batches": (a_batch, 4), "exact searches": (an_exact_query, 8), "a slow model": (a_slow_model, 8)}
+COSTLY = {"batches": (a_batch, 4), "exact searches": (an_exact_query, 16), "a slow model": (a_slow_model, 24)}
 
 
 async def quick_seconds(caller: Caller, made: MadeArtifact, service: str, calls: int = QUICK_CALLS) -> np.ndarray:

@@ -15,7 +15,7 @@ from gateway.lanes import PIECE_US_MAX, QUICK_US_MAX, Lane, Prices, items_price_
 from gateway.pieces import PIECE_QUERIES_MAX, cut_into_pieces
 from gateway.queries import Batch, ItemQuery, ItemsQuery, Query
 from gateway.routes import Route, parse_route
-from gateway.strides import STRIDE_QUERIES, Striding, Strides
+from gateway.strides import STRIDE_QUERIES, Strides, Striding
 from recallpb.internal.v1 import documents_pb2
 from tests.gateway.harness import DIMENSION, limits, route, route_version
 from tests.gateway.strides import at_once
