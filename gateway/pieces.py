@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import ceil
+from typing import NamedTuple
 
 from gateway import checks
 from gateway.errors import GatewayError, InternalError
@@ -14,6 +16,12 @@ from gateway.strides import STRIDE_QUERIES, Strides
 
 # Fewer than fit one call to a replica, so that others find room beside them.
 PIECE_QUERIES_MAX = 64
+
+
+class Priced(NamedTuple):
+    position: int
+    payload: bytes
+    us: float
 
 
 @dataclass(slots=True)
@@ -28,12 +36,16 @@ class Piece:
     def has_room(self, us: float) -> bool:
         return len(self.payloads) < PIECE_QUERIES_MAX and self.us + us <= PIECE_US_MAX
 
+    def add(self, query: Priced) -> None:
+        self.positions.append(query.position)
+        self.payloads.append(query.payload)
+        self.us += query.us
+
 
 def cut_into_pieces(batch: Batch, route: Route) -> Strides[tuple[list[Outcome], list[Piece]]]:
     """The outcomes, filled in where a query was refused, and the pieces that will fill in the rest."""
     outcomes: list[Outcome] = [InternalError("unanswered")] * len(batch.queries)
-    pieces: list[Piece] = []
-    open_pieces: dict[int, Piece] = {}
+    priced: dict[int, tuple[RouteVersion, list[Priced]]] = {}
     for position, query in enumerate(batch.queries):
         if position and not position % STRIDE_QUERIES:
             yield
@@ -44,12 +56,18 @@ def cut_into_pieces(batch: Batch, route: Route) -> Strides[tuple[list[Outcome], 
         except GatewayError as error:
             outcomes[position] = error
             continue
-        us = price_us(query, version.prices)
-        piece = open_pieces.get(version.number)
-        if piece is None or not piece.has_room(us):
-            piece = open_pieces[version.number] = Piece(version)
-            pieces.append(piece)
-        piece.positions.append(position)
-        piece.payloads.append(query.payload)
-        piece.us += us
-    return outcomes, pieces
+        _, queries = priced.setdefault(version.number, (version, []))
+        queries.append(Priced(position, query.payload, price_us(query, version.prices)))
+    return outcomes, [piece for version, queries in priced.values() for piece in _cut_evenly(version, queries)]
+
+
+def _cut_evenly(version: RouteVersion, queries: list[Priced]) -> list[Piece]:
+    """As few pieces as there can be, of about equal price, so that none is a remnant that is hardly worth a call."""
+    total_us = sum(query.us for query in queries)
+    share_us = total_us / max(ceil(total_us / PIECE_US_MAX), ceil(len(queries) / PIECE_QUERIES_MAX))
+    pieces: list[Piece] = []
+    for query in queries:
+        if not pieces or pieces[-1].us >= share_us or not pieces[-1].has_room(query.us):
+            pieces.append(Piece(version))
+        pieces[-1].add(query)
+    return pieces

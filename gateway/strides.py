@@ -34,4 +34,3 @@ class Striding:
         except StopIteration as done:
             result: Result = done.value
             return result
-

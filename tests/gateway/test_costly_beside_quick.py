@@ -134,9 +134,7 @@ async def test_a_callers_quick_queries_stay_quick_beside_a_flood_and_the_flood_g
     assert np.median(beside) < 8 * np.median(alone), told
 
 
-async def test_another_tenants_queries_stay_quick_beside_batches(
-    served: Harness, versions: dict[str, Version]
-) -> None:
+async def test_another_tenants_queries_stay_quick_beside_batches(served: Harness, versions: dict[str, Version]) -> None:
     films, _ = versions["movies"]
     books, _ = versions["novels"]
     charlie = served.caller(CHARLIES_KEY)

@@ -159,15 +159,19 @@ def test_a_batch_is_cut_into_pieces_of_a_bounded_price() -> None:
     dear = route_with(documents_pb2.Cost(vector_us=1_000, effort=100))
     outcomes, pieces = at_once(cut_into_pieces(batch_of(*[plain() for _ in range(100)]), dear))
     assert len(outcomes) == sum(len(piece.payloads) for piece in pieces) == 100
-    assert all(PIECE_US_MAX / 2 < piece.us <= PIECE_US_MAX for piece in pieces[:-1])
+    assert all(PIECE_US_MAX / 2 < piece.us <= PIECE_US_MAX for piece in pieces)
     assert [position for piece in pieces for position in piece.positions] == list(range(100))
 
 
-def test_cheap_queries_fill_a_piece_and_a_dear_one_is_a_piece_of_its_own() -> None:
+def test_cheap_queries_are_shared_out_evenly_and_a_dear_one_is_a_piece_of_its_own() -> None:
     cheap = route_with(documents_pb2.Cost(vector_us=10, effort=100))
-    queries = [plain() for _ in range(PIECE_QUERIES_MAX + 1)]
-    _, pieces = at_once(cut_into_pieces(batch_of(*queries, plain(top_k=1_000, ef=500)), cheap))
-    assert [len(piece.payloads) for piece in pieces] == [PIECE_QUERIES_MAX, 2]
+    queries = [plain() for _ in range(PIECE_QUERIES_MAX + 2)]
+    _, pieces = at_once(cut_into_pieces(batch_of(*queries), cheap))
+    assert [len(piece.payloads) for piece in pieces] == [PIECE_QUERIES_MAX // 2 + 1] * 2
+    mixed = route_with(documents_pb2.Cost(vector_us=30_000, effort=1_000))
+    cheap_one, dear_one = plain(ef=100), plain(ef=500)
+    _, pieces = at_once(cut_into_pieces(batch_of(cheap_one, dear_one, cheap_one), mixed))
+    assert [piece.positions for piece in pieces] == [[0], [1], [2]]
     dear = route_with(documents_pb2.Cost(vector_us=3 * PIECE_US_MAX, effort=100))
     _, pieces = at_once(cut_into_pieces(batch_of(plain(), plain()), dear))
     assert [len(piece.payloads) for piece in pieces] == [1, 1]

@@ -28,7 +28,9 @@ pytestmark = pytest.mark.servers
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-LANES_AT_REST = [f'{name}_queries{{lane="{lane}"}} 0.0' for name in ("queued", "in_flight") for lane in ("quick", "costly")]
+LANES_AT_REST = [
+    f'{name}_queries{{lane="{lane}"}} 0.0' for name in ("queued", "in_flight") for lane in ("quick", "costly")
+]
 
 
 async def health(harness: Harness, service: str = "") -> Any:
