@@ -23,8 +23,8 @@ PIECE_US_MAX = 10_000
 
 # Beside the search: reading the query, and writing an answer of 100 items.
 ANSWER_US = 60.0
-# Where a route brings no figures of its version. A candidate of a graph with 64 dimensions takes 1.15 us among a million
-# items (DESIGN section 9), of which reading the vector is the larger part.
+# Where a route brings no figures of its version. A candidate of a graph with 64 dimensions takes 1.15 us among a
+# million items (DESIGN section 9), of which reading the vector is the larger part.
 EFFORT_DEFAULT = 200
 CANDIDATE_US, CANDIDATE_VALUE_US = 0.35, 0.0125
 MODEL_US_DEFAULT = 10_000.0

@@ -64,10 +64,13 @@ def cut_into_pieces(batch: Batch, route: Route) -> Strides[tuple[list[Outcome], 
 def _cut_evenly(version: RouteVersion, queries: list[Priced]) -> list[Piece]:
     """As few pieces as there can be, of about equal price, so that none is a remnant that is hardly worth a call."""
     total_us = sum(query.us for query in queries)
-    share_us = total_us / max(ceil(total_us / PIECE_US_MAX), ceil(len(queries) / PIECE_QUERIES_MAX))
+    fit = int(PIECE_US_MAX * len(queries) / total_us)
+    share_us = total_us / ceil(len(queries) / min(max(fit, 1), PIECE_QUERIES_MAX))
     pieces: list[Piece] = []
+    cut_us = 0.0
     for query in queries:
-        if not pieces or pieces[-1].us >= share_us or not pieces[-1].has_room(query.us):
+        if cut_us >= share_us * len(pieces) or not pieces[-1].has_room(query.us):
             pieces.append(Piece(version))
         pieces[-1].add(query)
+        cut_us += query.us
     return pieces
