@@ -41,7 +41,15 @@ class DataPlane:
     """The order of things; what each thing does is the business of the part that is called."""
 
     def __init__(
-        self, *, auth: Auth, routes: Routes, limits: Limits, balancer: Balancer, striding: Striding, metrics: Metrics
+        self,
+        *,
+        auth: Auth,
+        routes: Routes,
+        limits: Limits,
+        balancer: Balancer,
+        striding: Striding,
+        metrics: Metrics,
+        query_items_max: int,
     ) -> None:
         self._auth = auth
         self._routes = routes
@@ -49,6 +57,7 @@ class DataPlane:
         self._balancer = balancer
         self._striding = striding
         self._metrics = metrics
+        self._query_items_max = query_items_max
 
     def authenticate(self, credential: str) -> Caller:
         """Who calls; asked before a request is even read. Raises Unauthenticated."""
@@ -61,7 +70,7 @@ class DataPlane:
         load = self._limits.enter(route, queries=1)
         try:
             version = route.choose(query.require_version, query.model_version)
-            checks.check_query(query, version.schema, route.limits)
+            checks.check_query(query, version.schema, route.limits, items_max=self._query_items_max)
             us = price_us(query, version.prices)
             [outcome] = await self._ask(version, [query.payload], us, lane_of(us), call.expires_at)
         finally:
@@ -77,7 +86,8 @@ class DataPlane:
         load = self._limits.enter(route, queries=len(batch.queries))
         try:
             checks.check_batch_vectors(batch, route.live().schema)
-            outcomes, pieces = await self._striding.run(cut_into_pieces(batch, route))
+            cutting = cut_into_pieces(batch, route, items_max=self._query_items_max)
+            outcomes, pieces = await self._striding.run(cutting)
             lane = lane_of(sum(piece.us for piece in pieces))
             slots = asyncio.Semaphore(PIECES_IN_FLIGHT_MAX)
             await asyncio.gather(*(self._ask_piece(piece, lane, outcomes, slots, call.expires_at) for piece in pieces))

@@ -42,8 +42,11 @@ class Piece:
         self.us += query.us
 
 
-def cut_into_pieces(batch: Batch, route: Route) -> Strides[tuple[list[Outcome], list[Piece]]]:
-    """The outcomes, filled in where a query was refused, and the pieces that will fill in the rest."""
+def cut_into_pieces(batch: Batch, route: Route, *, items_max: int) -> Strides[tuple[list[Outcome], list[Piece]]]:
+    """The outcomes, filled in where a query was refused, and the pieces that will fill in the rest.
+
+    `items_max`: of the items that one query asks by.
+    """
     outcomes: list[Outcome] = [InternalError("unanswered")] * len(batch.queries)
     priced: dict[int, tuple[RouteVersion, list[Priced]]] = {}
     for position, query in enumerate(batch.queries):
@@ -52,7 +55,7 @@ def cut_into_pieces(batch: Batch, route: Route) -> Strides[tuple[list[Outcome], 
         try:
             checks.check_batch_member(query, batch)
             version = route.choose(query.require_version, query.model_version)
-            checks.check_query(query, version.schema, route.limits)
+            checks.check_query(query, version.schema, route.limits, items_max=items_max)
         except GatewayError as error:
             outcomes[position] = error
             continue

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
 from gateway.lanes import PIECE_US_MAX, QUICK_US_MAX, Lane, Prices, items_price_us, lane_of, price_us, prices_of
-from gateway.pieces import PIECE_QUERIES_MAX, cut_into_pieces
+from gateway.pieces import PIECE_QUERIES_MAX, Piece, cut_into_pieces
 from gateway.queries import Batch, ItemQuery, ItemsQuery, Query
+from gateway.replica_client import Outcome
 from gateway.routes import Route, parse_route
 from gateway.strides import STRIDE_QUERIES, Strides, Striding
 from recallpb.internal.v1 import documents_pb2
@@ -151,13 +152,17 @@ def batch_of(*queries: Query) -> Batch:
     return Batch("", list(queries))
 
 
+def cut(batch: Batch, route: Route) -> Strides[tuple[list[Outcome], list[Piece]]]:
+    return cut_into_pieces(batch, route, items_max=1_000)
+
+
 def plain(**fields: Any) -> Query:
     return asked(**{"vector_values": [float(DIMENSION)], **fields})
 
 
 def test_a_batch_is_cut_into_pieces_of_a_bounded_price() -> None:
     dear = route_with(documents_pb2.Cost(vector_us=1_000, effort=100))
-    outcomes, pieces = at_once(cut_into_pieces(batch_of(*[plain() for _ in range(100)]), dear))
+    outcomes, pieces = at_once(cut(batch_of(*[plain() for _ in range(100)]), dear))
     assert len(outcomes) == sum(len(piece.payloads) for piece in pieces) == 100
     assert all(PIECE_US_MAX / 2 < piece.us <= PIECE_US_MAX for piece in pieces)
     assert [position for piece in pieces for position in piece.positions] == list(range(100))
@@ -166,19 +171,19 @@ def test_a_batch_is_cut_into_pieces_of_a_bounded_price() -> None:
 def test_cheap_queries_are_shared_out_evenly_and_a_dear_one_is_a_piece_of_its_own() -> None:
     cheap = route_with(documents_pb2.Cost(vector_us=10, effort=100))
     queries = [plain() for _ in range(PIECE_QUERIES_MAX + 2)]
-    _, pieces = at_once(cut_into_pieces(batch_of(*queries), cheap))
+    _, pieces = at_once(cut(batch_of(*queries), cheap))
     assert [len(piece.payloads) for piece in pieces] == [PIECE_QUERIES_MAX // 2 + 1] * 2
     mixed = route_with(documents_pb2.Cost(vector_us=30_000, effort=1_000))
     cheap_one, dear_one = plain(ef=100), plain(ef=500)
-    _, pieces = at_once(cut_into_pieces(batch_of(cheap_one, dear_one, cheap_one), mixed))
+    _, pieces = at_once(cut(batch_of(cheap_one, dear_one, cheap_one), mixed))
     assert [piece.positions for piece in pieces] == [[0], [1], [2]]
     dear = route_with(documents_pb2.Cost(vector_us=3 * PIECE_US_MAX, effort=100))
-    _, pieces = at_once(cut_into_pieces(batch_of(plain(), plain()), dear))
+    _, pieces = at_once(cut(batch_of(plain(), plain()), dear))
     assert [len(piece.payloads) for piece in pieces] == [1, 1]
 
 
 def test_what_is_refused_is_in_no_piece() -> None:
-    outcomes, pieces = at_once(cut_into_pieces(batch_of(plain(), plain(top_k=0), plain()), route_with(None)))
+    outcomes, pieces = at_once(cut(batch_of(plain(), plain(top_k=0), plain()), route_with(None)))
     assert [piece.positions for piece in pieces] == [[0, 2]]
     assert isinstance(outcomes[1], GatewayError)
 
@@ -226,5 +231,5 @@ async def test_a_work_that_fails_or_is_cancelled_leaves_the_turn_to_others() -> 
     with pytest.raises(asyncio.CancelledError):
         await cancelled
     queries = [plain() for _ in range(3 * STRIDE_QUERIES)]
-    outcomes, _ = await asyncio.wait_for(striding.run(cut_into_pieces(batch_of(*queries), route_with(None))), 5)
+    outcomes, _ = await asyncio.wait_for(striding.run(cut(batch_of(*queries), route_with(None))), 5)
     assert len(outcomes) == len(queries)
