@@ -16,6 +16,7 @@ from replicas.checks import QueryLimits
 from replicas.errors import AnswerTooLarge, DeadlinePassed, InvalidQuery, NotServed, ReplicaError
 from replicas.items import get_items
 from replicas.loaded import LoadedVersion
+from replicas.places import Lane, Places
 from replicas.queries import Answer, Outcome, Query
 from replicas.settings import MIB, HostSettings
 from replicas.wire import ResponseWriter, error_message, items_message, read_query
@@ -34,15 +35,17 @@ def _always() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """When a call came, until when it is worth an answer (both of time.monotonic()), and whether it is awaited yet."""
+    """When a call came, until when it is worth an answer (both of time.monotonic()), whether it is awaited yet, and the
+    lane it waits in."""
 
     at: float
     deadline: float = math.inf
     is_awaited: Callable[[], bool] = _always
+    lane: Lane = Lane.QUICK
 
 
 class Calls:
-    """Of one loaded version. At most `answer_threads` are worked on at once; the others wait in line."""
+    """Of one loaded version. Of each lane at most `answer_threads` are worked on at once; the others wait in line."""
 
     def __init__(self, loaded: LoadedVersion, replica_id: str, settings: HostSettings) -> None:
         self.limits = QueryLimits(
@@ -55,7 +58,7 @@ class Calls:
         self._loaded = loaded
         self._writer = ResponseWriter(loaded, replica_id)
         self._answer_bytes_max = settings.replica_answer_bytes_max - MESSAGE_SPARE_BYTES
-        self._places = threading.Semaphore(settings.answer_threads)
+        self._places = Places(settings.answer_threads)
         self._counting = threading.Lock()
         self._under_way = 0
         self._last_call_at = time.monotonic()
@@ -80,16 +83,16 @@ class Calls:
 
     @contextmanager
     def place(self, arrival: Arrival) -> Iterator[None]:
-        """One of the few places for work on calls; whoever comes waits for one. Raises DeadlinePassed, CallerGone."""
+        """One of its lane's few places; whoever comes waits for one. Raises DeadlinePassed, CallerGone."""
         seconds_left = arrival.deadline - time.monotonic()
-        if seconds_left <= 0 or not self._places.acquire(timeout=min(seconds_left, threading.TIMEOUT_MAX)):
+        if seconds_left <= 0 or not self._places.take(arrival.lane, seconds_left):
             raise DeadlinePassed
         try:
             if not arrival.is_awaited():
                 raise CallerGone
             yield
         finally:
-            self._places.release()
+            self._places.give_back(arrival.lane)
 
     def answer(self, request: replica_pb2.AnswerRequest, arrival: Arrival) -> replica_pb2.AnswerResponse:
         """One answer for each request, in order; one query's error is its own.

@@ -55,7 +55,7 @@ class NodeSettings(BaseSettings):
 class HostSettings(NodeSettings):
     """Of one replica process."""
 
-    # Calls worked on at once; a gateway keeps two to a replica under way.
+    # Calls of each lane worked on at once; a gateway keeps two of each to a replica under way.
     answer_threads: int = Field(default=2, ge=1, le=64)
     # Of each call. Its default follows from the setting above, which must stand before it.
     search_threads: int = Field(default_factory=_cores_of_a_call, ge=1, le=1024)
