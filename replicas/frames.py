@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import struct
 import threading
@@ -176,9 +177,8 @@ def reply_to(raw: bytes, calls: Calls, is_awaited: Callable[[], bool]) -> replic
 def _reply(raw: bytes, calls: Calls, is_awaited: Callable[[], bool]) -> replica_pb2.Reply:
     now = time.monotonic()
     question = replica_pb2.Question.FromString(raw)
-    arrival = Arrival(now, is_awaited=is_awaited)
-    if question.deadline_ms:
-        arrival = Arrival(now, now + question.deadline_ms / MS_PER_SECOND, is_awaited)
+    deadline = now + question.deadline_ms / MS_PER_SECOND if question.deadline_ms else math.inf
+    arrival = Arrival(now, deadline, is_awaited, is_callers=True)
     kind = question.WhichOneof("question")
     if kind == "answer":
         return replica_pb2.Reply(answer=calls.answer(question.answer, arrival))

@@ -69,6 +69,16 @@ class HostSettings(NodeSettings):
     replica_ef_max: int = Field(default=10_000, ge=1)
     replica_vectors_max: int = Field(default=64, ge=1)
     replica_exclude_ids_max: int = Field(default=10_000, ge=0)
+    # Callers' queries that are kept for the builds of later versions, for 12 hours each; 0: none.
+    query_samples: int = Field(default=1_000, ge=0, le=10_000)
+    # Where they are kept; builds read it. Empty: below `home`.
+    samples: Path = Field(default=Path(), validate_default=True)
+
+    @field_validator("samples")
+    @classmethod
+    def _below_home(cls, samples: Path, info: ValidationInfo) -> Path:
+        home: Path = info.data.get("home", Path("var")).resolve()
+        return home / "samples" if samples == Path() else samples.resolve()
 
 
 class AgentSettings(NodeSettings):
