@@ -85,9 +85,7 @@ def _recorded_vectors(drop: Drop, file: DropFile, schema: ImportSchema, queries_
     return queries
 
 
-def _recorded_items(
-    file: DropFile, schema: ImportSchema, catalogue: Catalogue, queries_max: int
-) -> Float32 | None:
+def _recorded_items(file: DropFile, schema: ImportSchema, catalogue: Catalogue, queries_max: int) -> Float32 | None:
     """None without such a column."""
 
     def read(batch: pa.RecordBatch) -> Float32:

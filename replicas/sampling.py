@@ -82,9 +82,7 @@ class Sampler:
         self._thread = threading.Thread(target=self._flush_again_and_again, name="samples", daemon=True)
 
     @classmethod
-    def of(
-        cls, schema: VersionSchema, manifest_sha256: str, replica_id: str, settings: HostSettings
-    ) -> Sampler | None:
+    def of(cls, schema: VersionSchema, manifest_sha256: str, replica_id: str, settings: HostSettings) -> Sampler | None:
         """None when nothing is to be sampled; what was, is deleted then."""
         path = samples.path_of(settings.samples, schema.tenant, schema.service, replica_id)
         if settings.query_samples:

@@ -64,9 +64,7 @@ def tuned(build: Build) -> dict[str, Any]:
     return found
 
 
-def test_the_first_build_asks_items_and_the_next_one_what_was_asked_of_the_first(
-    named, build_of, node, settings
-):
+def test_the_first_build_asks_items_and_the_next_one_what_was_asked_of_the_first(named, build_of, node, settings):
     first = build_of(named, "1", items=500, model_version="mind-7")
     assert (tuned(first)["queries_source"], tuned(first)["queries_note"]) == ("items", NONE_YET)
     vectors = lived(settings, 1)
@@ -78,6 +76,8 @@ def test_the_first_build_asks_items_and_the_next_one_what_was_asked_of_the_first
     assert {tuple(each) for each in queries.tolist()} == {tuple(each) for each in vectors.tolist()}
     checks = {each["what"]: each for each in second.report["evidence"]}
     assert checks["recall"]["note"] == "on 200 sampled live queries"
+    third = build_of(named, "3", items=502, model_version="mind-7")
+    assert tuned(third)["queries_source"] == "live", "what was asked of the version before counts after a switch, too"
 
 
 def test_recorded_queries_go_before_live_ones(named, build_of, node, settings):
@@ -114,9 +114,7 @@ def test_a_drop_of_another_model_is_not_tuned_on_the_last_one_s_queries(named, b
     assert "model_version 'mind-7', not 'mind-8'" in tuned(build)["queries_note"]
 
 
-def test_a_broken_file_is_logged_and_reported_and_the_build_goes_on(
-    named, build_of, node, settings, caplog
-):
+def test_a_broken_file_is_logged_and_reported_and_the_build_goes_on(named, build_of, node, settings, caplog):
     build_of(named, "1", items=500, model_version="mind-7")
     lived(settings, 1)
     [path] = Path(settings.RECALL_SAMPLES).rglob("*.npz")
@@ -137,7 +135,7 @@ def test_switched_off_nothing_that_was_kept_is_used(named, build_of, node, setti
     assert (tuned(build)["queries_source"], tuned(build)["queries_note"]) == ("items", samples.SWITCHED_OFF)
 
 
-def test_a_real_replica_samples_for_the_next_build_across_its_restart_and_the_switch(
+def test_a_real_replica_samples_for_the_next_build_and_goes_on_after_a_restart(
     named, build_of, valkey, settings, tmp_path
 ):
     settings.RECALL_SAMPLES = tmp_path / "node" / "samples"

@@ -60,9 +60,7 @@ def test_a_service_of_the_same_name_does_not_inherit(films, films_service, setti
     assert samples.order(context_of(again))["files"] == [str(own)]
 
 
-def test_the_files_of_a_deleted_service_go_and_those_of_others_stay(
-    films_service, books_service, settings, folders
-):
+def test_the_files_of_a_deleted_service_go_and_those_of_others_stay(films_service, books_service, settings, folders):
     gone, kept = loaded(films_service, settings), loaded(books_service, settings)
     samples.delete_old()
     assert (gone.exists(), kept.exists()) == (True, True)
