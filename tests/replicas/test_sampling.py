@@ -15,9 +15,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from bundles import samples
-from bundles.samples import SAMPLES_SECONDS_MAX, WINDOW_BYTES_MAX, Samples
+from bundles.samples import SAMPLES_SECONDS_MAX, WINDOW_BYTES_MAX, Samples, Window
 from recallpb.internal.v1 import documents_pb2, replica_pb2
-from replicas.sampling import WINDOW_SECONDS, Sampler, space_of
+from replicas.sampling import WINDOW_SECONDS, Sampler, _Open, space_of
 from replicas.schema import VersionSchema
 from replicas.settings import HostSettings
 from tests.replicas.test_frames import Line, question, recall
@@ -287,6 +287,26 @@ def test_many_threads_offer_while_one_writes(made_sampler, path):
     [window] = samples.read(path).windows
     assert SIZE < window.seen <= 4 * 500 * 4
     assert (window.vectors >= 1).all()
+
+
+def test_who_asks_does_not_wait_for_the_one_who_copies_and_is_passed_over(made_sampler, path, monkeypatch):
+    sampler = made_sampler()
+    entered, leave, closed = threading.Event(), threading.Event(), _Open.closed
+
+    def copied_slowly(held: _Open) -> Window:
+        entered.set()
+        leave.wait(5)
+        return closed(held)
+
+    monkeypatch.setattr(_Open, "closed", copied_slowly)
+    flushing = threading.Thread(target=sampler.flush)
+    flushing.start()
+    assert entered.wait(5)
+    sampler.offer(asked(0, 3))
+    leave.set()
+    flushing.join()
+    sampler.flush()
+    assert not path.exists(), "the queries were not passed over but waited"
 
 
 @pytest.fixture(scope="module")
