@@ -181,7 +181,7 @@ def _reply(raw: bytes, calls: Calls, is_awaited: Callable[[], bool]) -> replica_
     deadline = now + question.deadline_ms / MS_PER_SECOND if question.deadline_ms else math.inf
     # Of a lane that only a newer gateway knows, nothing is known but that it is not the quick one.
     lane = Lane.QUICK if question.lane == replica_pb2.QUICK else Lane.COSTLY
-    arrival = Arrival(now, deadline, is_awaited, lane)
+    arrival = Arrival(now, deadline, is_awaited, lane, is_callers=True)
     kind = question.WhichOneof("question")
     if kind == "answer":
         return replica_pb2.Reply(answer=calls.answer(question.answer, arrival))
