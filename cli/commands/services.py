@@ -117,10 +117,7 @@ def release(service: ServiceName, reason: Reason = "", tenant: Tenant = "", as_j
 def inspect(
     uri: Annotated[str, typer.Argument(metavar="URI", help="For example file:movies/")],
     file: Annotated[
-        Path | None,
-        typer.Option(
-            "--file", "-f", exists=True, dir_okay=False, allow_dash=True, help="A spec by which to judge the sample."
-        ),
+        Path | None, typer.Option("--file", "-f", help="A spec by which to judge the sample; - is stdin.")
     ] = None,
     tenant: Tenant = "",
     as_json: Json = False,
@@ -145,6 +142,8 @@ def read_spec(file: Path) -> dict[str, Any]:
 
     try:
         spec = yaml.safe_load(sys.stdin.read() if str(file) == "-" else file.read_text())
+    except OSError as error:
+        raise CliError(f"{file} cannot be read: {error.strerror}.", field="file", exit_code=EXIT_USAGE) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CliError(f"{file} is neither YAML nor JSON: {error}", exit_code=EXIT_USAGE) from error
     if not isinstance(spec, dict):

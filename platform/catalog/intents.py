@@ -62,7 +62,10 @@ def first_spec(intent: Intent) -> dict[str, Any]:
 
 def proposed_spec(intent: Intent, inspection: Mapping[str, Any]) -> dict[str, Any]:
     """With what the drop suggests: what it is called there, and what it is."""
-    schema: dict[str, Any] = {**inspection["suggested_schema"], "attributes": _allowed(inspection["suggested_schema"]["attributes"])}
+    schema: dict[str, Any] = {
+        **inspection["suggested_schema"],
+        "attributes": _allowed(inspection["suggested_schema"]["attributes"]),
+    }
     if not schema["normalize"]:
         del schema["normalize"]
     source: dict[str, Any] = {"uri": intent.uri}

