@@ -56,7 +56,9 @@ def first_spec(intent: Intent) -> dict[str, Any]:
     source: dict[str, Any] = {"uri": intent.uri}
     if intent.files:
         source["files"] = list(intent.files)
-    schema: dict[str, Any] = {"id_type": "int64", "dimension": intent.dimension, "metric": "ip", "attributes": []}
+    schema: dict[str, Any] = {"id_type": "int64", "metric": "ip", "attributes": []}
+    if intent.dimension:
+        schema["dimension"] = intent.dimension
     return with_intent({"name": intent.name, "schema": schema, "source": source}, intent, intent.items)
 
 

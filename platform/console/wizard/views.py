@@ -28,7 +28,7 @@ from common.errors import Conflict, InvalidArgument, QuotaExceeded, RecallError
 from console.base import page, tenant_for
 from console.wizard.forms import IntentForm, ReviewForm, SchemaForm
 from console.wizard.outlook import REASON_WORDS, bad_row_verdict, outlook
-from console.wizard.same import same
+from console.wizard.same import Same, same
 from tenants.models import Tenant
 from tenants.permissions import Caller, Permission
 from versions.actions import build_request
@@ -130,7 +130,7 @@ def schema(turn: Turn) -> HttpResponse:
         if not _faults_of_schema(turn, form):
             return turn.go("check")
     said = remarks(Intent.from_dict(draft.intent), draft.inspection) if draft.inspection else []
-    return turn.show("schema.html", at="schema", form=form, remarks=said, same=_same(turn, turn.draft.spec))
+    return turn.show("schema.html", at="schema", form=form, remarks=said, same=_same(turn, turn.draft.spec, build=_has_drop(turn))
 
 
 @require_GET
@@ -180,7 +180,7 @@ def preview(turn: Turn) -> HttpResponse:
         return turn.show("_not_yet.html", form=form)
     spec = {key: block for key, block in {**turn.draft.spec, **form.blocks(turn.draft.spec)}.items() if block != {}}
     if at == "schema":
-        return turn.show("_same.html", same=_same(turn, spec))
+        return turn.show("_same.html", same=_same(turn, spec, build=_has_drop(turn)))
     return turn.show("_side.html", **_side(turn, spec, build=form.cleaned_data["build_now"]))
 
 
@@ -237,7 +237,11 @@ def _drop_by_name(draft: Draft) -> str:
     return inspection["drop"] if inspection and not inspection["complete"] else ""
 
 
-def _same(turn: Turn, spec: dict[str, Any], *, build: bool = True) -> Any:
+def _has_drop(turn: Turn) -> bool:
+    return turn.draft.inspection is not None
+
+
+def _same(turn: Turn, spec: dict[str, Any], *, build: bool) -> Same:
     return same(
         tenant=turn.tenant.name,
         spec=spec,
