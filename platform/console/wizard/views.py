@@ -130,7 +130,8 @@ def schema(turn: Turn) -> HttpResponse:
         if not _faults_of_schema(turn, form):
             return turn.go("check")
     said = remarks(Intent.from_dict(draft.intent), draft.inspection) if draft.inspection else []
-    return turn.show("schema.html", at="schema", form=form, remarks=said, same=_same(turn, turn.draft.spec, build=_has_drop(turn))
+    shown = _same(turn, turn.draft.spec, build=_has_drop(turn))
+    return turn.show("schema.html", at="schema", form=form, remarks=said, same=shown)
 
 
 @require_GET
