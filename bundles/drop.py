@@ -15,7 +15,7 @@ from bundles import companions, formats
 from bundles.companions import incomplete
 from bundles.errors import DropError
 from bundles.files import DropFile, ItemFile
-from bundles.inspection import Inspection, inspect_files
+from bundles.inspection import NOTHING_DECIDED, Inspection, Wanted, inspect_files
 from bundles.manifest import MANIFEST_BYTES_MAX, MANIFEST_NAME, DropManifest, check_pattern, parse_manifest
 
 SUCCESS_MARKER = "_SUCCESS"
@@ -23,6 +23,7 @@ DEFAULT_FILES = tuple(f"{stem}{extension}" for extension in formats.FORMATS for 
 FOLDER_ENTRIES_MAX = 100_000
 ITEM_FILES_MAX = 20_000
 INSPECT_ROWS_MAX = 1_000
+DROPS_SHOWN_MAX = 10
 SKIPPED_SHOWN_MAX = 3
 NO_MARKER = f"no {MANIFEST_NAME} or {SUCCESS_MARKER}; builds take it only when they are asked for it by name"
 IDS_RULE = (
@@ -160,30 +161,38 @@ def count_rows(drop: Drop) -> int | None:
     return sum(known) if len(known) == len(counts) else None
 
 
-def inspect(source: Path, sample_rows: int = 20, *, files: Sequence[str] = ()) -> Inspection:
+def inspect(source: Path, sample_rows: int = 20, wanted: Wanted = NOTHING_DECIDED) -> Inspection:
     """What the newest drop of a source holds (complete or not, or the folder itself) and the schema it suggests.
 
     Raises DropError, as `open_drop` does, and drop.unreadable.
     """
     drops = list_drops(source)
     newest = first_complete(drops) or (drops[0] if drops else None)
-    drop = open_drop(source, newest.name if newest else source.name, files=files, allow_unmarked=True)
+    drop = open_drop(source, newest.name if newest else source.name, files=wanted.files, allow_unmarked=True)
     count = drop.count if drop.count is not None else count_rows(drop)
-    return inspect_opened(drop, newest, sample_rows, count=count, files=files)
+    return inspect_opened(drop, newest, sample_rows, drops=drops, count=count, wanted=wanted)
 
 
 def inspect_opened(
-    drop: Drop, newest: DropRef | None, sample_rows: int, *, count: int | None, files: Sequence[str] = ()
+    drop: Drop,
+    newest: DropRef | None,
+    sample_rows: int,
+    *,
+    drops: Sequence[DropRef],
+    count: int | None,
+    wanted: Wanted = NOTHING_DECIDED,
 ) -> Inspection:
-    """What an opened drop holds; `newest` is how its source lists it, `count` its rows if they are known."""
+    """What an opened drop holds; `newest` is how its source lists it among `drops`, `count` its rows if known."""
     return inspect_files(
+        drops=tuple(each.name for each in drops[:DROPS_SHOWN_MAX]),
         drop=drop.name,
         missing="" if newest and newest.complete else NO_MARKER,
         skipped=newest.skipped if newest else (),
         item_files=drop.item_files,
-        source_files=_source_files(drop, files),
+        source_files=_source_files(drop, wanted.files),
         count=count,
         sample_rows=min(sample_rows, INSPECT_ROWS_MAX),
+        wanted=wanted,
     )
 
 

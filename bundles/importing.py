@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 
 from bundles import formats, ids
-from bundles.batches import DEFAULT_LIMITS, BatchLimits, Flags, Float32, RawBatch, dimension_mismatch
+from bundles.batches import DEFAULT_LIMITS, BatchLimits, Flags, Float32, RawBatch
 from bundles.drop import Drop, count_rows
 from bundles.errors import DropError
-from bundles.report import BAD_ROWS_SHOWN, BadRow, BadRowLog, Codes, ImportReport, codes_of, shown_id
+from bundles.judging import check_dimension, judge
+from bundles.report import BAD_ROWS_SHOWN, BadRow, BadRowLog, ImportReport, shown_id
 from bundles.schema import ImportSchema
 from bundles.spool import Spool
 from failpoints import failpoint
@@ -28,7 +29,6 @@ from failpoints import failpoint
 # The size of all vectors as float32, beyond which a drop is refused.
 VECTOR_BYTES_MAX = 256 << 30
 FLOAT32_BYTES = 4
-FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 Progress = Callable[[int, int], None]
 
@@ -96,8 +96,8 @@ class _Work:
     def take(self, batch: RawBatch, spool: Spool) -> None:
         """Judges the rows of a batch, stores the good ones and notes the bad ones."""
         if batch.first_row == 1:
-            _check_dimension(batch, self.schema.dimension)
-        norms, codes = _judge(batch, self.schema)
+            check_dimension(batch, self.schema.dimension)
+        norms, codes = judge(batch, self.schema)
         good = codes == 0
         self.log.add_batch(self.rows, batch.file, batch.first_row, codes, batch.shown_ids)
         self.origins.append(_Origin(spool.rows, self.rows, batch.file, batch.first_row, np.packbits(good)))
@@ -147,38 +147,6 @@ def _batches(drop: Drop, schema: ImportSchema, limits: BatchLimits) -> Iterator[
     for item in drop.item_files:
         yield from formats.format_of(item.name).read(item, schema, limits)
         item.check_unchanged()
-
-
-def _check_dimension(batch: RawBatch, dimension: int) -> None:
-    """A file that begins with a batch of vectors none of which fits is no matter of single rows."""
-    found = batch.lengths[batch.lengths >= 0]
-    if len(found) and not (found == dimension).any():
-        lengths, counts = np.unique(found, return_counts=True)
-        raise dimension_mismatch(batch.file, int(lengths[counts.argmax()]), dimension)
-
-
-def _judge(batch: RawBatch, schema: ImportSchema) -> tuple[np.ndarray[Any, np.dtype[np.float64]], Codes]:
-    """Euclidean length (float64) and reason code of each row."""
-    squares = np.einsum("ij,ij->i", batch.vectors, batch.vectors, dtype=np.float64)
-    finite = np.isfinite(squares)
-    if not schema.normalized:
-        # The engines compute in float32, where a longer vector would score infinity against itself.
-        finite &= squares <= FLOAT32_MAX
-    codes = codes_of(
-        ("bad_line", np.zeros(len(squares), np.bool_) if batch.bad_lines is None else batch.bad_lines),
-        ("bad_id", _nulls(batch.ids)),
-        ("null_vector", batch.lengths < 0),
-        ("wrong_dimension", batch.lengths != schema.dimension),
-        ("nan", ~finite),
-        ("zero_norm", (squares == 0) & schema.normalized),
-        ("bad_attribute", batch.bad_cells),
-    )
-    return np.sqrt(squares), codes
-
-
-def _nulls(array: pa.Array) -> Flags:
-    flags: Flags = array.is_null().to_numpy(zero_copy_only=False)
-    return flags
 
 
 def _store(

@@ -1,9 +1,10 @@
 """Looks into a drop in a throw-away process, because its files are anybody's.
 
-    python -m bundles.inspect_child SOURCE ROWS
+    python -m bundles.inspect_child ORDER
 
-SOURCE is a places.Source as JSON, which holds no secret. Prints one line of JSON: {"inspection": {...}} and exits 0, or
-{"error": {"reason", "message"}} and exits 1. In the sample, lists are cut after LIST_ITEMS_MAX values and texts after
+ORDER is JSON: {"source": a places.Source, which holds no secret, "rows": how many to show, "wanted": an
+inspection.Wanted}. Prints one line of JSON: {"inspection": {...}} and exits 0, or {"error": {"reason", "message"}} and
+exits 1. In the sample, lists are cut after LIST_ITEMS_MAX values and texts after
 TEXT_CHARACTERS_MAX characters. Uses at most MEMORY_BYTES_MAX of memory.
 """
 
@@ -27,23 +28,24 @@ TOO_LARGE = {"reason": "drop.too_large", "message": "A sample of the drop does n
 
 def main() -> int:
     """0 when the drop could be looked into."""
-    source, rows = sys.argv[1:]
+    order = json.loads(sys.argv[1])
     signal.alarm(LIFE_SECONDS_MAX)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
-    answer = look(json.loads(source), int(rows))
+    answer = look(order)
     sys.stdout.write(json.dumps(answer, allow_nan=False) + "\n")
     return 1 if "error" in answer else 0
 
 
-def look(source: dict[str, str], rows: int) -> dict[str, Any]:
+def look(order: dict[str, Any]) -> dict[str, Any]:
     """What the line says."""
     # Arrow is loaded under the memory cap.
     from bundles.errors import BundleError
+    from bundles.inspection import Wanted
     from bundles.places import source_from
     from bundles.sources import inspect
 
     try:
-        inspection = inspect(source_from(source), rows).to_dict()
+        inspection = inspect(source_from(order["source"]), order["rows"], Wanted.from_dict(order["wanted"])).to_dict()
     except BundleError as error:
         return {"error": {"reason": error.reason, "message": error.message}}
     except MemoryError:

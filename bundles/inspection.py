@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,25 +14,52 @@ from bundles import columns, formats
 from bundles.batches import SEARCHABLE_COLUMN, FileDescription
 from bundles.errors import DropError
 from bundles.files import ItemFile
-from bundles.schema import ATTRIBUTE_TYPES
+from bundles.sampling import SampleCheck, check_sample
+from bundles.schema import ATTRIBUTE_TYPES, ImportSchema
 
 ID_NAMES = ("id", "item_id", "itemid", "item")
 VECTOR_NAMES = ("vector", "embedding", "emb", "values")
-# A suggestion tries these in turn for a column that could be several.
 # The lengths of so many first vectors suggest the metric; alike are those that differ by at most this share.
 METRIC_ROWS = 200
 LENGTHS_ALIKE = 0.01
+# A suggestion tries these in turn for a column that could be several.
 TYPE_ORDER = ("bool", "string", "list<string>", "float64")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What somebody has decided already, in the words of a spec: by it the sample is judged.
+
+    `schema` and `columns` are None while nothing is decided: then by what the drop itself suggests. `files`: patterns
+    of the items in a drop without a manifest; none: the usual ones.
+    """
+
+    schema: Mapping[str, Any] | None = None
+    columns: Mapping[str, str] | None = None
+    files: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"schema": self.schema, "columns": self.columns, "files": list(self.files)}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Wanted:
+        return cls(told["schema"], told["columns"], tuple(told["files"]))
+
+
+NOTHING_DECIDED = Wanted()
 
 
 @dataclass(frozen=True)
 class Inspection:
     """`rows` is None when only reading tells; `suggested_schema` and `columns` are blocks of a service's spec.
 
-    `missing`: what the drop lacks to be complete, empty when it is. `skipped`: newer drops that a build would pass
-    over, each with its reason. `why`: the reason for the suggested metric. `source_files`: the suggested patterns.
+    `drops`: those of the source, newest first; of a remote one only as far as the first that is complete. `drop`: the
+    one that was looked into. `missing`: what it lacks to be complete, empty when it is. `skipped`: newer drops that a
+    build would pass over, each with its reason. `why`: the reason for the suggested metric. `source_files`: the
+    suggested patterns. `check`: what an import would make of a sample of it.
     """
 
+    drops: tuple[str, ...]
     drop: str
     complete: bool
     missing: str
@@ -48,6 +75,7 @@ class Inspection:
     columns: dict[str, str]
     source_files: list[str]
     notes: list[str]
+    check: SampleCheck
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -55,6 +83,7 @@ class Inspection:
 
 def inspect_files(
     *,
+    drops: tuple[str, ...],
     drop: str,
     missing: str,
     skipped: tuple[str, ...],
@@ -62,8 +91,12 @@ def inspect_files(
     source_files: Sequence[str],
     count: int | None,
     sample_rows: int,
+    wanted: Wanted = NOTHING_DECIDED,
 ) -> Inspection:
-    """Looks at the first item file. Raises DropError drop.missing_column when nothing can be an id or a vector."""
+    """Looks at the first item file, and judges a sample of the drop by what is `wanted`.
+
+    Raises DropError drop.missing_column when nothing can be an id or a vector.
+    """
     first = item_files[0]
     form = formats.format_of(first.name)
     description = form.describe(first, max(METRIC_ROWS, sample_rows))
@@ -73,7 +106,17 @@ def inspect_files(
     attributes, notes = _attributes(fields, {id_name, vector_name, SEARCHABLE_COLUMN})
     dimension = _dimension(first.name, description, vector_name)
     metric, why = _metric(description, vector_name, dimension)
+    suggested = {
+        "id_type": "int64" if pa.types.is_integer(fields[id_name].type) else "string",
+        "dimension": dimension,
+        "metric": metric,
+        "normalize": False,
+        "attributes": attributes,
+    }
+    named = {"id": id_name, "vector": vector_name}
+    judged_by = ImportSchema.from_spec(wanted.schema or suggested, wanted.columns or named)
     return Inspection(
+        drops=drops,
         drop=drop,
         complete=not missing,
         missing=missing,
@@ -84,17 +127,12 @@ def inspect_files(
         rows=count,
         found={name: str(field.type) for name, field in fields.items()},
         sample=description.sample.slice(0, sample_rows).to_pylist(),
-        suggested_schema={
-            "id_type": "int64" if pa.types.is_integer(fields[id_name].type) else "string",
-            "dimension": dimension,
-            "metric": metric,
-            "normalize": False,
-            "attributes": attributes,
-        },
+        suggested_schema=suggested,
         why=why,
-        columns={"id": id_name, "vector": vector_name},
+        columns=named,
         source_files=list(source_files),
         notes=notes,
+        check=check_sample(item_files, judged_by),
     )
 
 

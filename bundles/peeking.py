@@ -13,7 +13,7 @@ from bundles import remote
 from bundles.drop import Drop, count_rows, inspect_opened
 from bundles.errors import DropError
 from bundles.files import DropFile, FileStamp, ItemFile
-from bundles.inspection import Inspection
+from bundles.inspection import NOTHING_DECIDED, Inspection, Wanted
 from bundles.places import RemoteLocation
 from bundles.remote import Outline
 from bundles.stores import Entry, Store, open_store
@@ -25,15 +25,15 @@ READ_BYTES_MAX = 64 << 20
 HEADERS_READ_MAX = 16
 
 
-def inspect(location: RemoteLocation, sample_rows: int) -> Inspection:
+def inspect(location: RemoteLocation, sample_rows: int, wanted: Wanted = NOTHING_DECIDED) -> Inspection:
     """Of the newest drop, complete or not, or of the place itself. Raises DropError, SourceError."""
     store = open_store(location)
-    ref = remote.newest(store, location)
+    ref, drops = remote.newest(store, location)
     with tempfile.TemporaryDirectory(prefix="recall-outline-") as folder:
         name = ref.name if ref else location.name
-        found = remote.outline(store, location, name, Path(folder), allow_unmarked=True)
+        found = remote.outline(store, location, name, Path(folder), files=wanted.files, allow_unmarked=True)
         drop = replace(found.drop, item_files=_remote_items(store, found))
-        return inspect_opened(drop, ref, sample_rows, count=_rows(drop))
+        return inspect_opened(drop, ref, sample_rows, drops=drops, count=_rows(drop), wanted=wanted)
 
 
 def _rows(drop: Drop) -> int | None:

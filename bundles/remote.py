@@ -71,10 +71,10 @@ def newest_complete(store: Store, location: RemoteLocation) -> DropRef:
     return choose_newest(_newest_first(store, location))
 
 
-def newest(store: Store, location: RemoteLocation) -> DropRef | None:
-    """The newest drop with a marker, else the newest one; None when there is no drop at all."""
+def newest(store: Store, location: RemoteLocation) -> tuple[DropRef | None, list[DropRef]]:
+    """The newest drop with a marker, else the newest one, None when there is no drop at all; and what was listed."""
     drops = list(_newest_first(store, location))
-    return first_complete(drops) or (drops[0] if drops else None)
+    return first_complete(drops) or (drops[0] if drops else None), drops
 
 
 def outline(

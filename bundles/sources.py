@@ -22,7 +22,7 @@ from typing import IO, Any
 from bundles import drop as drops
 from bundles import places
 from bundles.errors import BundleError, DropError, SourceError, UriError
-from bundles.inspection import Inspection
+from bundles.inspection import NOTHING_DECIDED, Inspection, Wanted
 from bundles.places import Source
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def find_here(source: Source, name: str, files: Sequence[str], vocabularies: Seq
         return replace(_told(found.drop, ref), bytes=found.bytes)
 
 
-def inspect(source: Source, sample_rows: int) -> Inspection:
+def inspect(source: Source, sample_rows: int, wanted: Wanted = NOTHING_DECIDED) -> Inspection:
     """What the newest drop of a source holds, in this very process; of a remote one only the needed parts are read.
 
     Raises UriError, DropError, SourceError.
@@ -111,10 +111,10 @@ def inspect(source: Source, sample_rows: int) -> Inspection:
     location = places.locate(source)
     if isinstance(location, Path):
         with _looked_for(source, location):
-            return drops.inspect(location, sample_rows)
+            return drops.inspect(location, sample_rows, wanted)
     from bundles import peeking
 
-    return peeking.inspect(location, sample_rows)
+    return peeking.inspect(location, sample_rows, wanted)
 
 
 def _find_local(folder: Path, name: str, files: Sequence[str], vocabularies: Sequence[str] | None) -> FoundDrop:

@@ -11,6 +11,5 @@ Tenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant; not nee
 ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="A service's name, or tenant/name.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Stands in the audit trail.")]
 ReasonNeeded = Annotated[str, typer.Option("--reason", "-r", help="Stands in the audit trail; needed.")]
-SpecFile = Annotated[
-    Path, typer.Option("--file", "-f", exists=True, dir_okay=False, allow_dash=True, help="YAML or JSON; - is stdin.")
-]
+# Whether it is there `read_spec` says: typer's own look does not know that - is no file.
+SpecFile = Annotated[Path, typer.Option("--file", "-f", help="YAML or JSON; - is stdin.")]

@@ -56,3 +56,4 @@ class EngineDescription:
     filters: bool  # A search can be told which rows are allowed.
     item_bytes: ItemBytesOf  # A build is admitted by it, before anything is built.
     effort: Effort | None = None  # None: nothing to tune.
+    compact_params: Mapping[str, object] | None = None  # With these it takes far less memory; None: it cannot.

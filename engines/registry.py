@@ -97,6 +97,14 @@ def largest(*, filterable: bool) -> str:
     return AUTO_FILTERED if filterable else AUTO_LARGE
 
 
+def compact(items: int, dimension: int) -> tuple[str, dict[str, object]] | None:
+    """An engine and parameters for where memory matters most; None when `auto` does as well for so few items."""
+    if items <= AUTO_SMALL_VALUES_MAX // dimension:
+        return None
+    able = ((name, describe(name).compact_params) for name in ENGINES)
+    return next(((name, dict(params)) for name, params in able if params is not None), None)
+
+
 def _entry(name: str) -> Entry:
     try:
         return ENGINES[name]

@@ -36,6 +36,7 @@ app.conf.beat_schedule = {
     "documents": _every(5, "sweep.documents"),
     "versions": _every(5, "sweep.versions"),
     "sources": _every(2, "sweep.sources"),
+    "drafts": _every(2, "sweep.drafts"),
     "files": _every(30, "sweep.files"),
     "alerts": _every(5, "sweep.alerts"),
 }

@@ -29,6 +29,12 @@ def may_ring(build_id: int, fence: int) -> bool:
     return bool(_client(settings.REDIS_URL).set(key, 1, nx=True, ex=RING_AGAIN_SECONDS))
 
 
+def may_ring_for_draft(draft_id: int, question: int) -> bool:
+    """The same for a draft's question. Raises redis.RedisError."""
+    key = f"{KEY_PREFIX}draft:{draft_id}:{question}"
+    return bool(_client(settings.REDIS_URL).set(key, 1, nx=True, ex=RING_AGAIN_SECONDS))
+
+
 @contextmanager
 def alone(tick: str, *, seconds_max: int) -> Iterator[bool]:
     """Whether no other worker is in this tick; one that died in it is forgotten after `seconds_max`.

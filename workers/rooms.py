@@ -15,11 +15,11 @@ from django.conf import settings
 
 from versions.models import Node, Replica, Version
 from versions.selectors import Admission, fresh_nodes, live_items, loaded_replicas, undeleted_bytes
+from versions.sizes import Plan, Sizes, held_bytes, replica_bytes
 from versions.states import ReplicaState, VersionState
 from workers import machine
 from workers.context import BuildContext
 from workers.outcomes import Evidence, Hold
-from workers.sizes import Plan, Sizes, memory_of, replica_bytes
 
 # Of a machine's memory, what builds and replicas leave to the rest; and of a disk.
 MEMORY_SPARE_SHARE = 0.05
@@ -102,8 +102,8 @@ def _quota_memory(ctx: BuildContext, sizes: Sizes, before: list[Admission], repl
     tenant = ctx.service.tenant
     own = [each for each in replicas if each.version.service.tenant_id == tenant.pk]
     coming = [each for each in before if each.build.service.tenant_id == tenant.pk and not each.placed]
-    held = sum(map(_held, own)) + sum(each.need["replica_bytes"] * each.need["replicas"] for each in coming)
-    leaving = sum(_held(each) for each in own if _is_leaving(each))
+    held = sum(map(held_bytes, own)) + sum(each.need["replica_bytes"] * each.need["replicas"] for each in coming)
+    leaving = sum(held_bytes(each) for each in own if _is_leaving(each))
     need, limit = sizes.replica * ctx.spec["replicas"]["count"], tenant.quota.memory_bytes_max
     sentence = (
         f"The new version needs {size_text(need)} of memory in {ctx.spec['replicas']['count']} replicas beside the "
@@ -182,7 +182,7 @@ class NodeRooms:
         for node in self._nodes:
             there = [each for each in loaded if each.node_id == node.pk]
             usable = node.memory_available_bytes - int(MEMORY_SPARE_SHARE * node.memory_total_bytes)
-            self._usable[node.pk] = usable - sum(_held(each) for each in there if not each.rss_bytes)
+            self._usable[node.pk] = usable - sum(held_bytes(each) for each in there if not each.rss_bytes)
             self._leaving[node.pk] = sum(each.rss_bytes for each in there if _is_leaving(each))
 
     def fit(self, version: Version, count: int, *, without: Collection[str], remedy: str) -> Fit:
@@ -226,13 +226,6 @@ def _replicas(ctx: BuildContext, sizes: Sizes, before: list[Admission], replicas
     remedy = "Add a node or memory, keep fewer versions (versions.keep), or choose smaller engine parameters; "
     remedy += "then override."
     return NodeRooms(before, replicas).last_of(ctx.spec["replicas"]["count"], sizes.replica, asked, remedy)
-
-
-def _held(replica: Replica) -> int:
-    """What it holds, or is going to hold once it is loaded."""
-    if replica.rss_bytes or replica.state == ReplicaState.WITHDRAWN:
-        return replica.rss_bytes
-    return memory_of(replica.version)
 
 
 def _is_leaving(replica: Replica) -> bool:

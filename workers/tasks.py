@@ -8,12 +8,17 @@ from celery import shared_task
 
 from alerts import sending
 from versions import routes
-from workers import audit, files, pipeline, samples, sources, standby, sweep
+from workers import audit, drafts, files, pipeline, samples, sources, standby, sweep
 
 
 @shared_task(name="build.run")
 def run_build(build_id: int, **_unknown: Any) -> None:
     pipeline.run(build_id)
+
+
+@shared_task(name="draft.read", time_limit=drafts.TASK_SECONDS_KILLED)
+def read_draft(draft_id: int, **_unknown: Any) -> None:
+    drafts.read_alone(draft_id)
 
 
 @shared_task(name="routes.publish")
@@ -59,6 +64,12 @@ def audit_replicas(**_unknown: Any) -> None:
 @shared_task(name="sweep.sources", time_limit=sources.TICK_SECONDS_KILLED)
 def sweep_sources(**_unknown: Any) -> None:
     sources.notice_drops_alone()
+
+
+@shared_task(name="sweep.drafts")
+def sweep_drafts(**_unknown: Any) -> None:
+    drafts.ring_for_waiting()
+    drafts.expire()
 
 
 @shared_task(name="sweep.files")

@@ -13,6 +13,7 @@ from cli.errors import EXIT_NOT_FOUND, EXIT_USAGE, CliError
 from cli.options import Reason, ReasonNeeded, ServiceName, SpecFile, Tenant
 from cli.output import Json, bytes_text, count, pairs, remark, show, table
 
+BAD_ROWS_TOLD = 5
 BLOCKS = ("schema", "source", "engine", "search", "guards", "versions", "replicas", "limits", "notify")
 
 service_app = typer.Typer(help="Services: create, change, look, hold.", no_args_is_help=True)
@@ -115,13 +116,24 @@ def release(service: ServiceName, reason: Reason = "", tenant: Tenant = "", as_j
 @source_app.command()
 def inspect(
     uri: Annotated[str, typer.Argument(metavar="URI", help="For example file:movies/")],
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="A spec by which to judge the sample; - is stdin.")
+    ] = None,
     tenant: Tenant = "",
     as_json: Json = False,
 ) -> None:
-    """What a drop there holds, and the schema it suggests."""
+    """What a drop there holds, the schema it suggests, and how a sample of it fares."""
     api = open_api()
-    found = api.post(f"/tenants/{api.tenant(tenant)}/sources:inspect", {"uri": uri})
+    decided = _decided(read_spec(file)) if file else {}
+    found = api.post(f"/tenants/{api.tenant(tenant)}/sources:inspect", {"uri": uri, **decided})
     show(found, as_json=as_json, human=lambda: _tell_source(found))
+
+
+def _decided(spec: dict[str, Any]) -> dict[str, Any]:
+    """What a spec says of how the rows of a drop are read."""
+    source = spec.get("source") or {}
+    parts = {"schema": spec.get("schema"), "columns": source.get("columns"), "files": source.get("files")}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def read_spec(file: Path) -> dict[str, Any]:
@@ -130,6 +142,8 @@ def read_spec(file: Path) -> dict[str, Any]:
 
     try:
         spec = yaml.safe_load(sys.stdin.read() if str(file) == "-" else file.read_text())
+    except OSError as error:
+        raise CliError(f"{file} cannot be read: {error.strerror}.", field="file", exit_code=EXIT_USAGE) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CliError(f"{file} is neither YAML nor JSON: {error}", exit_code=EXIT_USAGE) from error
     if not isinstance(spec, dict):
@@ -214,9 +228,32 @@ def _tell_source(found: dict[str, Any]) -> None:
             *((f"column {name}", kind) for name, kind in found["found"].items()),
         ]
     )
+    _tell_sample(found["check"])
     for note in found["notes"]:
         remark(f"note: {note}")
     remark(f"metric {found['suggested_schema']['metric']}: {found['why']}")
     source = {"files": found["source_files"], "columns": found["columns"]}
     suggested = {"schema": found["suggested_schema"], "source": source}
     print("\n" + yaml.safe_dump(suggested, sort_keys=False, default_flow_style=None).rstrip())
+
+
+def _tell_sample(check: dict[str, Any]) -> None:
+    """What an import would make of the first rows."""
+    lengths = f"{check['shortest']:.3g} to {check['longest']:.3g}, {check['mean_norm']:.3g} on average"
+    bad = ", ".join(f"{count} {reason}" for reason, count in check["reasons"].items())
+    pairs(
+        [
+            ("sample", f"{check['rows']:,} rows of {check['files']} files"),
+            ("bad rows", f"{check['bad_rows']:,} ({bad})" if bad else "none"),
+            ("lengths", lengths if check["good_rows"] else None),
+            *(("", f"{row['file']} row {row['row']}: {row['reason']}") for row in check["bad"][:BAD_ROWS_TOLD]),
+            *((f"attribute {one['name']}", _attribute_text(one)) for one in check["attributes"]),
+        ]
+    )
+    if check["problem"]:
+        remark(f"A build of this drop would fail: {check['problem']['message']}")
+
+
+def _attribute_text(one: dict[str, Any]) -> str:
+    nulls = f", {one['nulls']} without" if one["nulls"] else ""
+    return f"{one['type']}, {one['distinct']} different{nulls}: {', '.join(one['examples'])}"

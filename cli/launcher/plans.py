@@ -10,6 +10,8 @@ from cli.launcher import checks, valkey
 from cli.launcher.child import Plan
 from cli.launcher.settings import LauncherSettings
 
+# One may be with slow sources, one with the source of a draft; the third is for what is short.
+CONTROL_PROCESSES = 3
 # The console's own time to finish answers under way.
 CONSOLE_GRACE_SECONDS = 5
 
@@ -36,7 +38,11 @@ def platform_plans(settings: LauncherSettings) -> tuple[Plan, ...]:
     celery = (python, "-m", "celery", "-A", "workers.app")
     return (
         Plan("console", _console(settings), _whoever(checks.console_answers, _console_check(settings))),
-        Plan("worker-control", _worker(celery, "control", 2), _whoever(checks.worker_answers, url, "control")),
+        Plan(
+            "worker-control",
+            _worker(celery, "control", CONTROL_PROCESSES),
+            _whoever(checks.worker_answers, url, "control"),
+        ),
         Plan(
             "worker-builds",
             _worker(celery, "builds", settings.builds_at_once),

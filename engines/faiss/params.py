@@ -62,4 +62,5 @@ DESCRIPTION = EngineDescription(
     filters=True,
     item_bytes=item_bytes,
     effort=Effort("ef", below_top_k=False),
+    compact_params={"storage": "SQ8"},
 )

@@ -43,11 +43,18 @@ ATTRIBUTE_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 VECTOR_COLUMN_PATTERN = re.compile(r"v[0-9]+", re.ASCII)
 
 
-def _check_attribute_name(name: str) -> str:
+def attribute_name_fault(name: str) -> str:
+    """What is wrong with a name for an attribute; empty when nothing is."""
     if not ATTRIBUTE_PATTERN.fullmatch(name):
-        raise ValueError("A name has letters, digits and underscores, at most 63, and does not begin with a digit.")
+        return "A name has letters, digits and underscores, at most 63, and does not begin with a digit."
     if name.lower() in RESERVED_NAMES | FILTER_WORDS or VECTOR_COLUMN_PATTERN.fullmatch(name):
-        raise ValueError(f"{name} is a reserved name. Call the attribute something else.")
+        return f"{name} is a reserved name. Call the attribute something else."
+    return ""
+
+
+def _check_attribute_name(name: str) -> str:
+    if fault := attribute_name_fault(name):
+        raise ValueError(fault)
     return name
 
 
@@ -102,6 +109,7 @@ def _check_column(name: str) -> str:
 
 
 Pattern = Annotated[str, Field(max_length=512), AfterValidator(_check_pattern)]
+Patterns = Annotated[tuple[Pattern, ...], Field(strict=False, min_length=1, max_length=PATTERNS_MAX)]
 Column = Annotated[str, Field(max_length=NAME_CHARACTERS_MAX), AfterValidator(_check_column)]
 
 
@@ -123,10 +131,7 @@ class Source(Block):
     """Where drops appear, and how one is noticed."""
 
     uri: Annotated[str, AfterValidator(_check_uri)]
-    files: Annotated[tuple[Pattern, ...], Field(strict=False, min_length=1, max_length=PATTERNS_MAX)] = (
-        "items-*.parquet",
-        "part-*.parquet",
-    )
+    files: Patterns = ("items-*.parquet", "part-*.parquet")
     columns: Columns = Columns()
     notice: Annotated[str, AfterValidator(notices.check_notice)] = notices.MARKER
     expect_every: Annotated[str, AfterValidator(notices.check_expect_every)] | None = None

@@ -96,19 +96,20 @@ def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:
     for part in loc:
         if isinstance(part, int):
             continue
-        found = _models_by_field(found).get(part) if found else None
+        found = models_by_field(found).get(part) if found else None
     return found
 
 
 def _paths(model: type[BaseModel], above: str = "") -> Iterator[str]:
-    inner = _models_by_field(model)
+    inner = models_by_field(model)
     for name in field_names(model):
         yield above + name
         if name in inner:
             yield from _paths(inner[name], f"{above}{name}.")
 
 
-def _models_by_field(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+def models_by_field(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The model of each field that has one, by the names as users write them."""
     found = {}
     for name, field in model.model_fields.items():
         for part in (field.annotation, *typing.get_args(field.annotation)):

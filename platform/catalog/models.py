@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
+from catalog.states import DraftState
 from tenants.models import Tenant, valid_name
 from tenants.scoping import TenantScoped
 
@@ -47,3 +48,45 @@ class Service(TenantScoped):
 
     def __str__(self) -> str:
         return f"{self.tenant}/{self.name}"
+
+
+class Draft(TenantScoped):
+    """A service that somebody is about to register: what they want, what lies in their source, the spec so far.
+
+    Belongs to the tenant, so that whoever may register services can go on with it by its URL. Deleted after
+    `expires_at`, whether it became a service or not.
+    """
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="drafts")
+    # Its name in the URL; random, so that it tells nothing of how many there are.
+    token = models.CharField(max_length=32, unique=True)
+    # As catalog.intents.Intent.
+    intent = models.JSONField()
+    # What was decided so far, as a spec with the fields that differ from the defaults.
+    spec = models.JSONField()
+    state = models.CharField(max_length=10, choices=DraftState.choices, default=DraftState.ASKED)
+    # Rises with each question about the source: the answer to an older one is not taken.
+    question = models.PositiveIntegerField(default=1)
+    asked_at = models.DateTimeField()
+    # How often this question was taken by a worker, and until when the last one may be at it.
+    takes = models.PositiveSmallIntegerField(default=0)
+    taken_until = models.DateTimeField(null=True, blank=True)
+    # The answer: bundles.inspection.Inspection as a dict, or why there is none.
+    inspection = models.JSONField(null=True, blank=True)
+    problem_reason = models.CharField(max_length=100, blank=True)
+    problem = models.TextField(blank=True)
+    # The name of the service that it became.
+    service = models.CharField(max_length=63, blank=True)
+    created_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["state", "asked_at"], name="draft_questions"),
+            models.Index(fields=["expires_at"], name="draft_expiry"),
+        ]
+
+    def __str__(self) -> str:
+        return f"draft {self.token} of {self.tenant}"

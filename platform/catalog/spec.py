@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from catalog import blocks
 from catalog.block import Block
-from catalog.faults import FAULTS_MAX, Fault, Loc, faults_of, field_names, printable
+from catalog.faults import FAULTS_MAX, Fault, Loc, faults_of, field_names, models_by_field, printable
 from common.errors import InvalidArgument
 from engines import registry
 from tenants.models import NAME_CHARACTERS_MAX, is_valid_name
@@ -57,6 +57,16 @@ class ServiceSpec(Block):
         return self.model_dump(mode="json", exclude={"name"})
 
 
+def in_order(spec: Mapping[str, Any], model: type[BaseModel] = ServiceSpec) -> dict[str, Any]:
+    """A spec as people write it: its fields in the order of the contract, which a database does not keep."""
+    inner = models_by_field(model)
+    names = [name for name in field_names(model) if name in spec]
+    return {
+        name: in_order(spec[name], inner[name]) if name in inner and isinstance(spec[name], Mapping) else spec[name]
+        for name in names
+    }
+
+
 def _nothing_else(_source: blocks.Source | None, _notify: blocks.Notify | None) -> Iterator[Fault]:
     yield from ()
 
@@ -77,11 +87,11 @@ def parse_spec(data: object, also: AddressFaults = _nothing_else) -> ServiceSpec
         faults += faults_of(error, ServiceSpec, root=ServiceSpec)
         faults += _faults_between_blocks(raw)
         faults += also(_alone(blocks.Source, raw, "source"), _alone(blocks.Notify, raw, "notify"))
-        raise _invalid(faults) from error
+        raise invalid(faults) from error
     faults += _faults_between_blocks(raw)
     faults += also(spec.source, spec.notify)
     if faults:
-        raise _invalid(faults)
+        raise invalid(faults)
     return _completed(spec)
 
 
@@ -182,7 +192,8 @@ def _param_faults(model: type[BaseModel], params: dict[str, Any], above: Loc) ->
         yield from faults_of(error, model, above=above, root=ServiceSpec)
 
 
-def _invalid(faults: list[Fault]) -> InvalidArgument:
+def invalid(faults: list[Fault]) -> InvalidArgument:
+    """The error that tells of these faults, in the order of a spec's blocks."""
     order = field_names(ServiceSpec)
     block_of = [str(fault["field"]).partition(".")[0] for fault in faults]
     ranks = [order.index(block) if block in order else len(order) for block in block_of]

@@ -4,10 +4,12 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
 from console.views import alerts, builds, home, keys, query, services, versions
+from console.wizard import views as wizard
 
 app_name = "console"
 
 _SERVICE = "t/<str:tenant>/s/<str:service>/"
+_DRAFT = "t/<str:tenant>/services/new/<str:draft>/"
 _BUILD = _SERVICE + "builds/<int:number>/"
 
 urlpatterns = [
@@ -18,7 +20,16 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("alerts/", alerts.index, name="alerts"),
     path("t/<str:tenant>/alerts/<int:number>/acknowledge/", alerts.acknowledge, name="alert-acknowledge"),
-    path("t/<str:tenant>/services/new/", services.create, name="service-create"),
+    path("t/<str:tenant>/services/new/", wizard.begin, name="service-create"),
+    path(_DRAFT, wizard.resume, name="draft-resume"),
+    path(_DRAFT + "intent/", wizard.intent, name="draft-intent"),
+    path(_DRAFT + "schema/", wizard.schema, name="draft-schema"),
+    path(_DRAFT + "check/", wizard.check, name="draft-check"),
+    path(_DRAFT + "review/", wizard.review, name="draft-review"),
+    path(_DRAFT + "preview/", wizard.preview, name="draft-preview"),
+    path(_DRAFT + "reading/", wizard.reading, name="draft-reading"),
+    path(_DRAFT + "read/", wizard.read_again, name="draft-read"),
+    path(_DRAFT + "discard/", wizard.discard, name="draft-discard"),
     path("t/<str:tenant>/keys/", keys.index, name="keys"),
     path("t/<str:tenant>/keys/create/", keys.create, name="key-create"),
     path("t/<str:tenant>/keys/<str:prefix>/revoke/", keys.revoke, name="key-revoke"),

@@ -20,7 +20,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from alerts.actions import alert_raise
 from alerts.models import TenantAlerts
-from catalog.models import Service
+from catalog.actions.drafts import draft_create
+from catalog.intents import Intent
+from catalog.models import Draft, Service
 from tenants.actions import key_create
 from tenants.models import Tenant
 from tenants.permissions import ROLES, SCOPES, Permission
@@ -35,7 +37,7 @@ DOORS = (*API_DOORS, *INTERNAL_DOORS, *PAGE_DOORS)
 TENANT_DOORS = [door for door in DOORS if isinstance(door.needs, Permission)]
 TENANT_DOORS_OF_API = [door for door in TENANT_DOORS if not door.is_page]
 # Arguments that name something inside a tenant.
-INNER = {"number", "username", "prefix"}
+INNER = {"number", "username", "prefix", "draft"}
 REFUSED = {401, 403, 404, 405, 500}
 LOOKS = {Permission.VIEW, Permission.QUERY}
 
@@ -112,7 +114,10 @@ def stage(
     books_service: Service,
 ) -> Stage:
     make_user("erin")
-    for service, number in ((films_service, ARGUMENTS["number"]), (books_service, FOREIGN["number"])):
+    for service, named in ((films_service, ARGUMENTS), (books_service, FOREIGN)):
+        number = named["number"]
+        draft = draft_create(actor=TESTER, tenant=service.tenant, intent=Intent(name="series", uri="file:series/"))
+        Draft.objects.filter(pk=draft.pk).update(token=named["draft"])
         Service.objects.filter(pk=service.pk).update(builds_count=number - 1)
         build = build_request(actor=TESTER, service=service, drop="monday", force=True)
         TenantAlerts.objects.create(tenant=service.tenant, alerts_count=number - 1)

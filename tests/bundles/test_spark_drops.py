@@ -11,6 +11,7 @@ import pytest
 from bundles.drop import inspect, newest_complete, open_drop
 from bundles.errors import DropError
 from bundles.importing import import_items
+from bundles.inspection import Wanted
 from bundles.schema import ImportSchema
 from tests.bundles.making import vectors
 
@@ -51,7 +52,7 @@ def test_a_spark_folder_is_complete_and_read_as_it_is(spark: Path, out: Path) ->
     assert newest_complete(spark.parent).marker == "_SUCCESS"
     report = import_items(open_drop(spark.parent, spark.name, files=["items-*.parquet", "part-*.parquet"]), SCHEMA, out)
     assert (report.items, report.bad_rows, report.files) == (5, 0, 3)
-    found = inspect(spark.parent, files=["part-*.parquet"])
+    found = inspect(spark.parent, wanted=Wanted(files=("part-*.parquet",)))
     assert (found.complete, found.rows, found.columns, found.source_files) == (True, 5, COLUMNS, ["part-*.parquet"])
 
 

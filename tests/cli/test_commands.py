@@ -9,6 +9,7 @@ import pytest
 
 from audit.models import AuditEvent
 from cli import errors
+from console.wizard.same import same
 from tenants.models import ApiKey, Member, Tenant
 from tests.cli.conftest import Recall
 from tests.factories import make_spec
@@ -267,3 +268,56 @@ def test_an_inspection_says_which_newer_drops_a_build_would_pass_over(
     assert "files: [items.csv]" in ran.out
     assert "metric ip: The 2 vectors that were looked at are of length 1" in " ".join(ran.err.split())
     assert "no: no manifest.json or _SUCCESS" in " ".join(unmarked.out.split())
+
+
+def test_an_inspection_judges_a_sample_and_can_be_told_by_what(
+    local: Recall, films: Tenant, tmp_path: Path, settings: Any
+) -> None:
+    settings.RECALL_DROPS = tmp_path
+    folder = tmp_path / "films" / "movies" / "20261121"
+    folder.mkdir(parents=True)
+    (folder / "items.csv").write_text("id,genre,v0,v1\n1,noir,0.6,0.8\n2,drama,1,0\n2,drama,0,1\n")
+    spec = tmp_path / "movies.yaml"
+    spec.write_text("name: movies\nschema: {dimension: 3}\nsource: {uri: 'file:movies/', files: [items.csv]}\n")
+
+    ran = local("source", "inspect", "file:movies/")
+    judged = local("source", "inspect", "file:movies/", "-f", str(spec))
+
+    words = " ".join(ran.out.split())
+    assert "sample 3 rows of 1 files" in words
+    assert "bad rows 1 (1 duplicate_id) " in words
+    assert "items.csv row 3: duplicate_id" in words
+    assert "attribute genre string, 2 different: noir, drama" in words
+    assert "A build of this drop would fail" in judged.err
+    spec.write_text("name: movies\nschema: {dimension: 0}\nsource: {uri: 'file:movies/'}\n")
+    assert local("source", "inspect", "file:movies/", "-f", str(spec)).error.field == "schema.dimension"
+
+
+def test_the_wizards_yaml_is_taken_by_create_and_found_unchanged_by_apply(
+    local: Recall, films: Tenant, tmp_path: Path
+) -> None:
+    spec = {
+        "name": "series",
+        "source": {"uri": "file:series/", "files": ["items.csv"], "columns": {"id": "key", "vector": "emb"}},
+        "search": {"recall_target": 0.99},
+        "schema": {"metric": "l2", "dimension": 2, "id_type": "string", "attributes": [{"name": "g", "type": "bool"}]},
+    }
+    shown = same(tenant="films", spec=spec, build=False, drop="", api_url="http://localhost/api/v1")
+    path = tmp_path / "series.yaml"
+    path.write_text(shown.yaml)
+
+    created = local("service", "create", "--tenant", "films", "-f", str(path), "--json")
+    applied = local("service", "apply", "-f", str(path), "--json")
+
+    assert (created.code, created.data["source"]["columns"]) == (0, {"id": "key", "vector": "emb"})
+    assert applied.data["changes"] == []
+    assert shown.cli.startswith("recall service create --tenant films -f - <<'EOF'\nname: series\n")
+    piped = local("service", "apply", "-f", "-", "--json", stdin=shown.cli.split("<<'EOF'\n")[1].removesuffix("EOF\n"))
+    assert piped.data["changes"] == []
+
+
+def test_a_spec_file_that_is_not_there_is_told_by_its_name(local: Recall, films: Tenant, tmp_path: Path) -> None:
+    for path in (tmp_path / "nothing.yaml", tmp_path):
+        ran = local("service", "create", "-f", str(path))
+        assert (ran.code, ran.error.field) == (errors.EXIT_USAGE, "file")
+        assert str(path) in ran.error.message

@@ -56,24 +56,6 @@ def test_a_person_in_no_team_is_told_what_to_do(dana: User, victor: User) -> Non
     assert b"You are in no team yet" in signed_in(victor).get("/").content
 
 
-def test_a_service_is_created_with_the_form_and_its_first_build_asked_for(alice: User, films: Tenant) -> None:
-    response = signed_in(alice).post("/t/films/services/new/", form(name="series", build_now="on"))
-    service = Service.objects.get(name="series")
-    assert service.spec["schema"]["attributes"] == [{"name": "genre", "type": "string"}]
-    assert service.created_by == "alice"
-    build = Build.objects.get(service=service)
-    assert response["Location"] == f"/t/films/s/series/builds/{build.number}/"
-
-
-def test_a_wrong_field_comes_back_beside_the_field_and_nothing_is_lost(alice: User, films: Tenant) -> None:
-    response = signed_in(alice).post("/t/films/services/new/", form(name="Series!", attributes="genre: colour"))
-    content = response.content.decode()
-    assert response.status_code == 200
-    assert Service.objects.count() == 0
-    assert "genre: colour" in content
-    assert set(response.context["form"].errors) == {"name", "attributes"}
-
-
 def test_a_viewer_sees_no_button_that_changes_anything(victor: User, films_service: Service) -> None:
     content = signed_in(victor).get("/t/films/s/movies/").content.decode()
     assert "Build the newest drop" not in content
@@ -171,23 +153,6 @@ def test_pages_load_nothing_from_outside(alice: User, films_service: Service) ->
 def without_tokens(page: bytes) -> bytes:
     """The page without its CSRF tokens, which differ each time."""
     return re.sub(rb"[A-Za-z0-9]{64}", b"", page)
-
-
-def form(**changes: str) -> dict[str, str]:
-    """What Alice types into the form for a new service."""
-    typed = {
-        "name": "series",
-        "uri": "file:series/",
-        "dimension": "8",
-        "metric": "cosine",
-        "id_type": "int64",
-        "attributes": "genre: string",
-        "id_column": "id",
-        "vector_column": "vector",
-        "engine": "auto",
-        "qps": "500",
-    }
-    return {**typed, **changes}
 
 
 def test_the_query_box_arrives_with_the_first_live_version(alice: User, films_service: Service) -> None:

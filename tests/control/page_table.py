@@ -14,6 +14,7 @@ def page(route: str, method: str, needs: Permission | Need, body: dict[str, Any]
 
 TENANT = "t/<str:tenant>"
 SERVICE = f"{TENANT}/s/<str:service>"
+DRAFT = f"{TENANT}/services/new/<str:draft>"
 BUILD = f"{SERVICE}/builds/<int:number>"
 
 VIEW, QUERY, BUILDING, OPERATE, MANAGE = (
@@ -35,6 +36,18 @@ PAGE_DOORS = (
     page(f"{TENANT}/alerts/<int:number>/acknowledge/", "POST", OPERATE),
     page(f"{TENANT}/services/new/", "GET", MANAGE),
     page(f"{TENANT}/services/new/", "POST", MANAGE, {"name": "series"}),
+    page(f"{DRAFT}/", "GET", MANAGE),
+    page(f"{DRAFT}/intent/", "GET", MANAGE),
+    page(f"{DRAFT}/intent/", "POST", MANAGE, {"name": "series"}),
+    page(f"{DRAFT}/schema/", "GET", MANAGE),
+    page(f"{DRAFT}/schema/", "POST", MANAGE, {"dimension": "4"}),
+    page(f"{DRAFT}/check/", "GET", MANAGE),
+    page(f"{DRAFT}/review/", "GET", MANAGE),
+    page(f"{DRAFT}/review/", "POST", MANAGE, {"engine": "auto"}),
+    page(f"{DRAFT}/preview/", "POST", MANAGE, {"at": "review"}),
+    page(f"{DRAFT}/reading/", "GET", MANAGE),
+    page(f"{DRAFT}/read/", "POST", MANAGE),
+    page(f"{DRAFT}/discard/", "POST", MANAGE),
     page(f"{TENANT}/keys/", "GET", MANAGE),
     page(f"{TENANT}/keys/create/", "POST", MANAGE, {"scope": "read"}),
     page(f"{TENANT}/keys/<str:prefix>/revoke/", "POST", MANAGE),

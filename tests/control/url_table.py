@@ -38,6 +38,7 @@ ARGUMENTS: dict[str, Any] = {
     "username": "bob",
     # The fixture `prefixes` of the test replaces these.
     "prefix": "alices",
+    "draft": "draft-of-alice",
 }
 # The same, of nobody.
 UNKNOWN: dict[str, Any] = {
@@ -46,6 +47,7 @@ UNKNOWN: dict[str, Any] = {
     "number": 999_999,
     "username": "nobody",
     "prefix": "unknown1",
+    "draft": "draft-of-nobody",
 }
 # The same, of Charlie, who is of another tenant. His service has a build and a version of this number, Alice's has not.
 FOREIGN: dict[str, Any] = {
@@ -54,6 +56,7 @@ FOREIGN: dict[str, Any] = {
     "number": 222_222,
     "username": "charlie",
     "prefix": "charlies",
+    "draft": "draft-of-charlie",
 }
 
 ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")

@@ -17,13 +17,13 @@ from tests.support.history import activated, asked, claimed, made_version, repor
 from tests.support.paper_node import PaperNode
 from tests.support.source import write_drop
 from tests.workers.conftest import finish, imported
-from versions import actions
+from versions import actions, sizes
 from versions.actions import Claim
 from versions.models import Build, Node, Replica, Version
+from versions.sizes import Plan
 from versions.views import build_view
-from workers import machine, pipeline, rooms, sizes
+from workers import machine, pipeline, rooms
 from workers.machine import Memory
-from workers.sizes import Plan
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 

@@ -23,8 +23,8 @@ from tests.support.source import write_drop
 from tests.workers.conftest import finish
 from versions import selectors
 from versions.models import Build
+from versions.sizes import MODEL_BASE_BYTES, REPLICA_BASE_BYTES, formula, plan_of
 from versions.views import build_view
-from workers.sizes import MODEL_BASE_BYTES, REPLICA_BASE_BYTES, formula, plan_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 

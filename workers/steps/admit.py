@@ -16,11 +16,12 @@ from typing import Any
 from django.conf import settings
 
 from versions import actions
+from versions.estimates import chosen_engine
+from versions.sizes import Corrections, Plan, Sizes, corrections, formula, predicted
 from workers import query_model, rooms
 from workers.context import BuildContext
 from workers.outcomes import Done, Outcome, Wait
-from workers.sizes import Corrections, Plan, Sizes, corrections, formula, predicted
-from workers.steps.build_index import chosen_engine, index_spec
+from workers.steps.build_index import index_spec
 
 WAIT_SECONDS = 5.0
 
@@ -43,7 +44,7 @@ def step(ctx: BuildContext) -> Outcome:
 
 def _plan(ctx: BuildContext) -> Plan:
     imported = ctx.values["import"]
-    engine, _ = chosen_engine(ctx, imported["searchable_items"])
+    engine, _ = chosen_engine(ctx.spec, imported["searchable_items"])
     model = query_model.found(ctx.values)
     return Plan(
         engine=engine,

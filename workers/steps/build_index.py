@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 
 from bundles import layout
-from engines import registry
 from engines.base import IndexSpec
 from versions import actions
+from versions.estimates import chosen_engine, engine_params
 from workers.context import BuildContext
 from workers.outcomes import Done, Outcome
 
@@ -21,7 +20,7 @@ def step(ctx: BuildContext) -> Outcome:
     actions.version_reserve(ctx.claim)
     imported = ctx.values["import"]
     rows = imported["searchable_items"]
-    engine, why = chosen_engine(ctx, rows)
+    engine, why = chosen_engine(ctx.spec, rows)
     out_dir = ctx.folder("index")
     order = {
         "engine": engine,
@@ -50,22 +49,11 @@ def step(ctx: BuildContext) -> Outcome:
 def index_spec(ctx: BuildContext, engine: str) -> IndexSpec:
     """What this build's spec means for `engine`, with every parameter of it filled in."""
     schema, wanted = ctx.spec["schema"], ctx.spec["engine"]
-    params: dict[str, Any] = registry.describe(engine).params_model(**wanted["params"]).model_dump(mode="json")
     return IndexSpec(
         metric=schema["metric"],
         dimension=schema["dimension"],
         partitions=wanted["partitions"],
         partition_rows=tuple(ctx.values["import"]["partition_rows"]),
         threads=settings.BUILD_THREADS,
-        params=params,
+        params=engine_params(ctx.spec, engine),
     )
-
-
-def chosen_engine(ctx: BuildContext, rows: int) -> tuple[str, str]:
-    """The engine's name, and why it was chosen when the platform chose it."""
-    name = ctx.spec["engine"]["name"]
-    if name != registry.AUTO:
-        return name, ""
-    schema = ctx.spec["schema"]
-    choice = registry.choose(rows, schema["dimension"], filterable=bool(schema["attributes"]))
-    return choice.name, choice.reason

@@ -16,11 +16,11 @@ from django.db.models import QuerySet
 from versions import actions
 from versions.models import Replica, Version
 from versions.selectors import Admission, admissions
+from versions.sizes import replica_bytes
 from versions.states import PLACED, ReplicaState
 from workers import patience, rooms
 from workers.context import BuildContext
 from workers.outcomes import Done, Hold, Outcome, StepFailed, Wait
-from workers.sizes import replica_bytes
 
 # How long a node may be away, or not yet there, before the build is given up.
 NODE_WAIT_SECONDS_MAX = 120

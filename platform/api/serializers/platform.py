@@ -44,12 +44,57 @@ class DiscoveryOut(serializers.Serializer[Any]):
 
 class SourceInspect(StrictSerializer):
     uri = serializers.CharField(help_text="For example `file:movies/`, relative to the tenant's root.")
+    schema = serializers.DictField(
+        required=False, help_text="The block `schema` by which the sample is judged; absent: the suggested one."
+    )
+    columns = serializers.DictField(required=False, help_text="The block `source.columns`, if it is decided.")
+    files = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="The block `source.files`, if it is decided."
+    )
+
+
+class BadRowOut(serializers.Serializer[Any]):
+    file = serializers.CharField()
+    row = serializers.IntegerField(help_text="Counted from 1 among the data rows of its file.")
+    reason = serializers.CharField()
+    id = serializers.JSONField(allow_null=True)
+
+
+class AttributeSeenOut(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    type = serializers.CharField()
+    nulls = serializers.IntegerField()
+    distinct = serializers.IntegerField(help_text="Different values in the sample.")
+    examples = serializers.ListField(child=serializers.CharField())
+
+
+class ProblemOut(serializers.Serializer[Any]):
+    reason = serializers.CharField()
+    message = serializers.CharField()
+
+
+class SampleCheckOut(serializers.Serializer[Any]):
+    """What an import would make of a sample of the drop: the first rows of some of its files."""
+
+    rows = serializers.IntegerField()
+    files = serializers.IntegerField()
+    good_rows = serializers.IntegerField()
+    bad_rows = serializers.IntegerField()
+    reasons = serializers.DictField(child=serializers.IntegerField(), help_text="Bad rows by reason.")
+    bad = BadRowOut(many=True, help_text="The first of them.")
+    shortest = serializers.FloatField(help_text="Length of the shortest vector of a good row.")
+    mean_norm = serializers.FloatField()
+    longest = serializers.FloatField()
+    row_bytes = serializers.IntegerField(help_text="What a row takes beside its vector, on average.")
+    attributes = AttributeSeenOut(many=True)
+    problem = ProblemOut(allow_null=True, help_text="What a build of this drop would fail with.")
 
 
 class SourceOut(serializers.Serializer[Any]):
     """What the newest drop there holds, and the schema it suggests."""
 
-    drop = serializers.CharField()
+    drops = serializers.ListField(child=serializers.CharField(), help_text="The newest ones of the source.")
+    drop = serializers.CharField(help_text="The one that was looked into.")
     complete = serializers.BooleanField()
     missing = serializers.CharField(help_text="What it lacks to be complete; empty when it is.")
     skipped = serializers.ListField(
@@ -66,3 +111,4 @@ class SourceOut(serializers.Serializer[Any]):
     columns = serializers.DictField(child=serializers.CharField(), help_text="The block `source.columns`.")
     source_files = serializers.ListField(child=serializers.CharField(), help_text="The block `source.files`.")
     notes = serializers.ListField(child=serializers.CharField())
+    check = SampleCheckOut()

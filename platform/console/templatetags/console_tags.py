@@ -14,6 +14,7 @@ register = template.Library()
 
 NOTHING = "–"
 FIGURE_DECIMALS = 4
+CELL_ENTRIES_MAX = 6
 
 
 @register.filter
@@ -33,6 +34,15 @@ def figure(number: float | str | None) -> str:
     if number is None or isinstance(number, str):
         return number or NOTHING
     return f"{number:,.{FIGURE_DECIMALS}f}".rstrip("0").rstrip(".")
+
+
+@register.filter
+def cell(value: Any) -> str:
+    """A value of a drop in a table: a list by its first entries, which is all that an inspection keeps of a vector."""
+    if not isinstance(value, list):
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    shown = ", ".join(map(cell, value[:CELL_ENTRIES_MAX]))
+    return f"{shown}, …" if len(value) > CELL_ENTRIES_MAX else shown
 
 
 @register.filter

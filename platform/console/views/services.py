@@ -1,43 +1,23 @@
-"""Creating a service and looking at it."""
+"""Looking at a service; it is created by `console.wizard`."""
 
 from __future__ import annotations
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_POST
 
-from catalog.actions import service_create, service_hold, service_release
+from catalog.actions import service_hold, service_release
 from catalog.models import Service
-from common.errors import Conflict, InvalidArgument, QuotaExceeded
-from console.base import page, service_for, tenant_for
+from console.base import page, service_for
 from console.cards import card
-from console.forms import ServiceForm
 from tenants.models import Tenant
 from tenants.permissions import Caller, Permission, is_allowed
 from versions import selectors
-from versions.actions import build_request
 from versions.outlook import release_outlook
 
 BUILDS_SHOWN_MAX = 10
 VERSIONS_SHOWN_MAX = 20
-
-
-@require_http_methods(["GET", "POST"])
-@page
-def create(request: HttpRequest, tenant: str) -> HttpResponse:
-    caller, owner = tenant_for(request, tenant, Permission.MANAGE)
-    form = ServiceForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        try:
-            service = service_create(actor=caller.actor, tenant=owner, spec=form.spec())
-            if form.cleaned_data["build_now"]:
-                build = build_request(actor=caller.actor, service=service)
-                return redirect("console:build", owner.name, service.name, build.number)
-            return redirect("console:service", owner.name, service.name)
-        except (InvalidArgument, QuotaExceeded, Conflict) as error:
-            form.take(error)
-    return render(request, "console/service_create.html", {"tenant": owner, "form": form})
 
 
 @require_GET

@@ -17,7 +17,7 @@ from bundles.errors import SourceError, UriError
 from bundles.places import Source
 from catalog import blocks, webhooks
 from catalog.faults import Fault
-from catalog.models import Service
+from catalog.models import Draft, Service
 from catalog.patch import changes_between, merged_spec
 from catalog.selectors import living_services_of
 from catalog.spec import ServiceSpec, parse_spec
@@ -30,13 +30,14 @@ from tenants.models import Quota, Tenant
 from tenants.permissions import service_not_found, tenant_not_found
 
 
-def service_create(*, actor: Actor, tenant: Tenant, spec: Mapping[str, Any]) -> Service:
-    """Registers a service; nothing is built yet.
+def service_create(*, actor: Actor, tenant: Tenant, spec: Mapping[str, Any], draft: Draft | None = None) -> Service:
+    """Registers a service; nothing is built yet. A `draft` that it was made of becomes it, once.
 
-    Raises InvalidArgument with every fault of the spec, Conflict when the name is taken, QuotaExceeded.
+    Raises InvalidArgument with every fault of the spec, Conflict when the name is taken (DRAFT_DONE when the draft has
+    become a service before), QuotaExceeded.
     """
-    wanted = _parsed(tenant, spec)
-    return _create(actor=actor, tenant=tenant, wanted=wanted)
+    wanted = spec_check(tenant=tenant, spec=spec)
+    return _create(actor=actor, tenant=tenant, wanted=wanted, draft=draft)
 
 
 def service_update(
@@ -55,7 +56,7 @@ def service_update(
     if not isinstance(spec, Mapping):
         raise InvalidArgument("A change is an object with the fields to change.", reason="INVALID_SPEC")
     present = {"name": service.name, **service.spec}
-    wanted = _parsed(service.tenant, spec if replace else merged_spec(present, spec))
+    wanted = spec_check(tenant=service.tenant, spec=spec if replace else merged_spec(present, spec))
     if wanted.name != service.name:
         message = "A service keeps its name. Create another one and delete this one."
         raise InvalidArgument(message, field="name", details=[{"field": "name", "message": message}])
@@ -121,8 +122,10 @@ def source_at(tenant: Tenant, uri: str) -> Source:
     )
 
 
-def _parsed(tenant: Tenant, spec: object) -> ServiceSpec:
-    """Follows links on disk, therefore outside every transaction; asks no remote place.
+def spec_check(*, tenant: Tenant, spec: object) -> ServiceSpec:
+    """A spec as the tenant's service would have it, with every default. Changes nothing.
+
+    Follows links on disk, therefore outside every transaction; asks no remote place.
 
     Raises InvalidArgument with every fault, those of addresses that this platform does not allow among them;
     FailedPrecondition when the platform's own settings of remote places cannot be used.
@@ -154,8 +157,10 @@ def _webhook_faults(url: str) -> Iterator[Fault]:
 
 
 @transaction.atomic
-def _create(*, actor: Actor, tenant: Tenant, wanted: ServiceSpec) -> Service:
+def _create(*, actor: Actor, tenant: Tenant, wanted: ServiceSpec, draft: Draft | None) -> Service:
     quota = _locked_quota(tenant)
+    if draft is not None:
+        _finish(draft, wanted.name)
     _check_services_max(tenant, quota)
     _check_qps(wanted, quota)
     if living_services_of(tenant).filter(name=wanted.name).exists():
@@ -171,6 +176,11 @@ def _create(*, actor: Actor, tenant: Tenant, wanted: ServiceSpec) -> Service:
     _record(actor, "service.create", service, after=service.spec)
     after_commit("routes.publish", service.pk)
     return service
+
+
+def _finish(draft: Draft, service: str) -> None:
+    if not Draft.objects.of(draft.tenant).filter(pk=draft.pk, service="").update(service=service):
+        raise Conflict("This draft has become a service already.", reason="DRAFT_DONE")
 
 
 def _locked_quota(tenant: Tenant) -> Quota:

@@ -14,7 +14,7 @@ from typing import Any
 from catalog.models import Service
 from engines import registry
 from engines.description import ItemBytes
-from versions.models import Version
+from versions.models import Replica, Version
 from versions.selectors import versions_of
 from versions.states import ReplicaState
 
@@ -132,6 +132,13 @@ def corrections(service: Service, plan: Plan) -> Corrections:
 def memory_of(version: Version) -> int:
     """What a replica of a complete version is expected to hold."""
     return formula(plan_of(version)).replica
+
+
+def held_bytes(replica: Replica) -> int:
+    """What a replica holds, or is going to hold once it is loaded."""
+    if replica.rss_bytes or replica.state == ReplicaState.WITHDRAWN:
+        return replica.rss_bytes
+    return memory_of(replica.version)
 
 
 def replica_bytes(version: Version) -> int:
