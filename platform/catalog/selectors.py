@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.db.models import QuerySet
 
 from catalog.models import Service
@@ -20,6 +22,12 @@ def services_of(tenant: Tenant, caller: Caller) -> QuerySet[Service]:
 def living_services_of(tenant: Tenant) -> QuerySet[Service]:
     """Every service of the tenant that is not deleted, whoever asks."""
     return Service.objects.of(tenant).filter(deleted_at__isnull=True).select_related("tenant").order_by("name")
+
+
+def services_in(tenants: Iterable[Tenant]) -> QuerySet[Service]:
+    """Every service of these tenants by tenant and name; whose they may be is the caller's to say."""
+    living = Service.objects.filter(tenant__in=tenants, deleted_at__isnull=True)
+    return living.select_related("tenant").order_by("tenant__name", "name")
 
 
 def service_get(tenant: Tenant, name: str) -> Service:
