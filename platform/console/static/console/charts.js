@@ -27,7 +27,7 @@
         const { ctx, bbox } = plot;
         ctx.save();
         ctx.setLineDash([4, 4]);
-        ctx.font = "11px sans-serif";
+        ctx.font = `${11 * devicePixelRatio}px sans-serif`;
         for (const change of told().switches) {
           const x = Math.round(plot.valToPos(change.at, "x", true));
           if (x < bbox.left || x > bbox.left + bbox.width) continue;
@@ -36,20 +36,26 @@
           ctx.moveTo(x, bbox.top);
           ctx.lineTo(x, bbox.top + bbox.height);
           ctx.stroke();
-          ctx.fillText(`v${change.to_version}`, x + 4, bbox.top + 12);
+          const late = x > bbox.left + bbox.width - 40 * devicePixelRatio;
+          ctx.textAlign = late ? "right" : "left";
+          ctx.fillText(`v${change.to_version}`, x + (late ? -4 : 4), bbox.top + 12 * devicePixelRatio);
         }
         ctx.restore();
       }],
     },
   });
 
+  // Steps of an axis that people count in: mebibytes, and minutes, hours and days.
+  const MEBIBYTES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536].map((n) => n * 2 ** 20);
+  const TIMES = [60, 300, 600, 1800, 3600, 2 * 3600, 4 * 3600, 12 * 3600, DAY, 2 * DAY, 7 * DAY, 30 * DAY, 365 * DAY];
+
   // One entry for each chart: its title, its lines as (label, colour, values), and how its figures are written.
   const CHARTS = [
     { title: "Queries a second", lines: (t) => [["QPS", "blue", t.queries_per_second]], show: decimals(1) },
     { title: "Latency at the gateways, ms", lines: (t) => [["p50", "green", t.p50_ms], ["p95", "amber", t.p95_ms], ["p99", "red", t.p99_ms]], show: decimals(2) },
     { title: "Calls a second that ended otherwise", lines: (t) => Object.entries(t.errors).map(([code, values], i) => [code, ["red", "amber", "blue", "green", "grey"][i % 5], values]), show: decimals(2) },
-    { title: "Memory of its replicas", lines: (t) => [["memory", "blue", t.memory_bytes]], show: (_, v) => bytes(v), size: 64 },
-    { title: "Age of the live version", lines: (t) => [["age", "blue", t.age_seconds]], show: (_, v) => age(v), size: 56 },
+    { title: "Memory of its replicas", lines: (t) => [["memory", "blue", t.memory_bytes]], show: (_, v) => bytes(v), size: 64, incrs: MEBIBYTES },
+    { title: "Age of the live version", lines: (t) => [["age", "blue", t.age_seconds]], show: (_, v) => age(v), size: 56, incrs: TIMES },
   ];
 
   const draw = (place, chart, told) => {
@@ -69,7 +75,7 @@
       scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [
         axis({ values: (_, ticks) => ticks.map(utc) }),
-        axis({ size: chart.size || 50, values: (plot, ticks) => ticks.map((tick) => chart.show(plot, tick)) }),
+        axis({ size: chart.size || 50, ...(chart.incrs && { incrs: chart.incrs }), values: (plot, ticks) => ticks.map((tick) => chart.show(plot, tick)) }),
       ],
       series: [
         { label: "UTC", value: (_, seconds) => (seconds === null ? "–" : utc(seconds)) },
