@@ -46,7 +46,8 @@ def badge(state: str, text: str = "") -> SafeString:
 @register.simple_tag
 def dot(state: str) -> SafeString:
     """A state as a dot in its colour, and its name."""
-    return format_html('<span class="text-nowrap"><span class="dot tone-{}"></span> {}</span>', tone(state), state.lower())
+    shape = '<span class="text-nowrap"><span class="dot tone-{}"></span> {}</span>'
+    return format_html(shape, tone(state), state.lower())
 
 
 @register.simple_tag(takes_context=True)
