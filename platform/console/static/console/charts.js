@@ -28,9 +28,9 @@
         ctx.save();
         ctx.setLineDash([4, 4]);
         ctx.font = `${11 * devicePixelRatio}px sans-serif`;
-        for (const change of told().switches) {
+        told().switches.forEach((change, place) => {
           const x = Math.round(plot.valToPos(change.at, "x", true));
-          if (x < bbox.left || x > bbox.left + bbox.width) continue;
+          if (x < bbox.left || x > bbox.left + bbox.width) return;
           ctx.strokeStyle = ctx.fillStyle = change.kind === "rollback" ? tone("red") : tone("blue");
           ctx.beginPath();
           ctx.moveTo(x, bbox.top);
@@ -38,8 +38,10 @@
           ctx.stroke();
           const late = x > bbox.left + bbox.width - 40 * devicePixelRatio;
           ctx.textAlign = late ? "right" : "left";
-          ctx.fillText(`v${change.to_version}`, x + (late ? -4 : 4), bbox.top + 12 * devicePixelRatio);
-        }
+          // Switches that follow closely are told one below the other.
+          const line = 12 * (1 + (place % 3)) * devicePixelRatio;
+          ctx.fillText(`v${change.to_version}`, x + (late ? -4 : 4), bbox.top + line);
+        });
         ctx.restore();
       }],
     },
@@ -129,6 +131,8 @@
     const points = [...table.querySelectorAll("tr[data-ms]")]
       .map((row) => ({ ms: Number(row.dataset.ms), recall: Number(row.dataset.recall), chosen: "chosen" in row.dataset }))
       .sort((one, other) => one.ms - other.ms);
+    // One point is no curve, and the table tells it.
+    if (points.length < 2) return () => {};
     const redraw = () => {
       place.replaceChildren();
       new uPlot({
