@@ -23,7 +23,6 @@ EXCLUDED_IDS_MAX = 10_000
 FILTER_BYTES_MAX = 8_192
 GET_ITEMS_IDS_MAX = 1_000
 QUERY_VECTORS_MAX = 64
-QUERY_ITEMS_MAX = 1_000
 # Of one answer with `return_vectors`; clients receive 64 MiB in all.
 RETURNED_VECTORS_BYTES_MAX = 48 * 2**20
 FLOAT32_BYTES = 4
@@ -35,12 +34,12 @@ def check_service_name(name: str) -> None:
         raise InvalidRequest("service", "SERVICE_NAME_INVALID", message)
 
 
-def check_query(query: Query, schema: Schema, limits: Limits) -> None:
-    """Raises InvalidRequest at the first thing that is wrong."""
+def check_query(query: Query, schema: Schema, limits: Limits, *, items_max: int) -> None:
+    """Raises InvalidRequest at the first thing that is wrong. `items_max`: of the items that a query asks by."""
     _check_range("top_k", "TOP_K_OUT_OF_RANGE", query.top_k, limits.max_top_k)
     _check_vectors(query.vector_values, schema.dimension)
     if query.items is not None:
-        check_item_query(query.items)
+        check_item_query(query.items, items_max=items_max)
     if query.ef is not None:
         _check_range("params.ef", "EF_OUT_OF_RANGE", query.ef, limits.max_ef)
     if query.exact and not limits.allow_exact:
@@ -88,10 +87,10 @@ def check_items(query: ItemsQuery, schema: Schema) -> None:
         _check_returned_vectors(query.ids, schema)
 
 
-def check_item_query(asked: ItemQuery) -> None:
+def check_item_query(asked: ItemQuery, *, items_max: int) -> None:
     """Raises InvalidRequest for a query by items that is wrong for every version."""
-    if not 1 <= len(asked.weights) <= QUERY_ITEMS_MAX:
-        message = f"{len(asked.weights)} query items; there must be 1 to {QUERY_ITEMS_MAX}"
+    if not 1 <= len(asked.weights) <= items_max:
+        message = f"{len(asked.weights)} query items; there must be 1 to {items_max}"
         raise InvalidRequest("items.items", "ITEM_COUNT_OUT_OF_RANGE", message)
     for number, weight in enumerate(asked.weights):
         if not math.isfinite(weight):

@@ -38,12 +38,22 @@ PIECES_IN_FLIGHT_MAX = 4
 class DataPlane:
     """The order of things; what each thing does is the business of the part that is called."""
 
-    def __init__(self, *, auth: Auth, routes: Routes, limits: Limits, balancer: Balancer, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        *,
+        auth: Auth,
+        routes: Routes,
+        limits: Limits,
+        balancer: Balancer,
+        metrics: Metrics,
+        query_items_max: int,
+    ) -> None:
         self._auth = auth
         self._routes = routes
         self._limits = limits
         self._balancer = balancer
         self._metrics = metrics
+        self._query_items_max = query_items_max
 
     def authenticate(self, credential: str) -> Caller:
         """Who calls; asked before a request is even read. Raises Unauthenticated."""
@@ -56,7 +66,7 @@ class DataPlane:
         load = self._limits.enter(route, queries=1)
         try:
             version = route.choose(query.require_version, query.model_version)
-            checks.check_query(query, version.schema, route.limits)
+            checks.check_query(query, version.schema, route.limits, items_max=self._query_items_max)
             [outcome] = await self._ask(version, [query.payload], call.expires_at)
         finally:
             load.leave()
@@ -72,7 +82,7 @@ class DataPlane:
         load = self._limits.enter(route, queries=len(batch.queries))
         try:
             checks.check_batch_vectors(batch, route.live().schema)
-            outcomes, pieces = cut_into_pieces(batch, route)
+            outcomes, pieces = cut_into_pieces(batch, route, items_max=self._query_items_max)
             slots = asyncio.Semaphore(PIECES_IN_FLIGHT_MAX)
             await asyncio.gather(*(self._ask_piece(piece, outcomes, slots, call.expires_at) for piece in pieces))
         finally:

@@ -23,8 +23,11 @@ class Piece:
     payloads: list[bytes] = field(default_factory=list)
 
 
-def cut_into_pieces(batch: Batch, route: Route) -> tuple[list[Outcome], list[Piece]]:
-    """The outcomes, filled in where a query was refused, and the pieces that will fill in the rest."""
+def cut_into_pieces(batch: Batch, route: Route, *, items_max: int) -> tuple[list[Outcome], list[Piece]]:
+    """The outcomes, filled in where a query was refused, and the pieces that will fill in the rest.
+
+    `items_max`: of the items that one query asks by.
+    """
     outcomes: list[Outcome] = [InternalError("unanswered")] * len(batch.queries)
     pieces: list[Piece] = []
     open_pieces: dict[int, Piece] = {}
@@ -32,7 +35,7 @@ def cut_into_pieces(batch: Batch, route: Route) -> tuple[list[Outcome], list[Pie
         try:
             checks.check_batch_member(query, batch)
             version = route.choose(query.require_version, query.model_version)
-            checks.check_query(query, version.schema, route.limits)
+            checks.check_query(query, version.schema, route.limits, items_max=items_max)
         except GatewayError as error:
             outcomes[position] = error
             continue

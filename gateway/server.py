@@ -66,7 +66,12 @@ class Gateway:
             self.auth, settings.console_url, internal_token, on_change=self.snapshot.changed
         )
         self.dataplane = DataPlane(
-            auth=self.auth, routes=self.routes, limits=self.limits, balancer=self.balancer, metrics=self.metrics
+            auth=self.auth,
+            routes=self.routes,
+            limits=self.limits,
+            balancer=self.balancer,
+            metrics=self.metrics,
+            query_items_max=settings.query_items_max,
         )
         self.servicer = Servicer(
             self.dataplane,
@@ -99,12 +104,12 @@ class Gateway:
             "gateway.serving", port=port, metrics_port=metrics_server.port, routes=sum(1 for _ in self.routes.all())
         )
         await self._until_stopped(tasks)
-        await self._drain(server)
+        await self._drain(server, metrics_server)
         await _end(tasks)
         await teller.tell(span_of(time.time()))
-        await reporter.withdraw()
+        if not self._has_successor():
+            await self._withdraw(reporter)
         await self._close()
-        metrics_server.stop()
 
     def stop(self) -> None:
         """Begins to drain; called by SIGTERM and SIGINT."""
@@ -192,18 +197,31 @@ class Gateway:
         for task in done - {stopping}:
             log.error("gateway.loop_broke", exc_info=task.exception())
 
-    async def _drain(self, server: grpc.aio.Server) -> None:
+    async def _drain(self, server: grpc.aio.Server, metrics_server: MetricsServer) -> None:
+        """Lets the calls under way end. Both ports are free from the beginning of that on, for a successor."""
         await self.health.drain()
         await asyncio.sleep(self._settings.gateway_drain_notice_seconds)
+        metrics_server.stop()
         await server.stop(self._settings.gateway_drain_seconds)
+
+    def _has_successor(self) -> bool:
+        """Whether another process has taken the port while this one drained, and with it the lease and the files."""
+        try:
+            facts = json.loads(self._settings.run_file(self._worker).read_text())
+        except FileNotFoundError:
+            return False
+        return bool(facts["pid"] != os.getpid())
+
+    async def _withdraw(self, reporter: Reporter) -> None:
+        await reporter.withdraw()
+        if self._worker == 0:
+            await self.snapshot.write()
+        self._settings.run_file(self._worker).unlink(missing_ok=True)
 
     async def _close(self) -> None:
         await self.balancer.close()
         await self.revocations.close()
         await self.connection.close()
-        if self._worker == 0:
-            await self.snapshot.write()
-        self._settings.run_file(self._worker).unlink(missing_ok=True)
 
 
 async def serve(settings: Settings, worker: int = 0) -> None:

@@ -50,6 +50,7 @@ class Calls:
             ef_max=settings.replica_ef_max,
             vectors_max=settings.replica_vectors_max,
             exclude_ids_max=settings.replica_exclude_ids_max,
+            query_items_max=settings.query_items_max,
         )
         self._loaded = loaded
         self._writer = ResponseWriter(loaded, replica_id)

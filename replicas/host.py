@@ -47,7 +47,12 @@ def main() -> int:
     identity = _identity(arguments, settings)
     try:
         claim(arguments.identity, identity)
-        loaded = load(arguments.artifact, arguments.manifest_sha256, search_threads=settings.search_threads)
+        loaded = load(
+            arguments.artifact,
+            arguments.manifest_sha256,
+            search_threads=settings.search_threads,
+            model_ms_max=settings.replica_model_ms_max,
+        )
     except AlreadyHeld as error:
         log.error("already_held", error=str(error))  # noqa: TRY400  A traceback would say nothing more.
         return EXIT_ALREADY_HELD

@@ -19,9 +19,10 @@ from engines.errors import EngineError
 from engines.rowset import RowSet
 from replicas.errors import LoadError
 from replicas.filters.matcher import Matcher
-from replicas.model_loading import MODEL_SECONDS_MAX, open_query_model
+from replicas.model_loading import open_query_model
 from replicas.queries import Floats, Rows
 from replicas.schema import VersionSchema
+from replicas.settings import MODEL_MS_MAX
 from replicas.subsets import SubsetSearch
 
 if TYPE_CHECKING:
@@ -75,10 +76,8 @@ class LoadedVersion:
             self.query_model.close()
 
 
-def load(
-    path: Path, manifest_sha256: str, *, search_threads: int, model_seconds_max: float = MODEL_SECONDS_MAX
-) -> LoadedVersion:
-    """Verify the artifact, then open its index and its query model, whose runs take at most `model_seconds_max`.
+def load(path: Path, manifest_sha256: str, *, search_threads: int, model_ms_max: int = MODEL_MS_MAX) -> LoadedVersion:
+    """Verify the artifact, then open its index and its query model, whose runs take at most `model_ms_max`.
 
     Raises LoadError; nothing is loaded from a damaged artifact.
     """
@@ -104,7 +103,7 @@ def load(
         artifact=artifact,
         matcher=Matcher(attributes, schema.attributes, schema.searchable_items),
         subsets=SubsetSearch(searcher, searchable, schema.metric, registry.describe(schema.engine)),
-        query_model=open_query_model(path, schema, seconds_max=model_seconds_max),
+        query_model=open_query_model(path, schema, ms_max=model_ms_max),
     )
 
 

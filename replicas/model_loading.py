@@ -13,12 +13,14 @@ from replicas.schema import VersionSchema
 if TYPE_CHECKING:
     from querymodel.model import QueryModel
 
-# Of one run of the model, for one query or for some together; it is stopped then.
-MODEL_SECONDS_MAX = 0.25
+MS_PER_SECOND = 1_000
 
 
-def open_query_model(artifact: Path, schema: VersionSchema, *, seconds_max: float) -> QueryModel | None:
-    """The model of a version whose files were verified; None when it has none. Raises LoadError artifact.bad_model."""
+def open_query_model(artifact: Path, schema: VersionSchema, *, ms_max: int) -> QueryModel | None:
+    """The model of a version whose files were verified; None when it has none. A run of it takes at most `ms_max`.
+
+    Raises LoadError artifact.bad_model.
+    """
     if schema.model is None:
         return None
     # ONNX Runtime takes memory and a start that versions without a model do not pay for.
@@ -26,7 +28,10 @@ def open_query_model(artifact: Path, schema: VersionSchema, *, seconds_max: floa
 
     try:
         return QueryModel.open(
-            artifact / layout.MODEL_FOLDER, schema.model, seconds_max=seconds_max, batch_max=schema.model_batch_max
+            artifact / layout.MODEL_FOLDER,
+            schema.model,
+            seconds_max=ms_max / MS_PER_SECOND,
+            batch_max=schema.model_batch_max,
         )
     except ModelRefused as error:
         raise LoadError("artifact.bad_model", error.message) from error

@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 2**20
 UNIX = "unix:"
+# The query model's time, unless it is set: of one run, for one query or for some together.
+MODEL_MS_MAX = 250
 # A unix socket's path ends at 107 bytes; longer ones are cut or refused.
 SOCKET_PATH_BYTES_MAX = 107
 
@@ -69,6 +71,10 @@ class HostSettings(NodeSettings):
     replica_ef_max: int = Field(default=10_000, ge=1)
     replica_vectors_max: int = Field(default=64, ge=1)
     replica_exclude_ids_max: int = Field(default=10_000, ge=0)
+    # In one query by items. The gateway reads the same setting.
+    query_items_max: int = Field(default=1_000, ge=1, le=100_000)
+    # After which a run of the query model is stopped.
+    replica_model_ms_max: int = Field(default=MODEL_MS_MAX, ge=1)
 
 
 class AgentSettings(NodeSettings):

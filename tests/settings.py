@@ -5,8 +5,21 @@ RECALL_TEST_POSTGRES=1 runs the same tests on a real PostgreSQL instead of SQLit
 
 import os
 import tempfile
+from pathlib import Path
 
-os.environ.setdefault("RECALL_HOME", tempfile.mkdtemp(prefix="recall-tests-"))
+
+def _own_home() -> Path:
+    """A folder for each process of pytest-xdist, which all inherit the one of the process that started them.
+
+    Their databases give the same numbers to builds of the same names, which would meet in one working folder.
+    """
+    home = Path(os.environ.get("RECALL_HOME") or tempfile.mkdtemp(prefix="recall-tests-"))
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    # A process that a test starts is told its home already.
+    return home / worker if worker and home.name != worker else home
+
+
+os.environ["RECALL_HOME"] = str(_own_home())
 # Nobody listens there: a test that needs Valkey starts its own.
 os.environ.setdefault("RECALL_REDIS_URL", "redis://127.0.0.1:1/0")
 if os.environ.get("RECALL_TEST_POSTGRES"):
@@ -14,7 +27,7 @@ if os.environ.get("RECALL_TEST_POSTGRES"):
 
     os.environ["RECALL_DATABASE_URL"] = postgres.start("django").get_uri(database="postgres")
 
-from config.settings import *  # noqa: F403  (the environment must be set first)
+from config.settings import *  # noqa: E402, F403  (the environment must be set first)
 
 # Fast on purpose: tests sign in often.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

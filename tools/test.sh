@@ -14,6 +14,11 @@ if [ "$#" -eq 0 ]; then
     RECALL_TEST_POSTGRES=1 pytest -n "$parallel_workers" --dist loadfile -m "not servers and not e2e" \
         tests/tenants tests/alerts tests/versions tests/control tests/console
     postgres=$?
+    # Of the workers, what claims, leases, and stands in line; their other tests are of files and processes.
+    RECALL_TEST_POSTGRES=1 pytest -n "$parallel_workers" --dist loadfile -m "not e2e" \
+        tests/workers/test_{admission,lease,sweep,tasks}.py
+    workers=$?
+    postgres=$((postgres > workers ? postgres : workers))
 fi
 pytest -p no:xdist -m e2e "$@"
 second=$?

@@ -41,7 +41,8 @@ def run_child(module: str, order: dict[str, Any], folder: Path, *, check: Check,
     """Runs `python -m module ORDER.json` to its end and returns the line that says it is done.
 
     `check` is called several times a second; when it raises, the child is killed at once. The order and the child's
-    standard error stay in `folder`. Raises StepFailed with the child's reason, or with how it died.
+    standard error stay in `folder`, which must be the caller's alone: a child that finds the order of another process
+    there ends itself. Raises StepFailed with the child's reason, or with how it died.
     """
     name = module.rpartition(".")[2]
     order_path, stderr_path = folder / f"{name}.json", folder / f"{name}.stderr"

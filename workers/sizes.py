@@ -24,6 +24,8 @@ BUILD_BASE_BYTES = 64 * 10**6
 REPLICA_BASE_BYTES = 128 * 10**6
 # Of ONNX Runtime in a process, before it has a model.
 MODEL_BASE_BYTES = 48 * 10**6
+# The most that a replica comes to remember of the filters it was asked with, where there are attributes to filter by.
+FILTERS_BYTES_MAX = 52 * 2**20
 # Known queries and their answers, and the manifest.
 EXTRA_FILE_BYTES = 1 * 10**6
 # Only versions that are not much smaller teach: in a small one the process weighs more than its items.
@@ -86,7 +88,11 @@ def formula(plan: Plan) -> Sizes:
     beside = max(0, plan.data_bytes - plan.vector_bytes)
     return Sizes(
         build=BUILD_BASE_BYTES + each.building * plan.searchable,
-        replica=REPLICA_BASE_BYTES + each.serving * plan.searchable + beside + _model_memory(plan),
+        replica=REPLICA_BASE_BYTES
+        + each.serving * plan.searchable
+        + beside
+        + _model_memory(plan)
+        + _filters_memory(plan),
         index_files=index_files,
         artifact=plan.data_bytes + index_files + plan.model_bytes + EXTRA_FILE_BYTES,
     )
@@ -94,6 +100,10 @@ def formula(plan: Plan) -> Sizes:
 
 def _model_memory(plan: Plan) -> int:
     return MODEL_BASE_BYTES + plan.model_memory_bytes if plan.model_bytes else 0
+
+
+def _filters_memory(plan: Plan) -> int:
+    return FILTERS_BYTES_MAX if plan.schema.get("attributes") else 0
 
 
 def predicted(plan: Plan, by: Corrections) -> Sizes:

@@ -19,7 +19,7 @@ def versions(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -
         (
             one["number"],
             "live" if one["live"] else "",
-            one["state"],
+            _state(one),
             count(one["items"]),
             bytes_text(one["bytes"]),
             f"{one['engine']['name']} (auto)" if one["engine"]["reason"] else one["engine"]["name"],
@@ -94,6 +94,11 @@ def rollback(
     show(done, as_json=as_json, human=lambda: _tell(done))
     if done["changed"]:
         remark(f"The service is on hold: no build goes live by itself until `recall service release {service}`.")
+
+
+def _state(version: dict[str, Any]) -> str:
+    until = moment(version["retires_at"])
+    return f"{version['state']} until {until}" if until else str(version["state"])
 
 
 def _tell(done: dict[str, Any]) -> None:

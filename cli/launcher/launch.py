@@ -14,9 +14,9 @@ from pathlib import Path
 from cli.errors import ERROR_PREFIX, EXIT_FAILED, EXIT_UNREACHABLE, CliError
 from cli.launcher.child import POLL_SECONDS
 from cli.launcher.environment import children_environment
-from cli.launcher.leftovers import running_replicas, stop_leftovers, stop_replicas
+from cli.launcher.leftovers import Leftovers, running_replicas, stop_leftovers, stop_replicas, take_over
 from cli.launcher.lock import locked
-from cli.launcher.plans import platform_plans, valkey_plan
+from cli.launcher.plans import GATEWAY, platform_plans, valkey_plan
 from cli.launcher.settings import LauncherSettings
 from cli.launcher.state import PlatformState, read_state
 from cli.launcher.supervisor import Interrupted, Supervisor, Tell
@@ -34,12 +34,11 @@ def up(settings: LauncherSettings, *, tell: Tell, ready: Callable[[PlatformState
     os.umask(PRIVATE_UMASK)
     settings.make_folders()
     with locked(settings.run):
+        left = take_over(settings)
+        _tell_of(left, tell)
+        settings = settings.with_free_ports(held=left.gateway_port)
         environment = children_environment(settings)
-        left = stop_leftovers(settings, environment)
-        if left:
-            tell(f"stopped what an earlier launcher left: {', '.join(left)}")
-        settings = settings.with_free_ports()
-        supervisor = Supervisor(settings, environment := children_environment(settings))
+        supervisor = Supervisor(settings, environment, predecessor=left.gateway)
         supervisor.listen()
         try:
             _start(settings, supervisor, environment, tell)
@@ -105,13 +104,25 @@ def _start(settings: LauncherSettings, supervisor: Supervisor, environment: Mapp
         supervisor.start([valkey])
         supervisor.await_ready(tell)
     plans = platform_plans(settings)
+    # Callers shall miss the gateway for no longer than its successor takes to start.
+    successors = [plan for plan in plans if plan.name == GATEWAY and supervisor.has_predecessor]
     # The data plane reads no table, so it starts while they are made.
-    supervisor.start([plan for plan in plans if not plan.needs_tables])
+    supervisor.start([plan for plan in plans if not plan.needs_tables and plan not in successors])
     migrate(environment)
     if supervisor.interrupted:
         raise Interrupted
     supervisor.start([plan for plan in plans if plan.needs_tables])
     supervisor.await_ready(tell)
+    if successors:
+        supervisor.succeed(successors, tell)
+
+
+def _tell_of(left: Leftovers, tell: Tell) -> None:
+    if left.stopped:
+        tell(f"stopped what an earlier launcher left: {', '.join(left.stopped)}")
+    serving = [f"replica {each}" for each in left.replicas] + ([GATEWAY] if left.gateway else [])
+    if serving:
+        tell(f"goes on serving meanwhile: {', '.join(serving)}")
 
 
 def migrate(environment: Mapping[str, str]) -> None:

@@ -1,4 +1,8 @@
-"""What a killed launcher left running is found by launcher.json and by the replicas' lock files, and is stopped."""
+"""What a killed launcher left running is found by launcher.json and by the replicas' lock files.
+
+`recall down` stops all of it. The next `recall up` stops what does not serve and starts it anew; the replicas it leaves
+to its agent, which adopts them, and the gateway goes on until all else stands and its successor takes its port.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from cli.launcher.child import POLL_SECONDS, kill_group
+from cli.launcher.plans import AGENT, GATEWAY, PREDECESSOR
 from cli.launcher.settings import LauncherSettings
-from cli.launcher.state import ProcessState, read_state
+from cli.launcher.state import PlatformState, ProcessState, read_state, write_state
 from replicas.identity import read
 
 STOP_REPLICAS_SECONDS_MAX = 60
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """Names of what was `stopped`; what goes on: ids of `replicas`, and the `gateway`, which has `gateway_port`."""
+
+    stopped: list[str]
+    replicas: list[str]
+    gateway: ProcessState | None = None
+    gateway_port: int | None = None
 
 
 def stop_leftovers(settings: LauncherSettings, environment: Mapping[str, str]) -> list[str]:
@@ -22,17 +38,27 @@ def stop_leftovers(settings: LauncherSettings, environment: Mapping[str, str]) -
 
     Nothing but a process whose pid and start are both written down is touched.
     """
-    state = read_state(settings.state_file)
-    left = {name: process for name, process in state.processes.items() if process.alive()} if state else {}
-    for process in left.values():
-        _signal(process, signal.SIGTERM)
-    until = time.monotonic() + settings.stop_seconds_max
-    for name, process in left.items():
-        _await_end(process, until, has_group=name != "agent")
+    left = _alive(read_state(settings.state_file))
+    _stop(left, settings.stop_seconds_max)
     replicas = running_replicas(settings)
     stop_replicas(settings, environment)
     settings.state_file.unlink(missing_ok=True)
     return [*left, *replicas]
+
+
+def take_over(settings: LauncherSettings) -> Leftovers:
+    """The same, but for what serves, which stays written down. The lock must be held."""
+    state = read_state(settings.state_file)
+    left = _alive(state)
+    # A launcher that was killed while it took over has left two, of which the newer serves.
+    gateway = left.pop(GATEWAY, None) or left.pop(PREDECESSOR, None)
+    _stop(left, settings.stop_seconds_max)
+    replicas = running_replicas(settings)
+    if state is None or gateway is None:
+        settings.state_file.unlink(missing_ok=True)
+        return Leftovers([*left], replicas)
+    write_state(settings.state_file, replace(state, processes={GATEWAY: gateway}))
+    return Leftovers([*left], replicas, gateway, int(state.gateway.rpartition(":")[2]))
 
 
 def running_replicas(settings: LauncherSettings) -> list[str]:
@@ -60,13 +86,31 @@ def stop_replicas(settings: LauncherSettings, environment: Mapping[str, str]) ->
         )
 
 
-def _await_end(process: ProcessState, until: float, *, has_group: bool) -> None:
+def ask_to_stop(process: ProcessState) -> None:
+    """SIGTERM, for a process that another launcher started."""
+    _signal(process, signal.SIGTERM)
+
+
+def await_end(process: ProcessState, until: float, *, has_group: bool) -> None:
+    """Waits; what is still there at `until` (of time.monotonic()) is killed, its group too when that is its own."""
     while process.alive():
         if time.monotonic() > until:
             _signal(process, signal.SIGKILL)
         time.sleep(POLL_SECONDS)
     if has_group:
         kill_group(process.pid)
+
+
+def _alive(state: PlatformState | None) -> dict[str, ProcessState]:
+    return {name: process for name, process in state.processes.items() if process.alive()} if state else {}
+
+
+def _stop(left: Mapping[str, ProcessState], seconds_max: float) -> None:
+    for process in left.values():
+        ask_to_stop(process)
+    until = time.monotonic() + seconds_max
+    for name, process in left.items():
+        await_end(process, until, has_group=name != AGENT)
 
 
 def _signal(process: ProcessState, number: signal.Signals) -> None:

@@ -14,6 +14,9 @@ from cli.launcher.settings import LauncherSettings
 CONSOLE_GRACE_SECONDS = 5
 
 VALKEY_STAGE, GATEWAY_STAGE = 0, 2
+AGENT, GATEWAY = "agent", "gateway"
+# In launcher.json: the gateway of an earlier launcher, until the one of this has taken its place.
+PREDECESSOR = "gateway-before"
 
 
 def valkey_plan(settings: LauncherSettings) -> Plan | None:
@@ -46,14 +49,14 @@ def platform_plans(settings: LauncherSettings) -> tuple[Plan, ...]:
             partial(checks.beat_ticks, schedule),
         ),
         Plan(
-            "agent",
+            AGENT,
             (python, "-m", "replicas.agent"),
             partial(checks.agent_reports, url, settings.node),
             outlived=True,
             needs_tables=False,
         ),
         Plan(
-            "gateway",
+            GATEWAY,
             (python, "-m", "gateway"),
             _whoever(checks.gateway_serves, settings.gateway_address()),
             stage=GATEWAY_STAGE,

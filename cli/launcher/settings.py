@@ -64,13 +64,22 @@ class LauncherSettings(NodeSettings):
     def gateway_address(self) -> str:
         return f"{self.host}:{self.gateway_port}"
 
-    def with_free_ports(self) -> LauncherSettings:
+    def with_free_ports(self, held: int | None = None) -> LauncherSettings:
         """Settings whose ports are certain: each given one was free just now, each 0 became a free one.
 
-        Raises CliError for a port that is taken.
+        `held` is the port of a gateway of ours that is about to give it up. Raises CliError for a port that is taken.
         """
-        chosen = {name: _claim(self.bind, getattr(self, name), name) for name in ("console_port", "gateway_port")}
+        chosen = {"console_port": _claim(self.bind, self.console_port, "console_port")}
+        if self.gateway_port != held:
+            chosen["gateway_port"] = _claim(self.bind, self.gateway_port, "gateway_port")
         return self.model_copy(update=chosen)
+
+    def gateway_port_is_free(self) -> bool:
+        try:
+            _claim(self.bind, self.gateway_port, "gateway_port")
+        except CliError:
+            return False
+        return True
 
     def make_folders(self) -> None:
         for folder in (self.home, self.run, self.logs, self.secrets):

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 from cli.errors import CliError
-from cli.launcher.child import Child, Plan
+from cli.launcher.child import POLL_SECONDS, Child, Plan
+from cli.launcher.leftovers import ask_to_stop, await_end
+from cli.launcher.plans import PREDECESSOR
 from cli.launcher.settings import LauncherSettings
-from cli.launcher.state import PlatformState, write_state
+from cli.launcher.state import PlatformState, ProcessState, write_state
 from replicas.identity import start_ticks
 
 WATCH_SECONDS = 0.1
@@ -29,10 +31,14 @@ class Interrupted(Exception):
 class Supervisor:
     """The launcher's children. Single-threaded: everything happens in `run` or before it."""
 
-    def __init__(self, settings: LauncherSettings, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: LauncherSettings, environment: Mapping[str, str], predecessor: ProcessState | None = None
+    ) -> None:
+        """`predecessor`: the gateway of an earlier launcher, which serves until `succeed`, or until all is stopped."""
         self._settings = settings
         self._environment = environment
         self._children: list[Child] = []
+        self._predecessor = predecessor
         self._stop = threading.Event()
         self.state = PlatformState(
             pid=os.getpid(),
@@ -41,6 +47,7 @@ class Supervisor:
             console_url=settings.console_address(),
             api_url=f"{settings.console_address()}/api/v1",
             gateway=settings.gateway_address(),
+            processes={PREDECESSOR: predecessor} if predecessor else {},
         )
 
     def listen(self) -> None:
@@ -74,6 +81,21 @@ class Supervisor:
             else:
                 self._check_start(child, time.monotonic() - begin)
 
+    def succeed(self, plans: Sequence[Plan], tell: Tell) -> None:
+        """Starts these in place of the predecessor, as soon as that has let go of its port; raises as `await_ready`.
+
+        The predecessor ends beside them: its last calls may take their time.
+        """
+        until = self._dismiss()
+        while self.has_predecessor and not self._settings.gateway_port_is_free():
+            if time.monotonic() > until:
+                self._bury_predecessor(until)
+            if self._stop.wait(POLL_SECONDS):
+                raise Interrupted
+        self.start(plans)
+        self.await_ready(tell)
+        self._bury_predecessor(until)
+
     def run(self) -> None:
         """Until a signal asks to stop: whatever dies is started again."""
         self.state.state = "ready"
@@ -85,6 +107,7 @@ class Supervisor:
         """Stops the children, latest stage first; `between` runs before the first stage is stopped, the last one."""
         self.state.state = "stopping"
         self._write()
+        self._bury_predecessor(self._dismiss())
         stages = sorted({child.plan.stage for child in self._children}, reverse=True)
         for stage in stages:
             if stage == 0:
@@ -97,6 +120,10 @@ class Supervisor:
     @property
     def interrupted(self) -> bool:
         return self._stop.is_set()
+
+    @property
+    def has_predecessor(self) -> bool:
+        return self._predecessor is not None and self._predecessor.alive()
 
     def _check_start(self, child: Child, seconds: float) -> None:
         self._keep()
@@ -112,6 +139,20 @@ class Supervisor:
         changed = [child.keep() for child in self._children]
         if any(changed):
             self._write()
+
+    def _dismiss(self) -> float:
+        """Asks the predecessor to stop, if there is one; returns until when (of time.monotonic()) it may take."""
+        if self._predecessor is not None:
+            ask_to_stop(self._predecessor)
+        return time.monotonic() + self._settings.stop_seconds_max
+
+    def _bury_predecessor(self, until: float) -> None:
+        if self._predecessor is None:
+            return
+        await_end(self._predecessor, until, has_group=True)
+        self._predecessor = None
+        del self.state.processes[PREDECESSOR]
+        self._write()
 
     def _stop_stage(self, children: list[Child]) -> None:
         for child in children:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
+
+from django.conf import settings
 
 from catalog.models import Service
 from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE, is_checked
@@ -72,6 +75,7 @@ def version_view(version: Version) -> dict[str, Any]:
         "number": version.number,
         "state": version.state,
         "why": _why(version),
+        "retires_at": _retires_at(version),
         "live": live,
         "cold": version.cold_at is not None,
         "activatable": not live and version.state == VersionState.READY and is_checked(version),
@@ -210,13 +214,20 @@ def _why(version: Version) -> str:
     if version.cold_at is not None and version.state == VersionState.READY:
         return "It is kept unloaded (versions.standby: cold); it is loaded and checked before it answers."
     if version.state == VersionState.RETIRING:
-        return "It left the routes; it is unloaded when no call can be under way."
+        return "It left the routes; it is unloaded when no call can be under way, and its files stay for a while."
     if version.state != VersionState.FAILED:
         return ""
     build = version.build
     if build.version_number != version.number:
         return f"Build {build.number} was retried and went on with version {build.version_number}."
     return build.error_message or f"Build {build.number} did not finish it."
+
+
+def _retires_at(version: Version) -> datetime | None:
+    """When a RETIRING version is RETIRED and its files go, at the earliest: a gateway that lags behind keeps it."""
+    if version.state != VersionState.RETIRING or version.retiring_at is None:
+        return None
+    return version.retiring_at + timedelta(seconds=settings.RETIRE_FILES_SECONDS)
 
 
 def _current_step(build: Build, steps: list[BuildStep]) -> str:

@@ -16,7 +16,8 @@ from replicas.filters.parsing import parse
 from replicas.filters.tree import Comparison, Filter, Holds, IsNull, OneOf
 from replicas.filters.truth import truth_of
 
-# Of one version: rows of whole filters, and truths of single tests, which different filters share.
+# Of one version: rows of whole filters, and truths of single tests, which different filters share. What is admitted to
+# a node counts on all three (workers/sizes.py).
 ROWS_BYTES_MAX: Final = 24 * 2**20
 TRUTHS_BYTES_MAX: Final = 24 * 2**20
 # Texts and their trees; a tree takes some ten times its text (measured: 6 to 14).

@@ -19,9 +19,9 @@ from cli.launcher import checks, valkey
 from cli.launcher.child import Child, Plan
 from cli.launcher.environment import children_environment
 from cli.launcher.launch import status
-from cli.launcher.leftovers import stop_leftovers
+from cli.launcher.leftovers import stop_leftovers, take_over
 from cli.launcher.lock import locked
-from cli.launcher.plans import platform_plans, redis_url, valkey_plan
+from cli.launcher.plans import GATEWAY, PREDECESSOR, platform_plans, redis_url, valkey_plan
 from cli.launcher.settings import LauncherSettings, read_settings
 from cli.launcher.state import PlatformState, ProcessState, read_state, write_state
 from cli.launcher.supervisor import Supervisor
@@ -286,3 +286,132 @@ def test_leftovers_of_a_killed_launcher_are_stopped_and_strangers_are_not(settin
         for process in (left, stranger):
             process.kill()
             process.wait()
+
+
+# Listens on the port of its first argument. Asked to stop, it lets go of the port at once and ends a while later.
+LISTEN = """
+import signal, socket, sys, time
+port = socket.socket()
+port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+port.bind(("127.0.0.1", int(sys.argv[1])))
+port.listen()
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(port.close()))
+while not asked:
+    time.sleep(0.01)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(*command: str) -> subprocess.Popen[bytes]:
+        processes.append(subprocess.Popen(command, start_new_session=True))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def written(process: subprocess.Popen[bytes]) -> ProcessState:
+    return ProcessState(process.pid, start_ticks(process.pid) or 0, "running")
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_what_serves_is_taken_over_and_stays_written_down(
+    settings: LauncherSettings, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    console, gateway = started(*FOREVER), started(*FOREVER)
+    state = PlatformState(1, -1, "ready", "", "", "127.0.0.1:50051")
+    state.processes |= {"console": written(console), GATEWAY: written(gateway)}
+    write_state(settings.state_file, state)
+
+    left = take_over(settings)
+
+    assert (left.stopped, left.replicas, left.gateway_port) == (["console"], [], 50051)
+    assert console.wait(5) == -signal.SIGTERM
+    assert gateway.poll() is None
+    # Whatever becomes of this launcher, the next one and `recall down` know of it.
+    assert status(settings).state == "leftovers"
+    assert stop_leftovers(settings, dict(os.environ)) == [GATEWAY]
+
+
+def test_of_two_gateways_that_a_launcher_left_while_it_took_over_the_newer_serves(
+    settings: LauncherSettings, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    older, newer = started(*FOREVER), started(*FOREVER)
+    state = PlatformState(1, -1, "starting", "", "", "127.0.0.1:50051")
+    state.processes |= {PREDECESSOR: written(older), GATEWAY: written(newer)}
+    write_state(settings.state_file, state)
+    left = take_over(settings)
+    assert (left.stopped, left.gateway) == ([PREDECESSOR], state.processes[GATEWAY])
+
+    newer.kill()
+    newer.wait()
+    alone = started(*FOREVER)
+    state.processes |= {PREDECESSOR: written(alone)}
+    write_state(settings.state_file, state)
+    left = take_over(settings)
+    assert (left.stopped, left.gateway) == ([], state.processes[PREDECESSOR])
+
+
+def test_a_port_that_the_gateway_before_still_holds_is_no_fault(
+    settings: LauncherSettings,
+) -> None:
+    with socket.socket() as gateway:
+        gateway.bind(("127.0.0.1", 0))
+        gateway.listen()
+        port = gateway.getsockname()[1]
+        wanted = settings.model_copy(update={"gateway_port": port, "console_port": 0})
+        assert wanted.with_free_ports(held=port).gateway_port == port
+        assert not wanted.gateway_port_is_free()
+        with pytest.raises(CliError, match="in use"):
+            wanted.with_free_ports(held=port + 1)
+    assert wanted.gateway_port_is_free()
+
+
+def test_a_gateway_takes_its_predecessors_place_as_soon_as_the_port_is_free(
+    settings: LauncherSettings, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    settings = settings.model_copy(update={"gateway_port": 0, "console_port": 0}).with_free_ports()
+    port = settings.gateway_port
+    before = started(sys.executable, "-c", LISTEN, str(port), "1.5")
+    eventually(lambda: is_listening(port))
+    supervisor = Supervisor(settings, dict(os.environ), predecessor=written(before))
+    told: list[str] = []
+    during: list[tuple[int | None, set[str]]] = []
+
+    def ready(_pid: int) -> bool:
+        state = read_state(settings.state_file)
+        during.append((before.poll(), set(state.processes) if state else set()))
+        return is_listening(port)
+
+    plan = Plan(GATEWAY, (sys.executable, "-c", LISTEN, str(port), "0"), ready)
+    try:
+        supervisor.succeed([plan], told.append)
+        # The new one served before the old one had ended, and both were written down until then.
+        assert during[-1] == (None, {PREDECESSOR, GATEWAY})
+        assert before.wait(0) == 0
+        assert list(supervisor.state.processes) == [GATEWAY]
+        assert supervisor.state.processes[GATEWAY].restarts == 0
+        assert len(told) == 1
+    finally:
+        supervisor.stop(between=lambda: None)
+
+
+def test_a_launcher_that_fails_before_it_took_over_leaves_nothing_behind(
+    settings: LauncherSettings, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    before = started(*FOREVER)
+    supervisor = Supervisor(settings, dict(os.environ), predecessor=written(before))
+    supervisor.stop(between=lambda: None)
+    assert before.wait(5) == -signal.SIGTERM
+    assert read_state(settings.state_file) is None

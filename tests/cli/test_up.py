@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.servers, pytest.mark.timeout(600)]
 PROCESSES = {"valkey", "console", "worker-control", "worker-builds", "worker-health", "beat", "agent", "gateway"}
 DEMO_SECONDS_MAX = 300
 RETURN_SECONDS_MAX = 30
+# Of the gateway, while a launcher takes over.
+ABSENCE_SECONDS_MAX = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,38 @@ def platform() -> Iterator[Platform]:
             if status(platform)["state"] != "stopped":
                 platform.down()
             assert processes_of(platform) == []
+
+
+class Absences:
+    """Connects to a port again and again; how often nobody listened there, and for how long at most."""
+
+    def __init__(self, port: int) -> None:
+        self.count, self.longest_seconds = 0, 0.0
+        self._port = port
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Absences:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        absent_since: float | None = None
+        while not self._ended.wait(0.02):
+            now = time.monotonic()
+            if not self._listens():
+                absent_since = absent_since or now
+                self.longest_seconds = max(self.longest_seconds, now - absent_since)
+            elif absent_since:
+                self.count, absent_since = self.count + 1, None
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
 
 
 def recall(platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -119,17 +155,19 @@ def test_a_killed_process_is_back_by_itself(platform: Platform) -> None:
     assert status(platform)["platform"]["processes"]["beat"]["restarts"] == 1
 
 
-def test_after_a_kill_of_the_launcher_the_next_one_stops_the_leftovers_first(platform: Platform) -> None:
+def test_after_a_kill_of_the_launcher_the_next_one_starts_all_anew_and_what_serves_last(platform: Platform) -> None:
     before = status(platform)["platform"]
     os.kill(before["pid"], signal.SIGKILL)
     eventually(lambda: status(platform)["state"] == "leftovers", seconds_max=10, what="the launcher to be gone")
-    # What serves goes on serving without it.
-    assert psutil.pid_exists(before["processes"]["gateway"]["pid"])
 
-    done = recall(platform, "up", "--detach")
+    with Absences(platform.gateway_port) as gateway:
+        done = recall(platform, "up", "--detach")
 
     assert done.returncode == 0, done.stderr
     assert "stopped what an earlier launcher left" in done.stderr
+    assert "goes on serving meanwhile: gateway" in done.stderr
+    assert gateway.longest_seconds < ABSENCE_SECONDS_MAX
+    assert gateway.count == 1
     after = status(platform)["platform"]
     old = {process["pid"] for process in before["processes"].values()}
     assert not old & {process["pid"] for process in after["processes"].values()}

@@ -12,7 +12,7 @@ from tests.cli.conftest import Recall
 from tests.support.history import activated, made_version, unfinished_version
 from tests.support.valkey import running_valkey
 from versions import actions
-from versions.models import Replica
+from versions.models import Replica, Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,3 +92,13 @@ def test_a_switch_names_the_gateways_that_lag_behind(local: Recall, films_servic
     ran = local("activate", "movies", str(version.number))
     assert ran.code == 0
     assert "not yet served by g2" in ran.out
+
+
+def test_a_list_of_versions_says_until_when_one_retires(local: Recall, films_service: Service) -> None:
+    old = activated(made_version(films_service))
+    for _ in range(2):
+        activated(made_version(films_service))
+    actions.version_retire(version=old)
+    Version.objects.filter(pk=old.pk).update(retiring_at="2026-11-21T23:47:35.5Z")
+    [retiring] = [line for line in local("versions", "movies").out.splitlines() if "RETIRING" in line]
+    assert "RETIRING until 2026-11-22 00:47:35" in retiring

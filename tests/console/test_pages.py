@@ -20,7 +20,7 @@ from tenants.selectors import key_verify
 from tests.factories import PASSWORD
 from tests.support.history import activated, asked, claimed, made_version, resolved
 from versions import actions
-from versions.models import Build, Replica
+from versions.models import Build, Replica, Version
 from versions.states import BuildState
 
 
@@ -123,6 +123,14 @@ def test_the_service_page_says_which_replica_is_sick_and_what_it_serves(alice: U
     assert '<span class="badge tone-red">wrong</span>' in page
     assert "not routed" in page
     assert '<td class="number">0.313</td><td class="number">2.50</td>' in page
+
+
+def test_a_version_on_its_way_out_says_until_when(alice: User, films_service: Service) -> None:
+    old, *_ = [activated(made_version(films_service)) for _ in range(3)]
+    actions.version_retire(version=old)
+    Version.objects.filter(pk=old.pk).update(retiring_at="2026-11-21T23:47:35.5Z")
+    for page in ("/t/films/s/movies/", f"/t/films/s/movies/versions/{old.number}/"):
+        assert "retiring until 2026-11-22 00:47:35 UTC" in signed_in(alice).get(page).content.decode()
 
 
 def test_a_held_service_says_what_its_release_will_do(alice: User, films_service: Service) -> None:

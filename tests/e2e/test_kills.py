@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import signal
 import time
@@ -23,6 +25,8 @@ ITEMS = 20_000
 DIMENSION = 32
 QPS = 100
 RECOVERY_SECONDS_MAX = 30
+# Callers miss the gateway while its successor starts, and connect again by their own clock.
+TAKE_OVER_SECONDS_MAX = 5
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +109,32 @@ def test_valkey_killed_under_load_fails_no_call_and_withdraws_nothing(platform: 
     version = platform.build("shows")["version"]
     eventually(lambda: load.answers[-1].version == version, seconds_max=10, what=f"answers of version {version}")
     assert load.failed == []
+
+
+def test_a_killed_launcher_is_followed_by_one_that_takes_over_what_serves(platform: Platform, load: Load) -> None:
+    state = json.loads((platform.home / "run" / "launcher.json").read_text())
+    replicas, gateway = replica_pids(platform), platform.process("gateway")
+    os.kill(state["pid"], signal.SIGKILL)
+    killed_at = time.monotonic()
+
+    platform.up()
+
+    assert replica_pids(platform) == replicas
+    assert platform.process("gateway") != gateway
+    eventually(lambda: answered_since(load, time.monotonic() - 1), seconds_max=20, what="answers of the new gateway")
+    assert longest_gap_seconds(load, killed_at) < TAKE_OVER_SECONDS_MAX
+    # grpc cancels what reaches a server that stops before its clients have heard of it: within a tenth of a second.
+    dropped = [answer for answer in load.failed if answer.error.startswith("CANCELLED")]
+    assert len(dropped) < QPS / 10
+    others = [answer for answer in load.failed if answer not in dropped]
+    assert {answer.error.split(":")[0] for answer in others} <= {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
+
+
+def longest_gap_seconds(load: Load, since: float) -> float:
+    """Between two calls that were answered."""
+    answered = sorted(answer.started_at for answer in list(load.answers) if not answer.error)
+    moments = [since, *(moment for moment in answered if moment > since)]
+    return max(after - before for before, after in itertools.pairwise(moments))
 
 
 def answered_since(load: Load, moment: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -161,6 +162,36 @@ async def test_a_killed_gateway_starts_again_without_redis_and_takes_its_lease_u
     assert lease
     assert lease.gateway == f"local-{port}-0"
     assert set(lease.serving) == {"films/movies"}
+
+
+async def test_a_successor_takes_port_and_lease_while_the_last_calls_end(
+    harness: Harness, replica: ExactReplica
+) -> None:
+    ports = {"gateway_port": free_port(), "metrics_port": free_port()}
+    first = await harness.start_process(**ports, gateway_drain_seconds=10)
+    replica.delay_seconds = 6.0
+    under_way = asyncio.create_task(harness.caller().recall())
+    await harness.until(lambda: sum(replica.batches) == 1)
+    first.send_signal(signal.SIGTERM)
+    await harness.until(lambda: not _is_listening(harness.port))
+
+    second = await harness.start_process(**ports)
+
+    assert first.poll() is None
+    assert (await under_way).version == 1
+    assert await asyncio.to_thread(first.wait, 15) == 0
+    replica.delay_seconds = 0.0
+    assert (await harness.caller().recall()).version == 1
+    assert harness.run_file()["pid"] == second.pid
+    assert "recall_gateway" in await metrics(harness)
+    lease = harness.lease()
+    assert lease
+    assert lease.gateway == f"local-{harness.port}-0"
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def test_several_workers_share_the_port_and_a_killed_one_comes_back(

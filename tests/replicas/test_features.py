@@ -13,6 +13,8 @@ from google.rpc import code_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import querymodel.model
+from querymodel.session import Session
 from querymodel.spec import Feature
 from recallpb.v1 import recall_pb2
 from replicas import orders
@@ -148,6 +150,22 @@ def test_a_version_without_a_model_says_so(tmp_path: Path) -> None:
     loaded = load(made.path, made.manifest_sha256, search_threads=1)
     error = refusal(loaded, by_features([1]))
     assert (error.field, error.reason) == ("features", "NO_QUERY_MODEL")
+
+
+def test_a_run_of_the_model_may_take_as_long_as_its_replica_was_told(
+    films: tuple[MadeArtifact, LoadedVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets: list[float] = []
+
+    class Told(Session):
+        def __init__(self, payload: bytes, seconds_max: float) -> None:
+            budgets.append(seconds_max)
+            super().__init__(payload, seconds_max)
+
+    monkeypatch.setattr(querymodel.model, "Session", Told)
+    for limits in ({}, {"model_ms_max": 40}):
+        load(films[0].path, films[0].manifest_sha256, search_threads=1, **limits).close()
+    assert budgets == [0.25, 0.04]
 
 
 def test_a_vector_of_zeros_has_no_direction(tmp_path: Path) -> None:

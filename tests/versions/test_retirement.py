@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from common.errors import FailedPrecondition, StateConflict
@@ -10,6 +12,7 @@ from tests.support.history import activated, asked, claimed, completed, made_ver
 from tests.versions.test_claims import race
 from versions import actions, selectors
 from versions.models import Activation, Build, Replica, Version
+from versions.views import version_view
 
 pytestmark = pytest.mark.django_db
 
@@ -96,6 +99,22 @@ def test_a_retired_version_leaves_the_routes_at_once_and_the_node_later(films_se
     actions.version_unload(version=old)
     actions.version_retired(version=old)
     assert Version.objects.get(pk=old.pk).state == "RETIRED"
+
+
+def test_a_version_on_its_way_out_says_until_when(films_service, settings):
+    settings.RETIRE_FILES_SECONDS = 1_800
+    old = activated(made_version(films_service))
+    assert version_view(old)["retires_at"] is None
+    activated(made_version(films_service))
+    activated(made_version(films_service))
+
+    actions.version_retire(version=old)
+
+    old.refresh_from_db()
+    assert version_view(old)["retires_at"] - old.retiring_at == timedelta(minutes=30)
+    assert "its files stay for a while" in version_view(old)["why"]
+    actions.version_retired(version=old)
+    assert version_view(old)["retires_at"] is None
 
 
 def test_what_became_live_again_meanwhile_does_not_begin_to_drain(films_service):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from audit.models import AuditEvent
+from replicas.filters import matcher
 from tenants.actions import quota_update
 from tests.factories import TESTER, make_service
 from tests.support.history import activated, asked, claimed, made_version, report, seen, unfinished_version
@@ -268,6 +270,15 @@ def test_after_a_crash_before_the_index_was_built_it_is_admitted_again(films_ser
 
 
 PLAN = Plan("flat", {}, {"dimension": 4, "metric": "ip"}, 100, 100, 2_000)
+
+
+def test_a_replica_whose_items_can_be_filtered_is_given_room_for_what_it_remembers_of_filters():
+    attributes = [{"name": "year", "type": "int64"}]
+    plain, filtered = (
+        sizes.formula(replace(PLAN, schema={**PLAN.schema, "attributes": each})) for each in ([], attributes)
+    )
+    remembered = matcher.ROWS_BYTES_MAX + matcher.TRUTHS_BYTES_MAX + matcher.TEXTS_BYTES_MAX
+    assert filtered == replace(plain, replica=plain.replica + remembered)
 
 
 def test_what_earlier_builds_measured_corrects_the_prediction_upwards(films_service):

@@ -76,3 +76,13 @@ def test_a_child_that_takes_too_much_shared_memory_ends_with_a_reason(tmp_path):
     with pytest.raises(StepFailed) as failed:
         run_child("tests.workers.hoarder", order, tmp_path, check=lambda: None, progress=lambda *_: None)
     assert failed.value.reason == "engine.out_of_memory"
+
+
+def test_a_child_that_finds_the_order_of_another_process_does_not_work_for_it_and_says_why(tmp_path):
+    """As when two workers were given one working folder, and one wrote its order over the other's."""
+    order = {"parent_pid": 1, "nice": 0, "cpus": 1, "memory_bytes_max": 256 * 2**20}
+    with pytest.raises(StepFailed) as failed:
+        run_child("tests.workers.hoarder", order, tmp_path, check=lambda: None, progress=lambda *_: None)
+    assert failed.value.reason == "engine.crashed"
+    said = f"this was to be done for process 1, and the parent is {os.getpid()}"
+    assert failed.value.message == f"tests.workers.hoarder was ended by SIGKILL. Its last words: {said}"

@@ -71,6 +71,9 @@ class VersionOut(serializers.Serializer[Any]):
     number = serializers.IntegerField()
     state = serializers.CharField(help_text="BUILDING, READY, RETIRING, RETIRED or FAILED.")
     why = serializers.CharField(help_text="Why it is FAILED or RETIRING; else empty.")
+    retires_at = serializers.DateTimeField(
+        allow_null=True, help_text="While RETIRING: when it is RETIRED and its files go, at the earliest."
+    )
     live = serializers.BooleanField()
     cold = serializers.BooleanField(help_text="Kept unloaded (versions.standby: cold) until it is to serve.")
     activatable = serializers.BooleanField(help_text="Whether a person may make it live.")
