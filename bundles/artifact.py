@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bundles import ids, layout
+from bundles import catalogue, layout
 from bundles.batches import Float32, Int64
 from bundles.checksums import FORMAT, check_keys, read_manifest, sha256_of, verify_files, walk_files
 from bundles.errors import ArtifactError
@@ -126,10 +126,8 @@ class Artifact:
 
     def id_to_rows(self, wanted: Int64 | Sequence[int] | Sequence[str]) -> Int64:
         """The row of each id, -1 for one that is not here; ids of the artifact's id type."""
-        keys, rows = self._keys
-        if self.id_type == "int64":
-            return ids.find_integers(keys, rows, np.asarray(wanted, np.int64))
-        return ids.find_texts(keys, rows, self.ids, pa.array(list(wanted), pa.large_string()))
+        texts = None if self.id_type == "int64" else self.ids
+        return catalogue.Lookup(*self._keys, texts).rows_of(wanted)
 
     @cached_property
     def attributes(self) -> pa.Table | None:
@@ -137,7 +135,7 @@ class Artifact:
         return self._table(layout.ATTRIBUTES) if layout.ATTRIBUTES in self.manifest["files"] else None
 
     def queries(self) -> tuple[Float32, str]:
-        """Queries to warm up with, float32 [q, d], and their source: recorded or items."""
+        """Queries to warm up with, float32 [q, d], and their source: `bundles.queries.QueriesSource`."""
         return self._array(layout.QUERIES), str(self.manifest.get("queries_source", ""))
 
     def known(self) -> tuple[Float32, Int64] | None:
@@ -177,10 +175,10 @@ class Artifact:
         return self._array(layout.ID_KEYS), self._array(layout.ID_ROWS)
 
     def _array(self, name: str) -> Any:
-        return np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+        return catalogue.array(self.path / name)
 
     def _table(self, name: str) -> pa.Table:
-        return pa.ipc.open_file(pa.memory_map(str(self.path / name))).read_all()
+        return catalogue.table(self.path / name)
 
 
 def _listed(path: Path) -> dict[str, Any]:

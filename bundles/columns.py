@@ -106,6 +106,13 @@ def text_lists(array: pa.Array) -> Typed:
     return Typed(pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), words.values, mask=nulls), bad)
 
 
+def ids_in_lists(array: pa.Array, id_type: str) -> tuple[pa.Array, Int64]:
+    """The ids in lists for which `is_id_list` is true, as `identifiers` but without nulls, and the row [n] of each."""
+    found = identifiers(array.flatten(), id_type)
+    there = _flags(found.is_valid())
+    return found.drop_null(), _parents(array)[there]
+
+
 def vectors(array: pa.Array, dimension: int) -> tuple[Float32, Int64]:
     """Lists of floats as float32 [n, dimension] and their lengths [n], -1 for null.
 
@@ -136,6 +143,15 @@ def is_text(found: pa.DataType) -> bool:
 def is_text_list(found: pa.DataType) -> bool:
     # Lists that are all empty are lists of null.
     return _is_list(found) and (is_text(found.value_type) or bool(pa.types.is_null(found.value_type)))
+
+
+def is_id_list(found: pa.DataType, id_type: str) -> bool:
+    """Whether each cell can be a list of ids of that type; integers of any width are int64."""
+    if not _is_list(found):
+        return False
+    value = found.value_type
+    fits = pa.types.is_integer(value) if id_type == "int64" else is_text(value)
+    return bool(fits or pa.types.is_null(value))
 
 
 def all_true(rows: int) -> Flags:

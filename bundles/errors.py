@@ -4,7 +4,8 @@
     ├── UriError            uri.*        a source address that is not allowed; also field and remedy
     ├── SourceError         source.*     a remote place that does not give what it should; also remedy and temporary
     ├── DropError           drop.*       what the training job delivered cannot be imported; the user's
-    └── ArtifactError       artifact.*   a version's files cannot be published or trusted; the platform's
+    ├── ArtifactError       artifact.*   a version's files cannot be published or trusted; the platform's
+    └── SamplesError        samples.*    a file of sampled queries that cannot be used; the platform's
 
 `reason` and `details` are for programs and are stable, `message` is for people and names both what was found
 and what was expected.
@@ -82,4 +83,11 @@ class ArtifactError(BundleError):
     Reasons: artifact.exists, artifact.publish_failed, artifact.not_found, artifact.unsafe_path,
     artifact.bad_manifest, artifact.unknown_format, artifact.unlisted_file, artifact.missing_file,
     artifact.size_mismatch, artifact.checksum_mismatch, artifact.inconsistent.
+    """
+
+
+class SamplesError(BundleError):
+    """A file of sampled queries that nobody can use; whoever reads it goes on without.
+
+    Reasons: samples.unreadable, samples.foreign.
     """

@@ -14,6 +14,7 @@ import structlog
 
 from gateway.batching import BatchQueue
 from gateway.errors import DeadlineExceeded, Unavailable
+from gateway.lanes import Lane
 from gateway.metrics import Metrics
 from gateway.replica_client import Outcome, ReplicaClient
 from gateway.routes import Replica, Route, RouteVersion
@@ -30,26 +31,31 @@ LINGER_SECONDS_EXTRA = 1.0
 
 
 class Link:
-    """One replica: its connection, its queue, and how it has been doing."""
+    """One replica: its connections, its queue in each lane, and how it has been doing."""
 
     def __init__(self, replica: Replica, metrics: Metrics) -> None:
         self.replica = replica
         self.client = ReplicaClient(replica.address, replica.version)
-        self.queue = BatchQueue(self.client, on_batch=metrics.batch_queries.observe, on_result=self._on_result)
+        self.queues = {lane: self._queue(lane, metrics) for lane in Lane}
         self._metrics = metrics
         self._items_slots = asyncio.Semaphore(GET_ITEMS_IN_FLIGHT_MAX)
         self._failures = 0
         self.ejected_until = 0.0
 
-    def ask(self, payloads: list[bytes], deadline: float) -> Awaitable[list[Outcome]]:
-        """As BatchQueue.submit."""
-        return self.queue.submit(payloads, deadline)
+    @property
+    def load(self) -> int:
+        """Queries that wait or travel, of all lanes."""
+        return sum(queue.load for queue in self.queues.values())
 
-    async def get_items(self, payload: bytes, deadline: float) -> bytes:
+    def ask(self, payloads: list[bytes], us: float, lane: Lane, deadline: float) -> Awaitable[list[Outcome]]:
+        """As BatchQueue.submit."""
+        return self.queues[lane].submit(payloads, us, deadline)
+
+    async def get_items(self, payload: bytes, lane: Lane, deadline: float) -> bytes:
         """As ReplicaClient.get_items; few at a time, so that they cannot take all of a replica's places."""
         try:
             async with asyncio.timeout(deadline - time.monotonic()), self._items_slots:
-                return await self.client.get_items(payload, deadline)
+                return await self.client.get_items(payload, lane, deadline)
         except TimeoutError as error:
             raise DeadlineExceeded from error
 
@@ -59,8 +65,12 @@ class Link:
         await self.client.reconnected(patience)
 
     async def close(self) -> None:
-        await self.queue.close()
+        await asyncio.gather(*(queue.close() for queue in self.queues.values()))
         await self.client.close()
+
+    def _queue(self, lane: Lane, metrics: Metrics) -> BatchQueue:
+        on_batch = metrics.batch_queries.labels(lane.value).observe
+        return BatchQueue(self.client, lane, on_batch=on_batch, on_result=self._on_result)
 
     def _on_result(self, answered: bool) -> None:
         if answered:
@@ -102,7 +112,7 @@ class Balancer:
         self._turn += 1
         start = self._turn % len(others)
         # Least loaded; among equals it goes round.
-        return min(others[start:] + others[:start], key=lambda link: link.queue.load)
+        return min(others[start:] + others[:start], key=lambda link: link.load)
 
     def follow(self, old: Route | None, new: Route) -> None:
         """Connects to replicas to which no line stands; lets go of those that the route names no more."""
@@ -120,13 +130,15 @@ class Balancer:
         """Replicas that may be asked: those that routes name, and for a while those that they named."""
         return list(self._links)
 
-    def queued(self) -> int:
-        """Queries that wait for a call to any replica."""
-        return sum(link.queue.queued for link in list(self._links.values()))
+    def queued(self) -> list[tuple[str, int]]:
+        """Queries of each lane that wait for a call to any replica."""
+        links = list(self._links.values())
+        return [(lane.value, sum(link.queues[lane].queued for link in links)) for lane in Lane]
 
-    def in_flight(self) -> int:
-        """Queries under way to any replica."""
-        return sum(link.queue.sent for link in list(self._links.values()))
+    def in_flight(self) -> list[tuple[str, int]]:
+        """Queries of each lane under way to any replica."""
+        links = list(self._links.values())
+        return [(lane.value, sum(link.queues[lane].sent for link in links)) for lane in Lane]
 
     async def close(self) -> None:
         await asyncio.gather(*(link.close() for link in self._links.values()), *self._closing)

@@ -1,4 +1,4 @@
-"""One replica's queue: at most two calls under way, and whatever arrives meanwhile travels in the next.
+"""One replica's queue in one lane: at most two calls under way, and what arrives meanwhile travels in the next.
 
 A call costs gateway and replica as much as several queries do, and sent as they trickle in, most queries would travel
 alone. So between two calls passes some of the time that one takes, the more the fuller the last one was: a lone caller
@@ -8,6 +8,9 @@ down; with 16 callers, waiting for a whole call's time would cost a quarter of t
 
 A call carries the latest deadline of its jobs and belongs to nobody, so that one caller's cancel or deadline ends
 that caller's wait and nothing else. Jobs that nobody waits for any more are dropped before they are sent.
+
+Costly queries have a queue of their own beside the quick ones' (see `lanes`), whose calls are bounded by price and
+never wait for more: they are large as they are.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from gateway.errors import (
     ReplicaLost,
     ResourceExhausted,
 )
+from gateway.lanes import PIECE_US_MAX, Lane
 from gateway.replica_client import AnswerBatch, Outcome, ReplicaClient
 
 CALLS_IN_FLIGHT_MAX = 2
@@ -42,20 +46,25 @@ QUEUE_BYTES_MAX = 256 * 2**20
 RETRY_AFTER_SECONDS = 0.1
 # What a call may take beyond its latest deadline, so that the replica's own refusal arrives before our time-out.
 CALL_GRACE_SECONDS = 0.05
-# A call that ran out of time counts against the replica only if it had this long: short deadlines are the caller's.
-SLOW_CALL_SECONDS = 0.5
+# A call that ran out of time counts against the replica only if it had this long: short deadlines are the caller's. One
+# costly query may well take seconds.
+SLOW_CALL_SECONDS = {Lane.QUICK: 0.5, Lane.COSTLY: 5.0}
+# Microseconds of the replica's work in one call; a single job may cost more. A full call of ordinary queries is within
+# it, and one of the dearest queries that are quick holds few.
+CALL_US_MAX = {Lane.QUICK: 40_000, Lane.COSTLY: PIECE_US_MAX}
 
 
 class Job:
     """Some queries that wait, travel and are answered together, and the future their caller waits for."""
 
-    __slots__ = ("bytes", "deadline", "enqueued_at", "future", "payloads")
+    __slots__ = ("bytes", "deadline", "enqueued_at", "future", "payloads", "us")
 
     def __init__(
-        self, payloads: list[bytes], deadline: float, now: float, future: asyncio.Future[list[Outcome]]
+        self, payloads: list[bytes], us: float, deadline: float, now: float, future: asyncio.Future[list[Outcome]]
     ) -> None:
         self.payloads = payloads
         self.bytes = sum(map(len, payloads))
+        self.us = us
         self.deadline = deadline
         self.enqueued_at = now
         self.future = future
@@ -76,9 +85,11 @@ class BatchQueue:
     """Belongs to the event loop's thread. `on_batch` hears of each call's size, `on_result` of success or failure."""
 
     def __init__(
-        self, client: ReplicaClient, *, on_batch: Callable[[int], None], on_result: Callable[[bool], None]
+        self, client: ReplicaClient, lane: Lane, *, on_batch: Callable[[int], None], on_result: Callable[[bool], None]
     ) -> None:
         self._client = client
+        self._lane = lane
+        self._call_us_max = CALL_US_MAX[lane]
         self._on_batch = on_batch
         self._on_result = on_result
         self._loop = asyncio.get_running_loop()
@@ -98,13 +109,13 @@ class BatchQueue:
         """Queries that wait or travel."""
         return self.queued + self.sent
 
-    async def submit(self, payloads: list[bytes], deadline: float) -> list[Outcome]:
-        """An outcome for each payload, in order; `deadline` is of time.monotonic().
+    async def submit(self, payloads: list[bytes], us: float, deadline: float) -> list[Outcome]:
+        """An outcome for each payload, in order. `us` is the price of all, `deadline` is of time.monotonic().
 
         Raises ResourceExhausted when the queue is full, DeadlineExceeded, ReplicaLost when the call failed.
         """
         now = time.monotonic()
-        job = Job(payloads, deadline, now, self._loop.create_future())
+        job = Job(payloads, us, deadline, now, self._loop.create_future())
         if self.queued + len(payloads) > QUEUE_QUERIES_MAX or self.queued_bytes + job.bytes > QUEUE_BYTES_MAX:
             message = "too many queries wait for this service's replica"
             raise ResourceExhausted("OVERLOADED", message, retry_after_seconds=RETRY_AFTER_SECONDS)
@@ -129,7 +140,8 @@ class BatchQueue:
 
     def _send_soon(self, now: float) -> None:
         """Sees to it that a call starts when its time has come."""
-        is_full = self.queued >= BATCH_QUERIES_MAX
+        # A costly call waits for nothing.
+        is_full = self.queued >= BATCH_QUERIES_MAX or self._lane is Lane.COSTLY
         if self._next_send and (self._next_send_is_now or not is_full):
             return
         if self._next_send:
@@ -165,6 +177,7 @@ class BatchQueue:
         """The next jobs that somebody still waits for, up to a batch."""
         jobs: list[Job] = []
         queries = size = 0
+        us = 0.0
         while self._waiting and queries < BATCH_QUERIES_MAX:
             job = self._waiting[0]
             if job.future.done():
@@ -172,7 +185,8 @@ class BatchQueue:
                 continue
             queries += len(job.payloads)
             size += job.bytes
-            if jobs and (queries > BATCH_QUERIES_MAX or size > BATCH_BYTES_MAX):
+            us += job.us
+            if jobs and (queries > BATCH_QUERIES_MAX or size > BATCH_BYTES_MAX or us > self._call_us_max):
                 break
             self._drop_first()
             jobs.append(job)
@@ -185,7 +199,7 @@ class BatchQueue:
 
     async def _send(self, jobs: list[Job]) -> None:
         started = time.monotonic()
-        batch = AnswerBatch(started)
+        batch = AnswerBatch(started, self._lane)
         for job in jobs:
             batch.add(job.payloads, job.deadline, job.enqueued_at)
         queries = len(batch)
@@ -194,7 +208,7 @@ class BatchQueue:
         try:
             outcomes = await self._client.answer(batch, timeout_seconds=batch.seconds_left() + CALL_GRACE_SECONDS)
         except DeadlineExceeded as error:
-            self._fail(jobs, error, replica_failed=time.monotonic() - started >= SLOW_CALL_SECONDS)
+            self._fail(jobs, error, replica_failed=time.monotonic() - started >= SLOW_CALL_SECONDS[self._lane])
         except GatewayError as error:
             self._fail(jobs, error, replica_failed=not isinstance(error, InvalidRequest))
         except asyncio.CancelledError:

@@ -11,7 +11,9 @@ from gateway.errors import GatewayError, InvalidRequest
 from gateway.queries import Batch, ItemQuery, ItemsQuery, Query
 from gateway.replica_client import Outcome
 from gateway.routes import Route, RouteVersion
+from gateway.strides import STRIDE_QUERIES, Strides
 from gateway.wire import length_delimited_head
+from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
 
 FLOAT32_BYTES = 4
@@ -28,13 +30,18 @@ def query_in(payload: bytes) -> Query:
         raise _unreadable("RecallRequest") from error
 
 
-def batch_in(payload: bytes) -> Batch:
+def batch_in(payload: bytes) -> Strides[Batch]:
     """Raises InvalidRequest when the bytes are no BatchRecallRequest."""
     try:
-        message = recall_pb2.BatchRecallRequest.FromString(payload)
+        message = replica_pb2.BatchParts.FromString(payload)
+        batch = Batch(message.service, [])
+        for position, part in enumerate(message.requests):
+            if position and not position % STRIDE_QUERIES:
+                yield
+            batch.queries.append(_query(recall_pb2.RecallRequest.FromString(part), part))
     except DecodeError as error:
         raise _unreadable("BatchRecallRequest") from error
-    return Batch(message.service, [_query(request, request.SerializeToString()) for request in message.requests])
+    return batch
 
 
 def items_in(payload: bytes) -> ItemsQuery:
@@ -63,10 +70,12 @@ def info_in(payload: bytes) -> str:
         raise _unreadable("GetServiceInfoRequest") from error
 
 
-def batch_out(outcomes: Sequence[Outcome]) -> bytes:
+def batch_out(outcomes: Sequence[Outcome]) -> Strides[bytes]:
     """A serialised BatchRecallResponse; finished responses are put in as they are."""
     parts: list[bytes] = []
-    for outcome in outcomes:
+    for position, outcome in enumerate(outcomes):
+        if position and not position % STRIDE_QUERIES:
+            yield
         number, payload = _result(outcome)
         head = length_delimited_head(number, len(payload))
         parts += (length_delimited_head(RESULTS, len(head) + len(payload)), head, payload)

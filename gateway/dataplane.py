@@ -22,12 +22,14 @@ from gateway.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from gateway.lanes import Lane, items_price_us, lane_of, price_us
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.pieces import Piece, cut_into_pieces
 from gateway.queries import Batch, Call, ItemsQuery, Query
 from gateway.replica_client import Outcome
 from gateway.routes import Route, Routes, RouteVersion
+from gateway.strides import Striding
 
 Answer = TypeVar("Answer")
 
@@ -45,6 +47,7 @@ class DataPlane:
         routes: Routes,
         limits: Limits,
         balancer: Balancer,
+        striding: Striding,
         metrics: Metrics,
         query_items_max: int,
     ) -> None:
@@ -52,6 +55,7 @@ class DataPlane:
         self._routes = routes
         self._limits = limits
         self._balancer = balancer
+        self._striding = striding
         self._metrics = metrics
         self._query_items_max = query_items_max
 
@@ -67,7 +71,8 @@ class DataPlane:
         try:
             version = route.choose(query.require_version, query.model_version)
             checks.check_query(query, version.schema, route.limits, items_max=self._query_items_max)
-            [outcome] = await self._ask(version, [query.payload], call.expires_at)
+            us = price_us(query, version.prices)
+            [outcome] = await self._ask(version, [query.payload], us, lane_of(us), call.expires_at)
         finally:
             load.leave()
         if isinstance(outcome, GatewayError):
@@ -82,9 +87,11 @@ class DataPlane:
         load = self._limits.enter(route, queries=len(batch.queries))
         try:
             checks.check_batch_vectors(batch, route.live().schema)
-            outcomes, pieces = cut_into_pieces(batch, route, items_max=self._query_items_max)
+            cutting = cut_into_pieces(batch, route, items_max=self._query_items_max)
+            outcomes, pieces = await self._striding.run(cutting)
+            lane = lane_of(sum(piece.us for piece in pieces))
             slots = asyncio.Semaphore(PIECES_IN_FLIGHT_MAX)
-            await asyncio.gather(*(self._ask_piece(piece, outcomes, slots, call.expires_at) for piece in pieces))
+            await asyncio.gather(*(self._ask_piece(piece, lane, outcomes, slots, call.expires_at) for piece in pieces))
         finally:
             load.leave()
         _raise_if_all_failed(outcomes)
@@ -97,8 +104,9 @@ class DataPlane:
         try:
             version = route.live()
             checks.check_items(query, version.schema)
+            lane = lane_of(items_price_us(query))
             return await self._once_more(
-                version, call.expires_at, lambda link: link.get_items(query.payload, call.expires_at)
+                version, call.expires_at, lambda link: link.get_items(query.payload, lane, call.expires_at)
             )
         finally:
             load.leave()
@@ -129,19 +137,21 @@ class DataPlane:
         return route
 
     async def _ask_piece(
-        self, piece: Piece, outcomes: list[Outcome], slots: asyncio.Semaphore, deadline: float
+        self, piece: Piece, lane: Lane, outcomes: list[Outcome], slots: asyncio.Semaphore, deadline: float
     ) -> None:
         """Fills in the outcomes of one piece; what befalls the piece befalls each of its queries."""
         async with slots:
             try:
-                answers = await self._ask(piece.version, piece.payloads, deadline)
+                answers = await self._ask(piece.version, piece.payloads, piece.us, lane, deadline)
             except GatewayError as error:
                 answers = [error] * len(piece.payloads)
         for position, answer in zip(piece.positions, answers, strict=True):
             outcomes[position] = answer
 
-    def _ask(self, version: RouteVersion, payloads: list[bytes], deadline: float) -> Awaitable[list[Outcome]]:
-        return self._once_more(version, deadline, lambda link: link.ask(payloads, deadline))
+    def _ask(
+        self, version: RouteVersion, payloads: list[bytes], us: float, lane: Lane, deadline: float
+    ) -> Awaitable[list[Outcome]]:
+        return self._once_more(version, deadline, lambda link: link.ask(payloads, us, lane, deadline))
 
     async def _once_more(
         self, version: RouteVersion, deadline: float, ask: Callable[[Link], Awaitable[Answer]]

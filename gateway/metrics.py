@@ -45,6 +45,7 @@ class Metrics:
         self.batch_queries = Histogram(
             "recall_gateway_batch_queries",
             "Queries in one call to a replica.",
+            ["lane"],
             buckets=BATCH_QUERIES,
             registry=self.registry,
         )
@@ -82,9 +83,9 @@ class Metrics:
         """A number that is read when someone scrapes."""
         Gauge(f"recall_gateway_{name}", text, registry=self.registry).set_function(read)
 
-    def per_service(self, name: str, text: str, read: Callable[[], Iterable[tuple[str, float]]]) -> None:
-        """A number per service that is read when someone scrapes."""
-        self.registry.register(_PerService(f"recall_gateway_{name}", text, read))
+    def per(self, label: str, name: str, text: str, read: Callable[[], Iterable[tuple[str, float]]]) -> None:
+        """A number for each value of the label (`service`, `lane`) that is read when someone scrapes."""
+        self.registry.register(_Labelled(f"recall_gateway_{name}", text, label, read))
 
 
 class MetricsServer:
@@ -144,14 +145,15 @@ def _buckets(counts: list[int]) -> list[tuple[str, float]]:
     return list(zip(bounds, accumulate(counts), strict=True))
 
 
-class _PerService(Collector):
-    def __init__(self, name: str, text: str, read: Callable[[], Iterable[tuple[str, float]]]) -> None:
+class _Labelled(Collector):
+    def __init__(self, name: str, text: str, label: str, read: Callable[[], Iterable[tuple[str, float]]]) -> None:
         self._name = name
         self._text = text
+        self._label = label
         self._read = read
 
     def collect(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily(self._name, self._text, labels=["service"])
-        for service, value in list(self._read()):
-            family.add_metric([service], value)
+        family = GaugeMetricFamily(self._name, self._text, labels=[self._label])
+        for label, value in list(self._read()):
+            family.add_metric([label], value)
         yield family

@@ -3,35 +3,55 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import ceil
+from typing import NamedTuple
 
 from gateway import checks
 from gateway.errors import GatewayError, InternalError
+from gateway.lanes import PIECE_US_MAX, price_us
 from gateway.queries import Batch
 from gateway.replica_client import Outcome
 from gateway.routes import Route, RouteVersion
+from gateway.strides import STRIDE_QUERIES, Strides
 
-# Fewer than fit one call to a replica, so that single queries find room beside them.
+# Fewer than fit one call to a replica, so that others find room beside them.
 PIECE_QUERIES_MAX = 64
+
+
+class Priced(NamedTuple):
+    position: int
+    payload: bytes
+    us: float
 
 
 @dataclass(slots=True)
 class Piece:
-    """Queries of one version, and where in the batch each belongs."""
+    """Queries of one version, where in the batch each belongs, and the price of all in microseconds."""
 
     version: RouteVersion
     positions: list[int] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list)
+    us: float = 0.0
+
+    def has_room(self, us: float) -> bool:
+        return len(self.payloads) < PIECE_QUERIES_MAX and self.us + us <= PIECE_US_MAX
+
+    def add(self, query: Priced) -> None:
+        self.positions.append(query.position)
+        self.payloads.append(query.payload)
+        self.us += query.us
 
 
-def cut_into_pieces(batch: Batch, route: Route, *, items_max: int) -> tuple[list[Outcome], list[Piece]]:
+def cut_into_pieces(batch: Batch, route: Route, *, items_max: int) -> Strides[tuple[list[Outcome], list[Piece]]]:
     """The outcomes, filled in where a query was refused, and the pieces that will fill in the rest.
 
     `items_max`: of the items that one query asks by.
     """
     outcomes: list[Outcome] = [InternalError("unanswered")] * len(batch.queries)
-    pieces: list[Piece] = []
-    open_pieces: dict[int, Piece] = {}
+    priced: dict[int, tuple[RouteVersion, list[Priced]]] = {}
     for position, query in enumerate(batch.queries):
+        if position and not position % STRIDE_QUERIES:
+            yield
         try:
             checks.check_batch_member(query, batch)
             version = route.choose(query.require_version, query.model_version)
@@ -39,10 +59,21 @@ def cut_into_pieces(batch: Batch, route: Route, *, items_max: int) -> tuple[list
         except GatewayError as error:
             outcomes[position] = error
             continue
-        piece = open_pieces.get(version.number)
-        if piece is None or len(piece.payloads) >= PIECE_QUERIES_MAX:
-            piece = open_pieces[version.number] = Piece(version)
-            pieces.append(piece)
-        piece.positions.append(position)
-        piece.payloads.append(query.payload)
-    return outcomes, pieces
+        _, queries = priced.setdefault(version.number, (version, []))
+        queries.append(Priced(position, query.payload, price_us(query, version.prices)))
+    return outcomes, [piece for version, queries in priced.values() for piece in _cut_evenly(version, queries)]
+
+
+def _cut_evenly(version: RouteVersion, queries: list[Priced]) -> list[Piece]:
+    """As few pieces as there can be, of about equal price, so that none is a remnant that is hardly worth a call."""
+    total_us = sum(query.us for query in queries)
+    fit = int(PIECE_US_MAX * len(queries) / total_us)
+    share_us = total_us / ceil(len(queries) / min(max(fit, 1), PIECE_QUERIES_MAX))
+    pieces: list[Piece] = []
+    cut_us = 0.0
+    for query in queries:
+        if cut_us >= share_us * len(pieces) or not pieces[-1].has_room(query.us):
+            pieces.append(Piece(version))
+        pieces[-1].add(query)
+        cut_us += query.us
+    return pieces

@@ -26,6 +26,7 @@ from gateway.errors import (
     ReplicaLost,
     Unavailable,
 )
+from gateway.lanes import Lane
 from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
 
@@ -34,8 +35,8 @@ FRAMES_SUFFIX = ".q"
 FRAME_HEAD = struct.Struct(">I")
 # Either way. What a replica reads has the same limit unless it was set lower; what it writes a smaller one.
 FRAME_BYTES_MAX = 128 * 2**20
-# As many as calls that are under way all the time; lines beyond that were opened for a rush.
-IDLE_LINES_MAX = 2
+# As many as calls that are under way all the time, of both lanes; others were opened for a rush.
+IDLE_LINES_MAX = 4
 # Until a replica has greeted. A thread that is born among busy ones greets within some hundredths of a second; half a
 # second leaves a busy machine its hiccups, and of a shorter deadline most is left to ask another replica.
 CONNECT_SECONDS_MAX = 0.5
@@ -52,14 +53,16 @@ LOST = frozenset({code_pb2.UNAVAILABLE, code_pb2.FAILED_PRECONDITION})
 QUESTION_UNKNOWN = "QUESTION_UNKNOWN"
 # The kind of reply that is due to each kind of question.
 REPLIES = {"answer": "answer", "get_items": "items"}
+LANES = {Lane.QUICK: replica_pb2.QUICK, Lane.COSTLY: replica_pb2.COSTLY}
 
 
 class AnswerBatch:
     """The queries of one call while they are put together. `now` is of time.monotonic()."""
 
-    __slots__ = ("_deadline", "_deadlines_ms", "_now", "_payloads", "_queued_us")
+    __slots__ = ("_deadline", "_deadlines_ms", "_now", "_payloads", "_queued_us", "lane")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, lane: Lane) -> None:
+        self.lane = lane
         self._now = now
         self._deadline = now
         self._payloads: list[bytes] = []
@@ -102,15 +105,15 @@ class ReplicaClient:
 
         Raises for all ReplicaLost, DeadlineExceeded, InternalError, or InvalidRequest when they fit no frame.
         """
-        question = replica_pb2.Question(answer=batch.message(self._version))
+        question = replica_pb2.Question(answer=batch.message(self._version), lane=LANES[batch.lane])
         answers = (await self._ask(question, timeout_seconds)).answer.answers
         if len(answers) != len(batch):
             raise InternalError(f"{len(answers)} answers to {len(batch)} queries")
         return [answer.response or _error_of(answer.error) for answer in answers]
 
-    async def get_items(self, payload: bytes, deadline: float) -> bytes:
+    async def get_items(self, payload: bytes, lane: Lane, deadline: float) -> bytes:
         """A serialised GetItemsResponse. Raises what the replica says of the request, or as `answer`."""
-        question = replica_pb2.Question(get_items=payload)
+        question = replica_pb2.Question(get_items=payload, lane=LANES[lane])
         return (await self._ask(question, deadline - time.monotonic())).items
 
     def connect_soon(self) -> None:

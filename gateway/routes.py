@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from documents.store import ZERO, Stamp
 from gateway.errors import FailedPrecondition, Unavailable
+from gateway.lanes import Prices, prices_of
 from recallpb.internal.v1 import documents_pb2
 from recallpb.v1 import recall_pb2
 
@@ -56,6 +57,7 @@ class RouteVersion:
     items: int
     searchable_items: int
     schema: Schema
+    prices: Prices
     replicas: tuple[Replica, ...]
 
 
@@ -228,7 +230,19 @@ def _version(message: documents_pb2.RouteVersion) -> RouteVersion:
         items=message.items,
         searchable_items=message.searchable_items,
         schema=_schema(message.schema),
+        prices=_prices(message),
         replicas=tuple(Replica(item.replica_id, item.address, message.version) for item in message.replicas),
+    )
+
+
+def _prices(message: documents_pb2.RouteVersion) -> Prices:
+    return prices_of(
+        items=message.searchable_items,
+        dimension=message.schema.dimension,
+        vector_us=message.cost.vector_us,
+        effort=message.cost.effort,
+        model_us=message.cost.model_us,
+        model_vectors=message.schema.query_model.vectors,
     )
 
 

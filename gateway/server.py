@@ -29,6 +29,7 @@ from gateway.routes import Route, Routes
 from gateway.servicer import SERVICE_NAME, Servicer
 from gateway.settings import Settings, SettingsError
 from gateway.snapshot import SnapshotFile
+from gateway.strides import Striding
 from gateway.traffic import TrafficTeller
 
 log = structlog.get_logger(__name__)
@@ -65,16 +66,19 @@ class Gateway:
         self.revocations = RevocationFeed(
             self.auth, settings.console_url, internal_token, on_change=self.snapshot.changed
         )
+        striding = Striding()
         self.dataplane = DataPlane(
             auth=self.auth,
             routes=self.routes,
             limits=self.limits,
             balancer=self.balancer,
+            striding=striding,
             metrics=self.metrics,
             query_items_max=settings.query_items_max,
         )
         self.servicer = Servicer(
             self.dataplane,
+            striding,
             self.metrics,
             deadline_seconds_default=settings.gateway_deadline_ms_default / 1e3,
             deadline_seconds_max=deadline_seconds_max,
@@ -178,15 +182,18 @@ class Gateway:
         unfinished.replace(path)
 
     def _observe(self) -> None:
-        self.metrics.gauge("queued_queries", "Queries that wait for a replica.", self.balancer.queued)
-        self.metrics.gauge("in_flight_queries", "Queries under way to replicas.", self.balancer.in_flight)
+        self.metrics.per("lane", "queued_queries", "Queries that wait for a replica.", self.balancer.queued)
+        self.metrics.per("lane", "in_flight_queries", "Queries under way to replicas.", self.balancer.in_flight)
         self.metrics.gauge("stale_seconds", "Since the last exchange with the control plane.", self.stale_seconds)
         self.metrics.gauge("gateways", "Live gateways among which limits are shared.", lambda: self.limits.gateways)
-        self.metrics.per_service(
-            "calls_in_flight", "Calls admitted and not yet answered.", lambda: self.limits.calls_under_way().items()
+        self.metrics.per(
+            "service",
+            "calls_in_flight",
+            "Calls admitted and not yet answered.",
+            lambda: self.limits.calls_under_way().items(),
         )
-        self.metrics.per_service(
-            "route_age_seconds", "Since the route's generation was taken over.", self.routes.ages_seconds
+        self.metrics.per(
+            "service", "route_age_seconds", "Since the route's generation was taken over.", self.routes.ages_seconds
         )
 
     async def _until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:

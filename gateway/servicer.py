@@ -21,6 +21,7 @@ from gateway.dataplane import DataPlane
 from gateway.errors import GatewayError, InternalError
 from gateway.metrics import Metrics
 from gateway.queries import Call
+from gateway.strides import Striding
 
 log = structlog.get_logger(__name__)
 
@@ -37,9 +38,16 @@ class Servicer:
     """One method per RPC of RecallService."""
 
     def __init__(
-        self, dataplane: DataPlane, metrics: Metrics, *, deadline_seconds_default: float, deadline_seconds_max: float
+        self,
+        dataplane: DataPlane,
+        striding: Striding,
+        metrics: Metrics,
+        *,
+        deadline_seconds_default: float,
+        deadline_seconds_max: float,
     ) -> None:
         self._dataplane = dataplane
+        self._striding = striding
         self._metrics = metrics
         self._deadline_seconds_default = deadline_seconds_default
         self._deadline_seconds_max = deadline_seconds_max
@@ -63,7 +71,8 @@ class Servicer:
         return self._dataplane.recall(call, convert.query_in(payload))
 
     async def batch_recall(self, call: Call, payload: bytes) -> bytes:
-        return convert.batch_out(await self._dataplane.batch_recall(call, convert.batch_in(payload)))
+        batch = await self._striding.run(convert.batch_in(payload))
+        return await self._striding.run(convert.batch_out(await self._dataplane.batch_recall(call, batch)))
 
     def get_items(self, call: Call, payload: bytes) -> Awaitable[bytes]:
         return self._dataplane.get_items(call, convert.items_in(payload))

@@ -1,4 +1,4 @@
-"""From queries to answers, on one screen: check -> encode -> search -> merge -> attributes.
+"""From queries to answers, on one screen: check -> encode -> (sample) -> search -> merge -> attributes.
 
 A batch is answered as one: whatever its queries ask by, it becomes vectors, and queries of equal effort share one
 search. Whatever happens to one query never touches another one's answer. Plain functions, run in the host's answering
@@ -8,7 +8,7 @@ threads.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -65,12 +65,20 @@ class Work:
     begun: float = 0.0
 
 
-def answer(loaded: LoadedVersion, queries: Sequence[Query], limits: QueryLimits) -> list[Outcome]:
+# Is shown the queries of a batch that have their vectors, before they are searched.
+Observer = Callable[[Sequence[Work]], None]
+
+
+def answer(
+    loaded: LoadedVersion, queries: Sequence[Query], limits: QueryLimits, observe: Observer | None = None
+) -> list[Outcome]:
     """An Answer or a ReplicaError for each query, in order."""
     begun = time.monotonic()
     works = [Work(query, begun=begun) for query in queries]
     checked = [work for work in works if _check(loaded, work, limits)]
     ready = _encode(loaded, _drop_late(checked))
+    if observe is not None:
+        observe(ready)
     for effort, group in _groups(loaded, ready).items():
         _search(loaded, effort, group)
     found = [work for work in ready if work.outcome is None]

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
-from replicas.answer import answer
+from replicas.answer import Observer, answer
 from replicas.checks import QueryLimits
 from replicas.errors import AnswerTooLarge, DeadlinePassed, InvalidQuery, NotServed, ReplicaError
 from replicas.items import get_items
 from replicas.loaded import LoadedVersion
+from replicas.places import Lane, Places
 from replicas.queries import Answer, Outcome, Query
+from replicas.sampling import Sampler
 from replicas.settings import MIB, HostSettings
 from replicas.wire import ResponseWriter, error_message, items_message, read_query
 
@@ -34,17 +36,26 @@ def _always() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """When a call came, until when it is worth an answer (both of time.monotonic()), and whether it is awaited yet."""
+    """When a call came, until when it is worth an answer (both of time.monotonic()), whether it is awaited yet, and the
+    lane it waits in.
+
+    `is_callers`: it came by a gateway, so that its queries are callers' and not the platform's own.
+    """
 
     at: float
     deadline: float = math.inf
     is_awaited: Callable[[], bool] = _always
+    lane: Lane = Lane.QUICK
+    is_callers: bool = False
 
 
 class Calls:
-    """Of one loaded version. At most `answer_threads` are worked on at once; the others wait in line."""
+    """Of one loaded version. Of each lane at most `answer_threads` are worked on at once; the others wait in line."""
 
-    def __init__(self, loaded: LoadedVersion, replica_id: str, settings: HostSettings) -> None:
+    def __init__(
+        self, loaded: LoadedVersion, replica_id: str, settings: HostSettings, sampler: Sampler | None = None
+    ) -> None:
+        self._sample = sampler.offer if sampler is not None else None
         self.limits = QueryLimits(
             top_k_max=settings.replica_top_k_max,
             ef_max=settings.replica_ef_max,
@@ -55,7 +66,7 @@ class Calls:
         self._loaded = loaded
         self._writer = ResponseWriter(loaded, replica_id)
         self._answer_bytes_max = settings.replica_answer_bytes_max - MESSAGE_SPARE_BYTES
-        self._places = threading.Semaphore(settings.answer_threads)
+        self._places = Places(settings.answer_threads)
         self._counting = threading.Lock()
         self._under_way = 0
         self._last_call_at = time.monotonic()
@@ -80,16 +91,16 @@ class Calls:
 
     @contextmanager
     def place(self, arrival: Arrival) -> Iterator[None]:
-        """One of the few places for work on calls; whoever comes waits for one. Raises DeadlinePassed, CallerGone."""
+        """One of its lane's few places; whoever comes waits for one. Raises DeadlinePassed, CallerGone."""
         seconds_left = arrival.deadline - time.monotonic()
-        if seconds_left <= 0 or not self._places.acquire(timeout=min(seconds_left, threading.TIMEOUT_MAX)):
+        if seconds_left <= 0 or not self._places.take(arrival.lane, seconds_left):
             raise DeadlinePassed
         try:
             if not arrival.is_awaited():
                 raise CallerGone
             yield
         finally:
-            self._places.release()
+            self._places.give_back(arrival.lane)
 
     def answer(self, request: replica_pb2.AnswerRequest, arrival: Arrival) -> replica_pb2.AnswerResponse:
         """One answer for each request, in order; one query's error is its own.
@@ -106,7 +117,8 @@ class Calls:
             message = "deadlines_ms and queued_us need one entry a request, or none"
             raise InvalidQuery("", "COLUMNS_DIFFER", message)
         with self.place(arrival):
-            return replica_pb2.AnswerResponse(answers=self._write(self._outcomes(_read(request, arrival.at))))
+            outcomes = self._outcomes(_read(request, arrival.at), self._sample if arrival.is_callers else None)
+            return replica_pb2.AnswerResponse(answers=self._write(outcomes))
 
     def get_items(self, request: recall_pb2.GetItemsRequest, arrival: Arrival) -> bytes:
         """Items by id: a serialised GetItemsResponse. Raises InvalidQuery, AnswerTooLarge, and as `place`."""
@@ -124,8 +136,9 @@ class Calls:
             raise AnswerTooLarge(self._answer_bytes_max)
         return response
 
-    def _outcomes(self, read: list[Query | ReplicaError]) -> list[Outcome]:
-        answers = iter(answer(self._loaded, [query for query in read if isinstance(query, Query)], self.limits))
+    def _outcomes(self, read: list[Query | ReplicaError], observe: Observer | None) -> list[Outcome]:
+        queries = [query for query in read if isinstance(query, Query)]
+        answers = iter(answer(self._loaded, queries, self.limits, observe))
         return [next(answers) if isinstance(query, Query) else query for query in read]
 
     def _write(self, outcomes: list[Outcome]) -> list[replica_pb2.Answer]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import struct
 import threading
@@ -24,6 +25,7 @@ from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
 from replicas.calls import Arrival, CallerGone, Calls
 from replicas.errors import InternalError, InvalidQuery, QuestionTooLarge, ReplicaError
+from replicas.places import Lane
 from replicas.settings import UNIX, HostSettings
 from replicas.wire import error_message
 
@@ -176,9 +178,10 @@ def reply_to(raw: bytes, calls: Calls, is_awaited: Callable[[], bool]) -> replic
 def _reply(raw: bytes, calls: Calls, is_awaited: Callable[[], bool]) -> replica_pb2.Reply:
     now = time.monotonic()
     question = replica_pb2.Question.FromString(raw)
-    arrival = Arrival(now, is_awaited=is_awaited)
-    if question.deadline_ms:
-        arrival = Arrival(now, now + question.deadline_ms / MS_PER_SECOND, is_awaited)
+    deadline = now + question.deadline_ms / MS_PER_SECOND if question.deadline_ms else math.inf
+    # Of a lane that only a newer gateway knows, nothing is known but that it is not the quick one.
+    lane = Lane.QUICK if question.lane == replica_pb2.QUICK else Lane.COSTLY
+    arrival = Arrival(now, deadline, is_awaited, lane, is_callers=True)
     kind = question.WhichOneof("question")
     if kind == "answer":
         return replica_pb2.Reply(answer=calls.answer(question.answer, arrival))

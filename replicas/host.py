@@ -27,6 +27,7 @@ from replicas.frames import FRAMES_SUFFIX, FrameServer, frames_path
 from replicas.identity import AlreadyHeld, Identity, claim, publish, read, start_ticks
 from replicas.loaded import LoadedVersion, load
 from replicas.logs import configure_logs
+from replicas.sampling import Sampler
 from replicas.servicer import ReplicaServicer, handler
 from replicas.settings import SOCKET_PATH_BYTES_MAX, UNIX, HostSettings
 
@@ -101,7 +102,8 @@ def _named(identity: Identity, loaded: LoadedVersion) -> Identity:
 
 
 async def _serve(loaded: LoadedVersion, identity: Identity, identity_path: Path, settings: HostSettings) -> None:
-    calls = Calls(loaded, identity.replica_id, settings)
+    sampler = Sampler.of(loaded.schema, loaded.manifest_sha256, identity.replica_id, settings)
+    calls = Calls(loaded, identity.replica_id, settings, sampler)
     servicer = ReplicaServicer(loaded, identity, calls, settings)
     # Also when it comes back after a death: routes keep its address, so that calls come as soon as it is bound.
     servicer.warm_up()
@@ -111,6 +113,8 @@ async def _serve(loaded: LoadedVersion, identity: Identity, identity_path: Path,
     await server.start()
     frames = FrameServer(frames_path(identity.address), calls, settings)
     frames.start()
+    if sampler is not None:
+        sampler.start()
     publish(identity_path, identity)
     log.info("ready", version=identity.version, address=identity.address, items=loaded.schema.items)
     await _terminated()
@@ -120,6 +124,8 @@ async def _serve(loaded: LoadedVersion, identity: Identity, identity_path: Path,
     await frames.close()
     await server.stop(QUIET_SECONDS)
     servicer.close()
+    if sampler is not None:
+        sampler.close()
 
 
 def _server(settings: HostSettings) -> grpc.aio.Server:

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bundles.query_vectors import as_searched
 from querymodel.errors import FeatureInvalid, ModelFailed, ModelTooSlow, QueryModelError
 from replicas.errors import DeadlinePassed, InternalError, InvalidQuery, ModelStopped, ReplicaError
 from replicas.loaded import LoadedVersion
 from replicas.queries import Floats, Query
 from replicas.schema import VersionSchema
-from replicas.vectors import Encoded, as_searched
+from replicas.vectors import Encoded
 
 FEATURES_FIELD = "features"
 NAME_CHARACTERS_MAX = 80
@@ -61,7 +62,7 @@ def _encoded(found: Floats | QueryModelError | None, schema: VersionSchema, mode
 
 
 def _searched(vectors: Floats, schema: VersionSchema, model_us: int) -> Encoded | ReplicaError:
-    searched = as_searched(vectors, schema)
+    searched = as_searched(vectors, normalized=schema.normalized)
     if searched.refused:
         refusal = next(iter(searched.refused.values()))
         message = f"of what the query model gives for these features: {refusal.message}"

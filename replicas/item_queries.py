@@ -3,10 +3,7 @@
 Decay    with a half-life, an item's weight halves for each half-life by which it is older than the newest item of the
          query. So the answer depends on the query alone, not on when or where it is answered, and a history that ended
          long ago asks as it did on its last day. Items without a timestamp do not decay.
-Mean     directions (every metric but a plain `l2`): the sum of weight x vector over the sum of the absolute weights, so
-         that a negative weight pushes away and never turns the rest around. Places (plain `l2`): over the sum of the
-         weights, so that the origin plays no part: a negative weight pushes the mean away from the item. That sum must
-         be above 0.
+Mean     `bundles.query_vectors.weighted_mean`, as for the queries that a drop recorded.
 Missing  what the version lacks is left out of the mean; coverage is the share of absolute weight, after decay, that is
          left.
 """
@@ -20,18 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bundles.query_vectors import WeightsCancel, as_searched, weighted_mean
 from replicas.errors import InvalidQuery, ReplicaError
 from replicas.item_checks import ITEMS_FIELD, item_field
 from replicas.loaded import LoadedVersion
 from replicas.queries import Coverage, Floats, ItemQuery, OnMissing, Query, Rows
 from replicas.schema import VersionSchema
-from replicas.vectors import NO_ROWS, Encoded, as_searched
+from replicas.vectors import NO_ROWS, Encoded
 
 Weights = NDArray[np.float64]
-
-# What is left of weights or vectors that cancel out is rounding when it is less than this share of what went in:
-# stored vectors are float32, whose rounding is 6e-8.
-LEFT_MIN = 1e-6
 
 
 def encode_items(loaded: LoadedVersion, queries: Sequence[Query]) -> list[Encoded | ReplicaError]:
@@ -64,39 +58,27 @@ def decayed_weights(asked: ItemQuery) -> Weights:
         return weights * np.exp2(-ages / asked.half_life_seconds)
 
 
-def weighted_mean(vectors: Floats, weights: Weights, schema: VersionSchema) -> Floats:
-    """The mean, float32 [d], of `vectors` [n, d] under `weights` [n]. Raises InvalidQuery when they cancel out."""
-    exact = vectors.astype(np.float64)
-    total = weights @ exact
-    absolute = np.abs(weights)
-    if schema.metric == "l2" and not schema.normalized:
-        share = float(weights.sum())
-        if share <= LEFT_MIN * absolute.sum():
-            message = f"the weights of the query items that are known add up to {share:g}; under l2 it must be above 0"
-            raise InvalidQuery(ITEMS_FIELD, "WEIGHTS_CANCEL", message)
-    else:
-        share = float(absolute.sum())
-        if np.linalg.norm(total) <= LEFT_MIN * (absolute @ np.linalg.norm(exact, axis=1)):
-            message = "the weighted vectors of the query items that are known cancel out: they have no direction"
-            raise InvalidQuery(ITEMS_FIELD, "WEIGHTS_CANCEL", message)
-    with np.errstate(over="ignore"):
-        mean: Floats = (total / share).astype(np.float32)
-    return mean
-
-
 def _encode(loaded: LoadedVersion, asked: ItemQuery, rows: Rows) -> Encoded:
     """Raises InvalidQuery."""
     known = rows >= 0
     weights = decayed_weights(asked)
     coverage = _coverage(asked, weights, known)
     _check_coverage(loaded.schema, asked, coverage, known)
-    mean = weighted_mean(loaded.vectors[rows[known]], weights[known], loaded.schema)
-    searched = as_searched(mean[np.newaxis], loaded.schema)
+    mean = _mean(loaded.vectors[rows[known]], weights[known], loaded.schema)
+    searched = as_searched(mean[np.newaxis], normalized=loaded.schema.normalized)
     if searched.refused:
         refusal = searched.refused[0]
         raise InvalidQuery(ITEMS_FIELD, refusal.reason, f"of the weighted mean of the query items: {refusal.message}")
     own_rows = NO_ROWS if asked.keep_query_items else loaded.answerable(rows)
     return Encoded(searched.matrix, own_rows, coverage)
+
+
+def _mean(vectors: Floats, weights: Weights, schema: VersionSchema) -> Floats:
+    """Raises InvalidQuery."""
+    try:
+        return weighted_mean(vectors, weights, metric=schema.metric, normalized=schema.normalized)
+    except WeightsCancel as error:
+        raise InvalidQuery(ITEMS_FIELD, "WEIGHTS_CANCEL", error.message) from error
 
 
 def _coverage(asked: ItemQuery, weights: Weights, known: NDArray[np.bool_]) -> Coverage:

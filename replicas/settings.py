@@ -55,7 +55,7 @@ class NodeSettings(BaseSettings):
 class HostSettings(NodeSettings):
     """Of one replica process."""
 
-    # Calls worked on at once; a gateway keeps two to a replica under way.
+    # Calls of each lane worked on at once; a gateway keeps two of each to a replica under way.
     answer_threads: int = Field(default=2, ge=1, le=64)
     # Of each call. Its default follows from the setting above, which must stand before it.
     search_threads: int = Field(default_factory=_cores_of_a_call, ge=1, le=1024)
@@ -75,6 +75,16 @@ class HostSettings(NodeSettings):
     query_items_max: int = Field(default=1_000, ge=1, le=100_000)
     # After which a run of the query model is stopped.
     replica_model_ms_max: int = Field(default=MODEL_MS_MAX, ge=1)
+    # Callers' queries that are kept for the builds of later versions, for 12 hours each; 0: none.
+    query_samples: int = Field(default=1_000, ge=0, le=10_000)
+    # Where they are kept; builds read it. Empty: below `home`.
+    samples: Path = Field(default=Path(), validate_default=True)
+
+    @field_validator("samples")
+    @classmethod
+    def _below_home(cls, samples: Path, info: ValidationInfo) -> Path:
+        home: Path = info.data.get("home", Path("var")).resolve()
+        return home / "samples" if samples == Path() else samples.resolve()
 
 
 class AgentSettings(NodeSettings):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bundles.query_vectors import Searched, as_searched
 from replicas.errors import InvalidQuery, ReplicaError
 from replicas.loaded import LoadedVersion
 from replicas.queries import Coverage, Floats, Query, Rows
@@ -30,27 +30,6 @@ class Encoded(NamedTuple):
     model_us: int = 0
 
 
-class Refusal(NamedTuple):
-    """Why a vector cannot be searched."""
-
-    reason: str
-    message: str
-
-
-# The greatest length of a vector as it is searched, so that no score of it overflows float32. No real one is near.
-LENGTH_MAX = 1e18
-NOT_FINITE = Refusal("VECTOR_NOT_FINITE", "the vector holds NaN or an infinite value")
-TOO_LONG = Refusal("VECTOR_TOO_LONG", f"the vector's length is above {LENGTH_MAX:g}, where scores overflow")
-ZERO = Refusal("VECTOR_ZERO", "a vector of zeros has no direction, which this service's metric needs")
-
-
-class Stacked(NamedTuple):
-    """Vectors float32 [n, d], and the refused rows; a refused row's values mean nothing."""
-
-    matrix: Floats
-    refused: dict[int, Refusal]
-
-
 def encode_given(loaded: LoadedVersion, queries: Sequence[Query]) -> list[Encoded | ReplicaError]:
     """The encoder of queries by vectors: each refusal names the vector."""
     stacked = stack([raw for query in queries for raw in query.vectors], loaded.schema)
@@ -68,31 +47,7 @@ def encode_given(loaded: LoadedVersion, queries: Sequence[Query]) -> list[Encode
     return encoded
 
 
-def stack(vectors: Sequence[bytes], schema: VersionSchema) -> Stacked:
+def stack(vectors: Sequence[bytes], schema: VersionSchema) -> Searched:
     """Raw little-endian float32 vectors, each of the schema's length, as they are searched."""
     matrix = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), schema.dimension)
-    return as_searched(matrix, schema)
-
-
-def as_searched(matrix: Floats, schema: VersionSchema) -> Stacked:
-    """Vectors float32 [n, d] of any origin as they are searched: normalised when the schema says so."""
-    # One pass tells both: the length of a vector with NaN or an infinite value is not below anything.
-    norms = _norms(matrix)
-    good: NDArray[np.bool_] = norms < (np.inf if schema.normalized else LENGTH_MAX)
-    refused: dict[int, Refusal] = {}
-    if not good.all():
-        refused = {row: TOO_LONG if np.isfinite(norms[row]) else NOT_FINITE for row in np.flatnonzero(~good).tolist()}
-        matrix = np.where(good[:, None], matrix, np.float32(0))
-        norms = np.where(good, norms, 0.0)
-    if schema.normalized:
-        if not norms.all():
-            refused = {**dict.fromkeys(np.flatnonzero(norms == 0).tolist(), ZERO), **refused}
-            norms = np.where(norms == 0, 1.0, norms)
-        matrix = (matrix / norms[:, None]).astype(np.float32)
-    return Stacked(np.ascontiguousarray(matrix, dtype=np.float32), refused)
-
-
-def _norms(matrix: Floats) -> NDArray[np.float64]:
-    """In float64, so that great components do not overflow and small ones do not vanish."""
-    squares: NDArray[np.float64] = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
-    return np.sqrt(squares)
+    return as_searched(matrix, normalized=schema.normalized)

@@ -48,7 +48,7 @@ def is_here(values: Mapping[str, Any]) -> bool:
 
 
 def queries(values: Mapping[str, Any]) -> tuple[Path, str]:
-    """The query vectors to tune and warm with, and where they come from: recorded features go before all else."""
+    """The query vectors that the drop gives, and where they come from: recorded features go before all else."""
     model = found(values)
     if model.get("queries"):
         return Path(model["dir"]) / layout.QUERIES, str(model["queries_source"])

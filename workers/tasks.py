@@ -8,7 +8,7 @@ from celery import shared_task
 
 from alerts import sending
 from versions import routes
-from workers import audit, files, pipeline, sources, standby, sweep, traffic
+from workers import audit, files, pipeline, samples, sources, standby, sweep, traffic
 
 
 @shared_task(name="build.run")
@@ -65,6 +65,7 @@ def sweep_sources(**_unknown: Any) -> None:
 def sweep_files(**_unknown: Any) -> None:
     files.delete_files()
     files.delete_orphans()
+    samples.delete_old()
 
 
 @shared_task(name="sweep.alerts")

@@ -24,6 +24,8 @@ RECALL_HOME = Path(env_str("RECALL_HOME", str(Path.cwd() / "var"))).resolve()
 RECALL_DROPS = Path(env_str("RECALL_DROPS", str(RECALL_HOME / "drops"))).resolve()
 RECALL_ARTIFACTS = Path(env_str("RECALL_ARTIFACTS", str(RECALL_HOME / "artifacts"))).resolve()
 RECALL_WORK = Path(env_str("RECALL_WORK", str(RECALL_HOME / "work"))).resolve()
+# What replicas sampled of live queries.
+RECALL_SAMPLES = Path(env_str("RECALL_SAMPLES", str(RECALL_HOME / "samples"))).resolve()
 # Which remote places each tenant's sources may name; TOML with secrets, therefore 0600. Not there: none.
 RECALL_SOURCES_FILE = Path(env_str("RECALL_SOURCES_FILE", str(RECALL_HOME / "sources.toml"))).resolve()
 
@@ -165,6 +167,8 @@ _MEMORY_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 BUILD_MEMORY_BYTES_MAX = env_int("RECALL_BUILD_MEMORY_BYTES_MAX", _MEMORY_BYTES * 8 // 10)
 # What a query model may take for one query, in milliseconds of one thread. A slower one fails its build.
 QUERY_MODEL_MS_MAX = env_int("RECALL_QUERY_MODEL_MS_MAX", 50)
+# Live queries that replicas keep; 0: none, and builds use none that were kept before.
+QUERY_SAMPLES = env_int("RECALL_QUERY_SAMPLES", 1_000)
 # How long after a switch the version before stays loaded, where a service keeps it cold.
 COLD_AFTER_SECONDS = env_int("RECALL_COLD_AFTER_SECONDS", 600)
 # How long a build waits for room that other work is going to give back, before it is held.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from bundles.batches import BatchLimits
+from bundles.catalogue import Catalogue
 from bundles.drop import inspect
 from bundles.errors import DropError
 from bundles.queries import load_queries
 from bundles.schema import ImportSchema
-from tests.bundles.making import COSINE, INT64, NAN, complete, imported, opened, vectors, write_csv, write_parquet
+from tests.bundles.making import COSINE, INT64, NAN, TEXT, complete, imported, opened, vectors, write_csv, write_parquet
 
 DEMO = Path(__file__).parents[2] / "demo" / "fashion-mnist-64.parquet"
 
@@ -120,6 +122,79 @@ def test_without_recorded_vectors_items_are_sampled_alike_each_time(drop: Path, 
     assert len(np.unique(found, axis=0)) == 50
     assert {tuple(row) for row in found.tolist()} <= {tuple(row) for row in items.tolist()}
     assert len(load_queries(opened(drop), INT64, items[:7], sampled=50)[0]) == 7
+
+
+CATALOGUE = [[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [-1, 0, 0, 0]]
+
+
+def asked_by_items(
+    drop: Path, out: Path, lists: Any, schema: ImportSchema = INT64, ids: Sequence[Any] = (1, 2, 3, 4), **options: Any
+) -> tuple[Any, str]:
+    """What a drop of four items, three of them searchable, gives whose queries are these lists of ids."""
+    write_parquet(drop / "items-0.parquet", list(ids), CATALOGUE, searchable=[True, True, True, False])
+    pq.write_table(pa.table({"items": lists}), drop / "queries.parquet")
+    imported(drop, out, schema)
+    found = Catalogue.of(out)
+    return load_queries(opened(drop), schema, found.vectors[:3], catalogue=found, **options)
+
+
+def test_recorded_lists_of_items_become_the_mean_of_those_that_are_known(drop: Path, out: Path) -> None:
+    lists = pa.array([[1], [2, 3], [99, 3], [1, None], [4]], pa.list_(pa.int32()))
+    found, source = asked_by_items(drop, out, lists)
+    assert source == "item_ids"
+    np.testing.assert_array_equal(found, [[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 1, 0], [1, 0, 0, 0], [-1, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.large_list(pa.dictionary(pa.int8(), pa.string()))])
+def test_recorded_lists_of_texts_too(drop: Path, out: Path, kind: pa.DataType) -> None:
+    lists = pa.array([["b", "é"], ["zz"]], pa.list_(pa.string())).cast(kind)
+    found, source = asked_by_items(drop, out, lists, TEXT, ids=["a", "b", "é", "d"])
+    assert source == "item_ids"
+    np.testing.assert_array_equal(found, [[0, 0.5, 0.5, 0]])
+
+
+def test_lists_that_a_replica_would_not_answer_do_not_count(drop: Path, out: Path) -> None:
+    lists = pa.array([[], None, [99], [1, 4], [2] * 1_001, [2] * 1_000, [2**63 - 1, 3]], pa.list_(pa.int64()))
+    found, _ = asked_by_items(drop, out, lists, COSINE)
+    np.testing.assert_array_equal(found, [[0, 1, 0, 0], [0, 0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("lists", "reason", "said"),
+    [
+        (pa.array([[98], [99]]), "drop.empty", "(column `items`) names an item of the drop"),
+        (pa.array([["1"]]), "drop.bad_column_type", "expected a list of ids (int64)"),
+        (pa.array([1, 2]), "drop.bad_column_type", "Column `items` of queries.parquet is int64"),
+        (pa.array([[0.5]]), "drop.bad_column_type", "expected a list of ids (int64)"),
+    ],
+)
+def test_lists_that_are_of_no_use_are_an_error(drop: Path, out: Path, lists: Any, reason: str, said: str) -> None:
+    with pytest.raises(DropError) as caught:
+        asked_by_items(drop, out, lists)
+    assert caught.value.reason == reason
+    assert said in caught.value.message
+
+
+def test_recorded_vectors_go_before_lists_of_items_unless_they_are_of_another_model(drop: Path, out: Path) -> None:
+    write_parquet(drop / "items-0.parquet", [1], vectors(1))
+    listed = pa.array([list(row) for row in vectors(2)], pa.list_(pa.float32()))
+    table = pa.table({"vector": listed, "items": [[1], [1]], "model_version": ["mind-6", "mind-6"]})
+    pq.write_table(table, drop / "queries.parquet")
+    complete(drop, items=["items-0.parquet"], model_version="mind-6")
+    imported(drop, out)
+    found = Catalogue.of(out)
+    assert load_queries(opened(drop), INT64, found.vectors, catalogue=found)[1] == "recorded"
+    complete(drop, items=["items-0.parquet"], model_version="mind-7")
+    assert load_queries(opened(drop), INT64, found.vectors, catalogue=found)[1] == "item_ids"
+
+
+def test_a_feature_that_is_called_items_is_no_list_of_ids(drop: Path, out: Path) -> None:
+    assert asked_by_items(drop, out, pa.array([["horror"]]), features=["items"])[1] == "items"
+
+
+def test_a_recorded_vector_that_is_too_long_to_be_searched_by_does_not_count(drop: Path) -> None:
+    queries_file(drop, [[1e30, 0, 0, 0], [1.0, 0, 0, 0]])
+    np.testing.assert_array_equal(load_queries(opened(drop), INT64, vectors(3))[0], [[1, 0, 0, 0]])
 
 
 def test_an_inspection_suggests_a_schema_that_imports(drop: Path, out: Path) -> None:

@@ -10,11 +10,14 @@ import pytest
 
 from gateway import batching
 from gateway.batching import BATCH_QUERIES_MAX, BatchQueue
-from gateway.errors import InvalidRequest, ResourceExhausted
+from gateway.errors import DeadlineExceeded, InvalidRequest, ResourceExhausted
+from gateway.lanes import PIECE_US_MAX, Lane
 from gateway.replica_client import AnswerBatch, Outcome, ReplicaClient
 
 DEADLINE_SECONDS = 20.0
 SETTLE_SECONDS = 2 * batching.PACE_SECONDS_MAX
+# What an ordinary query costs.
+PLAIN_US = 250.0
 
 
 class ScriptedReplica:
@@ -23,23 +26,25 @@ class ScriptedReplica:
     def __init__(self) -> None:
         self.calls: list[asyncio.Future[None]] = []
         self.sizes: list[int] = []
+        self.lanes: list[Lane] = []
         self.story: list[str] = []
 
     async def answer(self, batch: AnswerBatch, *, timeout_seconds: float) -> list[Outcome]:
         assert timeout_seconds > 0
         self.story.append("called")
         self.sizes.append(len(batch))
+        self.lanes.append(batch.lane)
         self.calls.append(asyncio.get_running_loop().create_future())
         await self.calls[-1]
         return [b"answer"] * len(batch)
 
 
-def queue_before(replica: ScriptedReplica) -> BatchQueue:
-    return BatchQueue(cast(ReplicaClient, replica), on_batch=lambda _: None, on_result=lambda _: None)
+def queue_before(replica: ScriptedReplica, lane: Lane = Lane.QUICK) -> BatchQueue:
+    return BatchQueue(cast(ReplicaClient, replica), lane, on_batch=lambda _: None, on_result=lambda _: None)
 
 
-def ask(queue: BatchQueue, payload: bytes = b"query") -> asyncio.Task[list[Outcome]]:
-    return asyncio.ensure_future(queue.submit([payload], time.monotonic() + DEADLINE_SECONDS))
+def ask(queue: BatchQueue, payload: bytes = b"query", *, us: float = PLAIN_US) -> asyncio.Task[list[Outcome]]:
+    return asyncio.ensure_future(queue.submit([payload], us, time.monotonic() + DEADLINE_SECONDS))
 
 
 async def settle() -> None:
@@ -113,7 +118,7 @@ async def test_a_queue_that_holds_too_many_bytes_refuses_with_the_time_to_come_a
     first = ask(queue, b"x" * 80)
     await asyncio.sleep(0)
     with pytest.raises(ResourceExhausted) as refused:
-        await queue.submit([b"x" * 30], time.monotonic() + DEADLINE_SECONDS)
+        await queue.submit([b"x" * 30], PLAIN_US, time.monotonic() + DEADLINE_SECONDS)
     assert refused.value.retry_after_seconds > 0
     await settle()
     replica.calls[0].set_result(None)
@@ -175,7 +180,88 @@ async def test_a_request_that_fits_no_frame_does_not_count_against_the_replica()
             raise InvalidRequest("", "REQUEST_TOO_LARGE", "too large")
 
     results: list[bool] = []
-    queue = BatchQueue(cast(ReplicaClient, Refusing()), on_batch=lambda _: None, on_result=results.append)
+    replica = cast(ReplicaClient, Refusing())
+    queue = BatchQueue(replica, Lane.QUICK, on_batch=lambda _: None, on_result=results.append)
     with pytest.raises(InvalidRequest):
         await ask(queue)
     assert results == []
+
+
+async def test_a_costly_call_holds_what_fits_its_price_and_leaves_at_once() -> None:
+    queue = queue_before(replica := ScriptedReplica(), Lane.COSTLY)
+    asked = [ask(queue, us=PIECE_US_MAX / 4) for _ in range(10)]
+    await asyncio.sleep(0.01)
+    assert (replica.sizes, set(replica.lanes)) == ([4, 4], {Lane.COSTLY})
+    replica.calls[0].set_result(None)
+    await asyncio.sleep(0.01)
+    assert replica.sizes == [4, 4, 2]
+    for call in replica.calls[1:]:
+        call.set_result(None)
+    await asyncio.gather(*asked)
+
+
+async def test_a_query_that_costs_more_than_a_call_may_travels_alone() -> None:
+    queue = queue_before(replica := ScriptedReplica(), Lane.COSTLY)
+    asked = [ask(queue, us=us) for us in (10 * PIECE_US_MAX, 1.0, 1.0)]
+    await settle()
+    assert replica.sizes == [1, 2]
+    for call in replica.calls:
+        call.set_result(None)
+    await asyncio.gather(*asked)
+
+
+async def test_the_dearest_quick_queries_do_not_fill_a_call_and_ordinary_ones_do() -> None:
+    queue = queue_before(replica := ScriptedReplica())
+    dear = [ask(queue, us=5_000.0) for _ in range(10)]
+    await settle()
+    assert replica.sizes == [8, 2]
+    for call in replica.calls:
+        call.set_result(None)
+    await asyncio.gather(*dear)
+    ordinary = [ask(queue) for _ in range(BATCH_QUERIES_MAX)]
+    await settle()
+    assert replica.sizes[2:] == [BATCH_QUERIES_MAX]
+    replica.calls[-1].set_result(None)
+    await asyncio.gather(*ordinary)
+
+
+@pytest.mark.parametrize("lane", Lane)
+async def test_queries_that_nobody_waits_for_any_more_are_not_sent(lane: Lane) -> None:
+    queue = queue_before(replica := ScriptedReplica(), lane)
+    under_way = []
+    for _ in range(batching.CALLS_IN_FLIGHT_MAX):
+        under_way.append(ask(queue, us=PIECE_US_MAX))
+        await settle()
+    sent = len(replica.calls)
+    late = asyncio.ensure_future(queue.submit([b"late"], PLAIN_US, time.monotonic() + 0.02))
+    cancelled, patient = ask(queue), ask(queue)
+    await asyncio.sleep(0.01)
+    cancelled.cancel()
+    with pytest.raises(DeadlineExceeded):
+        await late
+    for call in list(replica.calls):
+        call.set_result(None)
+    await asyncio.gather(*under_way)
+    await settle()
+    assert replica.sizes[sent:] == [1]
+    replica.calls[-1].set_result(None)
+    assert await patient == [b"answer"]
+    assert (queue.queued, queue.queued_bytes, queue.sent) == (0, 0, 0)
+
+
+async def test_a_costly_call_that_ran_out_of_time_does_not_count_against_the_replica_so_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Silent(ScriptedReplica):
+        async def answer(self, batch: AnswerBatch, *, timeout_seconds: float) -> list[Outcome]:
+            await asyncio.sleep(timeout_seconds)
+            raise DeadlineExceeded
+
+    monkeypatch.setattr(batching, "SLOW_CALL_SECONDS", {Lane.QUICK: 0.1, Lane.COSTLY: 10.0})
+    results: dict[Lane, list[bool]] = {lane: [] for lane in Lane}
+    for lane, heard in results.items():
+        queue = BatchQueue(cast(ReplicaClient, Silent()), lane, on_batch=lambda _: None, on_result=heard.append)
+        with pytest.raises(DeadlineExceeded):
+            await queue.submit([b"query"], PLAIN_US, time.monotonic() + 0.2)
+        await asyncio.sleep(2 * batching.CALL_GRACE_SECONDS)
+    assert results == {Lane.QUICK: [False], Lane.COSTLY: []}

@@ -29,6 +29,9 @@ pytestmark = pytest.mark.servers
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+LANES_AT_REST = [
+    f'{name}_queries{{lane="{lane}"}} 0.0' for name in ("queued", "in_flight") for lane in ("quick", "costly")
+]
 
 
 async def health(harness: Harness, service: str = "") -> Any:
@@ -87,10 +90,10 @@ async def test_metrics_count_calls_by_service_and_code_and_no_strangers_words(fi
     assert f'{name}{{code="UNAUTHENTICATED",rpc="Recall",service=""}} 1.0' in text
     assert "stranger" not in text
     assert f'recall_gateway_request_seconds_bucket{{le="+Inf",rpc="Recall",service="{FILMS}"}} 2.0' in text
-    assert 'recall_gateway_batch_queries_bucket{le="1.0"} 1.0' in text
+    assert 'recall_gateway_batch_queries_bucket{lane="quick",le="1.0"} 1.0' in text
     assert f'recall_gateway_calls_in_flight{{service="{FILMS}"}} 0.0' in text
     assert f'recall_gateway_route_age_seconds{{service="{FILMS}"}}' in text
-    for gauge in ("queued_queries 0.0", "in_flight_queries 0.0", "gateways 1.0", "stale_seconds"):
+    for gauge in (*LANES_AT_REST, "gateways 1.0", "stale_seconds"):
         assert f"recall_gateway_{gauge}" in text
 
 

@@ -18,6 +18,7 @@ from google.rpc import code_pb2
 from gateway import replica_client
 from gateway.balancer import Balancer, Link
 from gateway.errors import DeadlineExceeded, GatewayError, InternalError, InvalidRequest, ReplicaLost, Unavailable
+from gateway.lanes import Lane
 from gateway.metrics import Metrics
 from gateway.replica_client import FRAME_HEAD, FRAMES_SUFFIX, IDLE_LINES_MAX, AnswerBatch, Outcome, ReplicaClient
 from gateway.routes import Replica as RouteReplica
@@ -147,7 +148,7 @@ async def client(replica: Replica) -> AsyncIterator[ReplicaClient]:
 
 async def ask(client: ReplicaClient, *payloads: bytes, seconds: float = SECONDS) -> list[Outcome]:
     now = time.monotonic()
-    batch = AnswerBatch(now)
+    batch = AnswerBatch(now, Lane.QUICK)
     batch.add(list(payloads or (b"query",)), now + seconds, now)
     return await client.answer(batch, timeout_seconds=seconds)
 
@@ -181,13 +182,30 @@ async def test_every_question_says_how_long_somebody_waits_for_its_reply(
 
     replica.say = note
     await ask(client, seconds=SECONDS)
-    await client.get_items(b"items", time.monotonic() + SECONDS / 2)
+    await client.get_items(b"items", Lane.QUICK, time.monotonic() + SECONDS / 2)
     assert told_ms[0] == SECONDS * 1_000
     assert 0 < told_ms[1] <= SECONDS * 500
 
 
+async def test_every_question_names_its_lane(replica: Replica, client: ReplicaClient) -> None:
+    lanes: list[int] = []
+
+    def note(question: replica_pb2.Question) -> bytes:
+        lanes.append(question.lane)
+        return answered(question)
+
+    replica.say = note
+    now = time.monotonic()
+    for lane in (Lane.QUICK, Lane.COSTLY):
+        batch = AnswerBatch(now, lane)
+        batch.add([b"query"], now + SECONDS, now)
+        await client.answer(batch, timeout_seconds=SECONDS)
+        await client.get_items(b"items", lane, now + SECONDS)
+    assert lanes == [replica_pb2.QUICK] * 2 + [replica_pb2.COSTLY] * 2
+
+
 async def test_items_pass_through(client: ReplicaClient) -> None:
-    assert await client.get_items(b"as it came", time.monotonic() + SECONDS) == b"as it came"
+    assert await client.get_items(b"as it came", Lane.QUICK, time.monotonic() + SECONDS) == b"as it came"
 
 
 @pytest.mark.parametrize(
@@ -214,7 +232,7 @@ async def test_what_a_replica_says_of_the_whole_call(
 async def test_what_is_wrong_with_a_request_for_items_its_caller_hears(replica: Replica, client: ReplicaClient) -> None:
     replica.say = refused(code_pb2.INVALID_ARGUMENT)
     with pytest.raises(InvalidRequest) as refusal:
-        await client.get_items(b"items", time.monotonic() + SECONDS)
+        await client.get_items(b"items", Lane.QUICK, time.monotonic() + SECONDS)
     assert (refusal.value.reason, refusal.value.field) == ("WHY", "top_k")
 
 
@@ -226,7 +244,7 @@ async def test_a_replica_too_old_for_the_question_is_one_that_another_may_stand_
     with pytest.raises(ReplicaLost):
         await ask(client)
     with pytest.raises(ReplicaLost):
-        await client.get_items(b"items", time.monotonic() + SECONDS)
+        await client.get_items(b"items", Lane.QUICK, time.monotonic() + SECONDS)
 
 
 BROKEN: dict[str, Callable[[replica_pb2.Question], bytes | None]] = {
@@ -303,7 +321,7 @@ async def test_items_are_not_answers(replica: Replica, client: ReplicaClient) ->
     for said in (reply(), reply(answer=replica_pb2.AnswerResponse())):
         replica.say = lambda _, said=said: said  # type: ignore[misc]
         with pytest.raises(InternalError):
-            await client.get_items(b"items", time.monotonic() + SECONDS)
+            await client.get_items(b"items", Lane.QUICK, time.monotonic() + SECONDS)
 
 
 GREETINGS = {
@@ -340,7 +358,7 @@ async def test_a_frozen_replica_leaves_time_to_ask_another_and_is_ejected(
     assert time.monotonic() - started < max(seconds, 1.0) * 0.9
     link = Link(RouteReplica("r1", replica.address, 7), Metrics())
     with pytest.raises(ReplicaLost):
-        await link.ask([b"query"], time.monotonic() + seconds)
+        await link.ask([b"query"], 1.0, Lane.QUICK, time.monotonic() + seconds)
     assert link.ejected_until > 0
     await link.close()
 
@@ -467,7 +485,7 @@ async def test_a_replica_that_failed_is_connected_to_again_before_anybody_asks(r
     await replica.stop()
     link = Link(RouteReplica("r1", replica.address, 7), Metrics())
     with pytest.raises(ReplicaLost):
-        await link.ask([b"query"], time.monotonic() + SECONDS)
+        await link.ask([b"query"], 1.0, Lane.QUICK, time.monotonic() + SECONDS)
     await replica.start()
     await replica.has_open(1)
     await link.close()
@@ -475,7 +493,7 @@ async def test_a_replica_that_failed_is_connected_to_again_before_anybody_asks(r
 
 async def test_a_deadline_that_has_passed_takes_no_line(replica: Replica, client: ReplicaClient) -> None:
     with pytest.raises(DeadlineExceeded):
-        await client.get_items(b"items", time.monotonic() - 0.001)
+        await client.get_items(b"items", Lane.QUICK, time.monotonic() - 0.001)
     with pytest.raises(DeadlineExceeded):
         await ask(client, seconds=0.0)
     assert replica.connections == 0
@@ -489,7 +507,7 @@ async def test_what_fits_no_frame_is_refused_before_any_replica_is_asked_and_har
         await ask(client, b"x" * 1_000)
     link = Link(RouteReplica("r1", replica.address, 7), Metrics())
     with pytest.raises(InvalidRequest):
-        await link.ask([b"x" * 1_000], time.monotonic() + SECONDS)
+        await link.ask([b"x" * 1_000], 1.0, Lane.QUICK, time.monotonic() + SECONDS)
     assert link.ejected_until == 0
     assert replica.connections == 0
     await link.close()

@@ -467,6 +467,22 @@ def test_a_question_whose_deadline_passes_in_line_is_told_so_while_it_waits(
         assert first.result(20).items
 
 
+def test_a_costly_question_waits_for_a_costly_place_and_quick_ones_pass_it(
+    made: MadeArtifact, loaded: LoadedVersion, gate: Gate, asking: ThreadPoolExecutor
+) -> None:
+    with serving(loaded, answer_threads=1) as served:
+        costly = asking.submit(Line(served).ask, items_question(made, lane=replica_pb2.COSTLY))
+        assert gate.entered.acquire(timeout=20)
+        of_a_newer_gateway = asking.submit(Line(served).ask, items_question(made, lane=7))
+        late = Line(served).ask(items_question(made, lane=replica_pb2.COSTLY, deadline_ms=100))
+        assert late.error.reason == "DEADLINE_PASSED"
+        assert not gate.entered.acquire(blocking=False), "a second costly one found a place"
+        quick = asking.submit(Line(served).ask, items_question(made))
+        assert gate.entered.acquire(timeout=20)
+        gate.opened.set()
+        assert all(reply.result(20).items for reply in (costly, of_a_newer_gateway, quick))
+
+
 def test_a_deadline_that_passed_on_the_way_costs_no_work(made: MadeArtifact, loaded: LoadedVersion, gate: Gate) -> None:
     with serving(loaded) as served:
         assert Line(served).ask(items_question(made, deadline_ms=-1)).error.reason == "DEADLINE_PASSED"

@@ -7,8 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from bundles.catalogue import Catalogue
+from bundles.drop import open_drop
+from bundles.queries import load_queries
+from bundles.schema import ImportSchema
 from engines.base import SearchEffort
 from recallpb.v1 import recall_pb2
 from replicas import encoding
@@ -407,3 +413,17 @@ def test_a_way_to_treat_missing_items_that_nobody_knows_is_refused() -> None:
     with pytest.raises(InvalidQuery) as refused:
         read_query(request.SerializeToString(), arrived=1.0, deadline_ms=0, queued_us=0)
     assert (refused.value.field, refused.value.reason) == ("items.on_missing", "ON_MISSING_UNKNOWN")
+
+
+def test_a_build_asks_by_recorded_items_as_a_replica_does(made: MadeArtifact, loaded: LoadedVersion) -> None:
+    """Both go by `bundles.query_vectors`; this holds them to it."""
+    lists = [made.ids[:3], [made.ids[7], UNKNOWN], made.ids[-2:]]
+    folder = made.path.parent / "source-7" / "d1"
+    pq.write_table(pa.table({"items": lists}), folder / "queries.parquet")
+    drop = open_drop(folder.parent, "d1", allow_unmarked=True)
+    found, source = load_queries(
+        drop, ImportSchema.from_spec(made.manifest["schema"]), loaded.vectors, catalogue=Catalogue.of(made.path)
+    )
+    assert source == "item_ids"
+    encoded = encoding.encode(loaded, [by(*ids) for ids in lists])
+    np.testing.assert_array_equal(found, np.concatenate([each.vectors for each in encoded]))

@@ -60,10 +60,9 @@ def running_host(made: MadeArtifact, *, replica_id: str = "r1", **environment: s
     with tempfile.TemporaryDirectory(prefix="recall-host-") as name:
         folder = Path(name)
         log_path = folder / "host.log"
+        env = {**os.environ, "RECALL_HOME": name, **environment}
         with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                host_command(made, folder, replica_id), env={**os.environ, **environment}, stderr=log, stdout=log
-            )
+            process = subprocess.Popen(host_command(made, folder, replica_id), env=env, stderr=log, stdout=log)
         address = f"unix:{folder}/{replica_id}.sock"
         channel = grpc.insecure_channel(address)
         host = Host(process, address, folder / f"{replica_id}.json", log_path, channel)

@@ -58,6 +58,23 @@ def test_a_route_names_live_first_then_the_hot_previous_one(films_service, valke
     assert Stamp.of(route.stamp) == stamp_of(films_service)
 
 
+def test_a_route_tells_what_the_build_measured_of_its_queries(films_service, valkey):
+    """A graph at an effort below the top_k that it was measured at, one without any effort, and one of long ago."""
+    measured = {"search_ms": 0.25, "at": 100}
+    model = {"model": {"ms": 1.5}}
+    activated(made_version(films_service, search_params={"ef": 64}, report={"check": measured, **model}))
+    routes.publish(films_service)
+    cost = route_of(valkey).versions[0].cost
+    assert (cost.vector_us, cost.effort, cost.model_us) == (250, 100, 1_500)
+    activated(made_version(films_service, report={"check": measured}))
+    routes.publish(films_service)
+    cost = route_of(valkey).versions[0].cost
+    assert (cost.vector_us, cost.effort, cost.model_us) == (250, 0, 0)
+    activated(made_version(films_service))
+    routes.publish(films_service)
+    assert not route_of(valkey).versions[0].HasField("cost")
+
+
 def test_a_service_without_a_version_has_a_route_without_versions(films_service, valkey):
     routes.publish(films_service)
     assert list(route_of(valkey).versions) == []

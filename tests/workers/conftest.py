@@ -42,6 +42,7 @@ def folders(tmp_path: Path, settings) -> Path:
     settings.RECALL_DROPS = tmp_path / "drops"
     settings.RECALL_WORK = tmp_path / "work"
     settings.RECALL_ARTIFACTS = tmp_path / "artifacts"
+    settings.RECALL_SAMPLES = tmp_path / "samples"
     settings.BUILD_THREADS = 1
     return tmp_path
 

@@ -29,6 +29,7 @@ def measure(
     target: float | None = None,
     rows_found_min: float = 0.0,
     seconds_max: float = 600.0,
+    live: dict[str, Any] | None = None,
     **params: int,
 ) -> dict[str, Any]:
     """What the child says of an index of `vectors`, asked with strangers to them."""
@@ -46,6 +47,9 @@ def measure(
             "rows": len(vectors),
             "index_dir": str(folder / "index"),
             "queries": str(folder / layout.QUERIES),
+            "queries_source": "items",
+            "queries_note": "",
+            "live": live,
             "at": at,
             "efforts": efforts or [{}],
             "recall_target": target,

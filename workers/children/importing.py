@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bundles import layout, places
+from bundles.catalogue import Catalogue
 from bundles.drop import Drop, open_drop
 from bundles.errors import DropError
 from bundles.fetching import fetch_drop
@@ -44,8 +45,14 @@ def _import(order: Order) -> dict[str, Any]:
     schema, model = ImportSchema.from_spec(order["schema"], order["columns"]), ModelSpec.of(order["schema"])
     out_dir = Path(order["out_dir"])
     report = import_items(drop, schema, out_dir, partitions=order["partitions"], progress=RowsDone())
-    vectors = np.load(out_dir / layout.VECTORS, mmap_mode="r", allow_pickle=False)
-    queries, source = load_queries(drop, schema, vectors[: report.searchable_items])
+    catalogue = Catalogue.of(out_dir)
+    queries, source = load_queries(
+        drop,
+        schema,
+        catalogue.vectors[: report.searchable_items],
+        catalogue=catalogue,
+        features=[each.name for each in model.inputs] if model else [],
+    )
     if model is not None:
         deliver(drop, model, out_dir)
     np.save(out_dir / layout.QUERIES, queries, allow_pickle=False)

@@ -17,7 +17,7 @@ import numpy as np
 
 from bundles import layout
 from bundles.errors import DropError
-from bundles.importing import normalized
+from bundles.query_vectors import as_searched
 from bundles.schema import ImportSchema
 from engines.leash import own_memory_bytes
 from querymodel import recorded
@@ -31,8 +31,6 @@ from workers.children.program import Order, RowsDone, run
 
 KNOWN_FEATURES = 50
 QUERIES_MAX = 10_000
-# As `replicas.vectors`, which this side of the platform does not import.
-LENGTH_MAX = 1e18
 # Of one run, on a core that builds give way on.
 RUN_SECONDS_MAX = 10.0
 # Of loading and trying in all; the system ends the process then, whatever a library is doing.
@@ -78,17 +76,15 @@ def _try(order: Order) -> dict[str, Any]:
 
 def _write_queries(trial: Trial, spec: ModelSpec, schema: ImportSchema, out_dir: Path) -> int:
     """How many query vectors there are to tune with; 0 when no features were recorded."""
-    norms = np.sqrt(np.einsum("qmd,qmd->qm", trial.vectors, trial.vectors, dtype=np.float64))
-    # A vector of zeros has no direction, one that is too long scores infinity. A replica refuses such a query, which
-    # therefore teaches nothing here.
-    usable = norms > 0 if schema.normalized else norms < LENGTH_MAX
-    can_be_asked = np.flatnonzero(usable.all(axis=1))
-    good = [trial.good[place] for place in can_be_asked] if trial.good else []
+    searched = as_searched(trial.vectors.reshape(-1, spec.dimension), normalized=schema.normalized)
+    # A replica refuses such a query, which therefore teaches nothing here.
+    can_be_asked = np.ones(len(trial.vectors), np.bool_)
+    can_be_asked[[row // spec.vectors for row in searched.refused]] = False
+    good = [trial.good[place] for place in np.flatnonzero(can_be_asked)] if trial.good else []
     if not good:
         return 0
-    vectors, norms = trial.vectors[can_be_asked], norms[can_be_asked]
-    queries = vectors.reshape(-1, spec.dimension)
-    queries = normalized(queries, norms.ravel()) if schema.normalized else queries
+    vectors = trial.vectors[can_be_asked]
+    queries = searched.matrix[np.repeat(can_be_asked, spec.vectors)]
     np.save(out_dir / layout.QUERIES, queries[:QUERIES_MAX], allow_pickle=False)
     np.save(out_dir / layout.KNOWN_FEATURES, vectors[:KNOWN_FEATURES], allow_pickle=False)
     recorded.write(good, spec, out_dir / layout.FEATURES)

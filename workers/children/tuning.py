@@ -2,7 +2,8 @@
 
 Tries the order's efforts, rising, until one reaches the target recall, and some beyond it; without a target the first
 one is the one. Result: {"count", "curve", "chosen", "recall", "reached", "complete", "queries", "rows_found",
-"rows_sampled", "search_ms", "known"}. Writes what this very index answers with the chosen effort, so that every replica
+"rows_sampled", "search_ms", "known", "queries_file", "queries_source", "queries_note", "samples_ignored",
+"asked_top_k"}. Writes what this very index answers with the chosen effort, so that every replica
 can be asked the same: known_queries.npy [c, d], known_rows.npy [c, 10] and sampled_rows.npy [s].
 """
 
@@ -23,6 +24,7 @@ from engines.base import Float32, IndexSearcher, IndexSpec, Int64, SearchEffort
 from engines.exact import ExactScan
 from engines.metrics import exact_costs
 from failpoints import failpoint
+from workers.children.live_queries import gather
 from workers.children.program import Order, RowsDone, run
 
 QUERIES_MAX = 200
@@ -50,7 +52,9 @@ def work(order: Order) -> dict[str, Any]:
     spec = replace(IndexSpec(**order["spec"]), threads=1)
     searcher = registry.open_searcher(order["engine"], spec, Path(order["index_dir"]), vectors)
     random = np.random.default_rng(SEED)
-    queries = _sample(np.load(order["queries"], allow_pickle=False), QUERIES_MAX, random)
+    out_dir = Path(order["out_dir"])
+    asked, told = _queries(order, out_dir)
+    queries = _sample(asked, QUERIES_MAX, random)
     rows = np.sort(random.choice(len(vectors), min(SAMPLED_ROWS, len(vectors)), replace=False))
     efforts: Efforts = order["efforts"]
     say = _Progress(len(queries) * (1 + len(efforts)) + len(rows))
@@ -64,11 +68,11 @@ def work(order: Order) -> dict[str, Any]:
     reached = order["recall_target"] is None or curve[chosen].recall >= order["recall_target"]
     effort = SearchEffort(**efforts[chosen])
     found = bench.find(selves, effort)
-    out_dir = Path(order["out_dir"])
     np.save(out_dir / layout.SAMPLED_ROWS, selves[found < KNOWN_TOP_K], allow_pickle=False)
     known = _write_known(bench, queries[:KNOWN_QUERIES], effort, out_dir)
     failpoint("tune_child.before_answer")
     return {
+        **told,
         "count": searcher.count,
         "curve": [{**efforts[place], **point._asdict()} for place, point in enumerate(curve)],
         "chosen": chosen,
@@ -178,6 +182,26 @@ class _Bench:
         farthest = exact_costs(self._vectors[exact[-1:]], query, self._metric)[0]
         items = np.unique(found[found >= 0])
         return int((exact_costs(self._vectors[items], query, self._metric) <= farthest).sum())
+
+
+def _queries(order: Order, out_dir: Path) -> tuple[Float32, dict[str, Any]]:
+    """The queries to ask with [q, d], and what the result says of them. Live ones become a file of `out_dir`."""
+    told = {
+        "queries_file": order["queries"],
+        "queries_source": order["queries_source"],
+        "queries_note": order["queries_note"],
+        "samples_ignored": [],
+        "asked_top_k": None,
+    }
+    found = gather(order["live"]) if order["live"] else None
+    if found is not None:
+        told |= {"queries_note": found.note, "samples_ignored": found.ignored, "asked_top_k": found.top_k}
+    if found is None or found.vectors is None:
+        queries: Float32 = np.load(order["queries"], allow_pickle=False)
+        return queries, told
+    path = out_dir / layout.QUERIES
+    np.save(path, found.vectors, allow_pickle=False)
+    return found.vectors, {**told, "queries_file": str(path), "queries_source": "live"}
 
 
 def _sample(queries: Float32, most: int, random: np.random.Generator) -> Float32:

@@ -31,13 +31,15 @@ def _checks(spec: Mapping[str, Any], measured: Mapping[str, Any]) -> list[Check]
     limit, target = spec["guards"]["min_recall"], spec["search"]["recall_target"]
     sampled = measured["rows_sampled"]
     found = measured["rows_found"] / sampled if sampled else 1.0
+    on = f"on {measured['queries']:,} {measured['asked']}"
     checks = [
-        at_least("min_recall", "recall", measured["recall"], limit, "The recall is {}"),
+        evidence.noted(at_least("min_recall", "recall", measured["recall"], limit, "The recall is {}"), on),
         at_least("min_recall", "sampled rows found", found, limit, "Of sampled rows, {} find themselves"),
     ]
     if target is not None:
         what = "recall, against the target"
-        checks.append(at_least("recall_target", what, measured["recall"], target, "The recall is {}", falls="warn"))
+        reached = at_least("recall_target", what, measured["recall"], target, "The recall is {}", falls="warn")
+        checks.append(evidence.noted(reached, on))
     return checks
 
 

@@ -63,7 +63,8 @@ def _files(ctx: BuildContext) -> Iterator[tuple[Path, str]]:
     for name in layout.IMPORTED:
         if (imported / name).is_file():
             yield imported / name, name
-    yield query_model.queries(ctx.values)[0], layout.QUERIES
+    # What it was tuned on is what it is warmed up and compared with.
+    yield Path(ctx.values["tune"]["queries_file"]), layout.QUERIES
     yield from _model_files(ctx, imported)
     for name in (layout.KNOWN_QUERIES, layout.KNOWN_ROWS, layout.SAMPLED_ROWS):
         yield tuned / name, name
@@ -116,7 +117,7 @@ def _manifest(ctx: BuildContext, version: Version) -> dict[str, Any]:
         },
         "search_params": tuned["search_params"],
         "model_version": ctx.build.drop["model_version"],
-        "queries_source": query_model.queries(ctx.values)[1],
+        "queries_source": tuned["queries_source"],
         **query_model.served(ctx.values),
     }
 

@@ -1,29 +1,43 @@
 """Finds the smallest search effort that reaches the recall target, against exact search over the mapped vectors.
 
-The queries are the drop's recorded ones (features as its own model encodes them), else a sample of its items;
-`queries_source` says which. What the spec fixes is measured and not tuned. Nothing is held here: check_index judges
-what was found.
+The queries are the drop's recorded ones (features as its own model encodes them), else live ones that replicas of the
+service sampled, else a sample of its items; `queries_source` says which, and `queries_note` why. What the spec fixes is
+measured and not tuned. Nothing is held here: check_index judges what was found.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+
 from bundles import layout
+from bundles.queries import QueriesSource
 from engines import registry
 from engines.base import SearchEffort
 from engines.description import EngineDescription
 from engines.effort import effort_grid
-from workers import query_model
+from workers import query_model, samples
 from workers.context import BuildContext
 from workers.outcomes import Done, Outcome
 from workers.steps.build_index import index_spec
 
+log = logging.getLogger(__name__)
+
 # After so long the curve ends where it is; the longest single point of it comes on top.
 CURVE_SECONDS_MAX = 300
+# What people read of `queries_source`.
+ASKED: Mapping[QueriesSource, str] = {
+    "recorded": "recorded queries",
+    "item_ids": "recorded lists of items",
+    "features": "queries by recorded features",
+    "live": "sampled live queries",
+    "items": "of the drop's own items",
+}
 EFFORTS = tuple(field.name for field in fields(SearchEffort) if field.name != "exact")
 
 
@@ -35,6 +49,7 @@ def step(ctx: BuildContext) -> Outcome:
     tunes = description.effort is not None and ctx.spec["search"]["params"] is None
     out_dir = ctx.folder("tune")
     queries, queries_source = query_model.queries(ctx.values)
+    asks_items = queries_source == "items"
     order = {
         "engine": index["engine"],
         "spec": asdict(index_spec(ctx, index["engine"])),
@@ -42,6 +57,9 @@ def step(ctx: BuildContext) -> Outcome:
         "vectors": str(Path(imported["dir"]) / layout.VECTORS),
         "rows": imported["searchable_items"],
         "queries": str(queries),
+        "queries_source": queries_source,
+        "queries_note": samples.SWITCHED_OFF if asks_items and not settings.QUERY_SAMPLES else "",
+        "live": samples.order(ctx) if asks_items and settings.QUERY_SAMPLES else None,
         "at": ctx.spec["search"]["at"],
         "efforts": efforts,
         "recall_target": ctx.spec["search"]["recall_target"] if tunes else None,
@@ -50,8 +68,11 @@ def step(ctx: BuildContext) -> Outcome:
         "out_dir": str(out_dir),
     }
     done = ctx.run_child("workers.children.tuning", order)
+    for said in done["samples_ignored"]:
+        log.warning("Build %s: sampled queries are left out: %s", ctx.build.pk, said)
     tuned = {
-        "queries_source": queries_source,
+        **{name: done[name] for name in ("queries_source", "queries_note", "samples_ignored", "asked_top_k")},
+        "asked": ASKED[done["queries_source"]],
         "queries": done["queries"],
         "at": order["at"],
         "recall_target": ctx.spec["search"]["recall_target"],

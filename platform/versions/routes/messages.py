@@ -17,6 +17,8 @@ from versions.models import Node, Replica, Version
 from versions.selectors import routable_versions
 from versions.states import ReplicaState
 
+US_PER_MS = 1_000
+
 
 def route_message(service: Service, stamp: Stamp) -> documents_pb2.Route:
     """The route of `service`, from rows that must be at least as new as `stamp`: read the stamp first."""
@@ -55,6 +57,20 @@ def _route_version(service: Service, version: Version) -> documents_pb2.RouteVer
         searchable_items=version.searchable_items,
         schema=_schema(version),
         replicas=replicas,
+        cost=_cost(version),
+    )
+
+
+def _cost(version: Version) -> documents_pb2.Cost | None:
+    """As the build's steps measured and reported it; None where they did not."""
+    measured, model = version.report.get("check") or {}, version.report.get("model") or {}
+    if "search_ms" not in measured:
+        return None
+    ef = version.search_params.get("ef")
+    return documents_pb2.Cost(
+        vector_us=measured["search_ms"] * US_PER_MS,
+        effort=max(ef, measured["at"]) if ef else 0,
+        model_us=model.get("ms", 0.0) * US_PER_MS,
     )
 
 

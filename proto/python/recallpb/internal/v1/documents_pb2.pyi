@@ -37,20 +37,32 @@ class Route(_message.Message):
     def __init__(self, stamp: _Optional[_Union[Stamp, _Mapping]] = ..., tenant: _Optional[str] = ..., service: _Optional[str] = ..., tombstone: _Optional[bool] = ..., versions: _Optional[_Iterable[_Union[RouteVersion, _Mapping]]] = ..., limits: _Optional[_Union[_recall_pb2.Limits, _Mapping]] = ..., tenant_qps_max: _Optional[float] = ..., keys: _Optional[_Iterable[_Union[Key, _Mapping]]] = ...) -> None: ...
 
 class RouteVersion(_message.Message):
-    __slots__ = ("version", "model_version", "items", "schema", "replicas", "searchable_items")
+    __slots__ = ("version", "model_version", "items", "schema", "replicas", "searchable_items", "cost")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
     SEARCHABLE_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
     version: int
     model_version: str
     items: int
     schema: _recall_pb2.Schema
     replicas: _containers.RepeatedCompositeFieldContainer[RouteReplica]
     searchable_items: int
-    def __init__(self, version: _Optional[int] = ..., model_version: _Optional[str] = ..., items: _Optional[int] = ..., schema: _Optional[_Union[_recall_pb2.Schema, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[RouteReplica, _Mapping]]] = ..., searchable_items: _Optional[int] = ...) -> None: ...
+    cost: Cost
+    def __init__(self, version: _Optional[int] = ..., model_version: _Optional[str] = ..., items: _Optional[int] = ..., schema: _Optional[_Union[_recall_pb2.Schema, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[RouteReplica, _Mapping]]] = ..., searchable_items: _Optional[int] = ..., cost: _Optional[_Union[Cost, _Mapping]] = ...) -> None: ...
+
+class Cost(_message.Message):
+    __slots__ = ("vector_us", "effort", "model_us")
+    VECTOR_US_FIELD_NUMBER: _ClassVar[int]
+    EFFORT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_US_FIELD_NUMBER: _ClassVar[int]
+    vector_us: float
+    effort: int
+    model_us: float
+    def __init__(self, vector_us: _Optional[float] = ..., effort: _Optional[int] = ..., model_us: _Optional[float] = ...) -> None: ...
 
 class RouteReplica(_message.Message):
     __slots__ = ("replica_id", "address", "node")

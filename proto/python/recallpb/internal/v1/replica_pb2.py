@@ -26,13 +26,15 @@ from recallpb.v1 import recall_pb2 as recallpb_dot_v1_dot_recall__pb2
 from recallpb.internal.v1 import documents_pb2 as recallpb_dot_internal_dot_v1_dot_documents__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"recallpb/internal/v1/replica.proto\x12\x14recallpb.internal.v1\x1a\x18recallpb/v1/recall.proto\x1a$recallpb/internal/v1/documents.proto\"[\n\rAnswerRequest\x12\x10\n\x08requests\x18\x01 \x03(\x0c\x12\x14\n\x0c\x64\x65\x61\x64lines_ms\x18\x02 \x03(\x05\x12\x11\n\tqueued_us\x18\x03 \x03(\x05\x12\x0f\n\x07version\x18\x04 \x01(\x03\"?\n\x0e\x41nswerResponse\x12-\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1c.recallpb.internal.v1.Answer\"Q\n\x06\x41nswer\x12\x12\n\x08response\x18\x01 \x01(\x0cH\x00\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x18.recallpb.v1.RecallErrorH\x00\x42\x08\n\x06result\"\x11\n\x0f\x44\x65scribeRequest\"\xba\x01\n\x10\x44\x65scribeResponse\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\r\n\x05items\x18\x05 \x01(\x03\x12\x18\n\x10searchable_items\x18\x06 \x01(\x03\x12\x11\n\trss_bytes\x18\x07 \x01(\x03\x12\x0b\n\x03pid\x18\x08 \x01(\x03\x12\x17\n\x0fmanifest_sha256\x18\t \x01(\t\"w\n\x08Question\x12\x35\n\x06\x61nswer\x18\x01 \x01(\x0b\x32#.recallpb.internal.v1.AnswerRequestH\x00\x12\x13\n\tget_items\x18\x02 \x01(\x0cH\x00\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x05\x42\n\n\x08question\"\x84\x01\n\x05Reply\x12\x36\n\x06\x61nswer\x18\x01 \x01(\x0b\x32$.recallpb.internal.v1.AnswerResponseH\x00\x12\x0f\n\x05items\x18\x02 \x01(\x0cH\x00\x12)\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x18.recallpb.v1.RecallErrorH\x00\x42\x07\n\x05reply2\xd4\x02\n\x0eReplicaService\x12S\n\x06\x41nswer\x12#.recallpb.internal.v1.AnswerRequest\x1a$.recallpb.internal.v1.AnswerResponse\x12G\n\x08GetItems\x12\x1c.recallpb.v1.GetItemsRequest\x1a\x1d.recallpb.v1.GetItemsResponse\x12Y\n\x08\x44\x65scribe\x12%.recallpb.internal.v1.DescribeRequest\x1a&.recallpb.internal.v1.DescribeResponse\x12I\n\x07\x45xecute\x12\x1b.recallpb.internal.v1.Order\x1a!.recallpb.internal.v1.OrderResultb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"recallpb/internal/v1/replica.proto\x12\x14recallpb.internal.v1\x1a\x18recallpb/v1/recall.proto\x1a$recallpb/internal/v1/documents.proto\"[\n\rAnswerRequest\x12\x10\n\x08requests\x18\x01 \x03(\x0c\x12\x14\n\x0c\x64\x65\x61\x64lines_ms\x18\x02 \x03(\x05\x12\x11\n\tqueued_us\x18\x03 \x03(\x05\x12\x0f\n\x07version\x18\x04 \x01(\x03\"?\n\x0e\x41nswerResponse\x12-\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1c.recallpb.internal.v1.Answer\"Q\n\x06\x41nswer\x12\x12\n\x08response\x18\x01 \x01(\x0cH\x00\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x18.recallpb.v1.RecallErrorH\x00\x42\x08\n\x06result\"\x11\n\x0f\x44\x65scribeRequest\"\xba\x01\n\x10\x44\x65scribeResponse\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\r\n\x05items\x18\x05 \x01(\x03\x12\x18\n\x10searchable_items\x18\x06 \x01(\x03\x12\x11\n\trss_bytes\x18\x07 \x01(\x03\x12\x0b\n\x03pid\x18\x08 \x01(\x03\x12\x17\n\x0fmanifest_sha256\x18\t \x01(\t\"\xa1\x01\n\x08Question\x12\x35\n\x06\x61nswer\x18\x01 \x01(\x0b\x32#.recallpb.internal.v1.AnswerRequestH\x00\x12\x13\n\tget_items\x18\x02 \x01(\x0cH\x00\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x05\x12(\n\x04lane\x18\x04 \x01(\x0e\x32\x1a.recallpb.internal.v1.LaneB\n\n\x08question\"\x84\x01\n\x05Reply\x12\x36\n\x06\x61nswer\x18\x01 \x01(\x0b\x32$.recallpb.internal.v1.AnswerResponseH\x00\x12\x0f\n\x05items\x18\x02 \x01(\x0cH\x00\x12)\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x18.recallpb.v1.RecallErrorH\x00\x42\x07\n\x05reply\"/\n\nBatchParts\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08requests\x18\x02 \x03(\x0c*\x1d\n\x04Lane\x12\t\n\x05QUICK\x10\x00\x12\n\n\x06\x43OSTLY\x10\x01\x32\xd4\x02\n\x0eReplicaService\x12S\n\x06\x41nswer\x12#.recallpb.internal.v1.AnswerRequest\x1a$.recallpb.internal.v1.AnswerResponse\x12G\n\x08GetItems\x12\x1c.recallpb.v1.GetItemsRequest\x1a\x1d.recallpb.v1.GetItemsResponse\x12Y\n\x08\x44\x65scribe\x12%.recallpb.internal.v1.DescribeRequest\x1a&.recallpb.internal.v1.DescribeResponse\x12I\n\x07\x45xecute\x12\x1b.recallpb.internal.v1.Order\x1a!.recallpb.internal.v1.OrderResultb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'recallpb.internal.v1.replica_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LANE']._serialized_start=921
+  _globals['_LANE']._serialized_end=950
   _globals['_ANSWERREQUEST']._serialized_start=124
   _globals['_ANSWERREQUEST']._serialized_end=215
   _globals['_ANSWERRESPONSE']._serialized_start=217
@@ -43,10 +45,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBEREQUEST']._serialized_end=382
   _globals['_DESCRIBERESPONSE']._serialized_start=385
   _globals['_DESCRIBERESPONSE']._serialized_end=571
-  _globals['_QUESTION']._serialized_start=573
-  _globals['_QUESTION']._serialized_end=692
-  _globals['_REPLY']._serialized_start=695
-  _globals['_REPLY']._serialized_end=827
-  _globals['_REPLICASERVICE']._serialized_start=830
-  _globals['_REPLICASERVICE']._serialized_end=1170
+  _globals['_QUESTION']._serialized_start=574
+  _globals['_QUESTION']._serialized_end=735
+  _globals['_REPLY']._serialized_start=738
+  _globals['_REPLY']._serialized_end=870
+  _globals['_BATCHPARTS']._serialized_start=872
+  _globals['_BATCHPARTS']._serialized_end=919
+  _globals['_REPLICASERVICE']._serialized_start=953
+  _globals['_REPLICASERVICE']._serialized_end=1293
 # @@protoc_insertion_point(module_scope)

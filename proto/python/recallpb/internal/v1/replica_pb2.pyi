@@ -1,12 +1,20 @@
 from recallpb.v1 import recall_pb2 as _recall_pb2
 from recallpb.internal.v1 import documents_pb2 as _documents_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class Lane(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    QUICK: _ClassVar[Lane]
+    COSTLY: _ClassVar[Lane]
+QUICK: Lane
+COSTLY: Lane
 
 class AnswerRequest(_message.Message):
     __slots__ = ("requests", "deadlines_ms", "queued_us", "version")
@@ -61,14 +69,16 @@ class DescribeResponse(_message.Message):
     def __init__(self, replica_id: _Optional[str] = ..., tenant: _Optional[str] = ..., service: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[int] = ..., searchable_items: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., pid: _Optional[int] = ..., manifest_sha256: _Optional[str] = ...) -> None: ...
 
 class Question(_message.Message):
-    __slots__ = ("answer", "get_items", "deadline_ms")
+    __slots__ = ("answer", "get_items", "deadline_ms", "lane")
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     GET_ITEMS_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
     answer: AnswerRequest
     get_items: bytes
     deadline_ms: int
-    def __init__(self, answer: _Optional[_Union[AnswerRequest, _Mapping]] = ..., get_items: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
+    lane: Lane
+    def __init__(self, answer: _Optional[_Union[AnswerRequest, _Mapping]] = ..., get_items: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ..., lane: _Optional[_Union[Lane, str]] = ...) -> None: ...
 
 class Reply(_message.Message):
     __slots__ = ("answer", "items", "error")
@@ -79,3 +89,11 @@ class Reply(_message.Message):
     items: bytes
     error: _recall_pb2.RecallError
     def __init__(self, answer: _Optional[_Union[AnswerResponse, _Mapping]] = ..., items: _Optional[bytes] = ..., error: _Optional[_Union[_recall_pb2.RecallError, _Mapping]] = ...) -> None: ...
+
+class BatchParts(_message.Message):
+    __slots__ = ("service", "requests")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    requests: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, service: _Optional[str] = ..., requests: _Optional[_Iterable[bytes]] = ...) -> None: ...

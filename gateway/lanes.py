@@ -1,0 +1,111 @@
+"""What a call costs a replica, told before it is sent, and the lane that it waits in by that.
+
+A price is microseconds of one of the replica's threads, about: it decides who waits behind whom, and nobody is refused
+by it. A call whose whole price is small is quick, a batch as much as a single query; all others are costly, are cut
+into pieces of a bounded price, and queue for places of their own (`batching`, and `places` in the replica). What is not
+known is taken for costly: a quick call in the costly lane waits, a costly one in the quick lane has everybody wait.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.queries import ItemsQuery, Query
+
+# A call up to this price is quick: what a caller of the quick lane may find before it.
+QUICK_US_MAX = 5_000
+# A piece of a costly call; what costs more and cannot be cut travels alone.
+PIECE_US_MAX = 10_000
+
+# Beside the search: reading the query, and writing an answer of 100 items.
+ANSWER_US = 60.0
+# Where a route brings no figures of its version. A candidate of a graph with 64 dimensions takes 1.15 us among a
+# million items (DESIGN section 9), of which reading the vector is the larger part.
+EFFORT_DEFAULT = 200
+CANDIDATE_US, CANDIDATE_VALUE_US = 0.35, 0.0125
+MODEL_US_DEFAULT = 10_000.0
+# Exact search: 0.03 us for a row of 64 values (engines/exact.py).
+ROW_US, ROW_VALUE_US = 0.01, 0.0003
+# A filter, for each root of (top_k x items): the replica searches by the graph or exactly, whichever is cheaper, and
+# where it selects the share at which both cost the same, that is the dearest (replicas/subsets.py).
+FILTER_US = 0.4
+# An id of a query by items, of an exclusion list, of GetItems with some attributes.
+ITEM_US, EXCLUDED_US, GET_ITEM_US = 1.0, 0.3, 6.0
+# More excluded ids no longer widen a search: they are left out while it runs.
+EXCLUDED_CUT_MAX = 256
+
+
+class Lane(Enum):
+    """The values are labels of metrics."""
+
+    QUICK = "quick"
+    COSTLY = "costly"
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Of one version, in microseconds. A query vector costs `vector_us`, and `candidate_us` for each candidate.
+
+    `effort` is how many candidates a query looks at that names no ef, `exact_us` what a vector costs that is searched
+    exactly, `filter_us` what a filter costs for each root of top_k. The query model takes `model_us` for a query by
+    features, and gives `model_vectors`.
+    """
+
+    vector_us: float
+    candidate_us: float
+    effort: int
+    exact_us: float
+    filter_us: float
+    model_us: float
+    model_vectors: int
+
+
+def prices_of(
+    *, items: int, dimension: int, vector_us: float, effort: int, model_us: float, model_vectors: int
+) -> Prices:
+    """From what a route says of a version; a `vector_us` or `model_us` of 0 was not measured."""
+    scans = vector_us > 0 and not effort
+    if not vector_us:
+        effort = EFFORT_DEFAULT
+        vector_us = effort * (CANDIDATE_US + CANDIDATE_VALUE_US * dimension)
+    return Prices(
+        vector_us=vector_us if scans else 0.0,
+        candidate_us=0.0 if scans else vector_us / effort,
+        effort=effort,
+        exact_us=items * (ROW_US + ROW_VALUE_US * dimension),
+        filter_us=FILTER_US * math.sqrt(items),
+        model_us=model_us or MODEL_US_DEFAULT,
+        model_vectors=max(1, model_vectors),
+    )
+
+
+def price_us(query: Query, prices: Prices) -> float:
+    """What a (checked) query costs."""
+    if query.exact:
+        vector_us = prices.exact_us
+    else:
+        ef = query.ef or prices.effort
+        wanted = query.top_k + min(query.excluded, EXCLUDED_CUT_MAX) if query.excluded else query.top_k
+        vector_us = prices.vector_us + prices.candidate_us * (ef if ef > wanted else wanted)
+        if query.filter_bytes:
+            vector_us += prices.filter_us * math.sqrt(query.top_k)
+    us = ANSWER_US + EXCLUDED_US * query.excluded
+    if query.vector_values:
+        return us + vector_us * len(query.vector_values)
+    if query.items is not None:
+        return us + vector_us + ITEM_US * len(query.items.weights)
+    return us + vector_us * prices.model_vectors + prices.model_us
+
+
+def items_price_us(query: ItemsQuery) -> float:
+    """What a GetItems costs."""
+    return ANSWER_US + GET_ITEM_US * query.ids
+
+
+def lane_of(us: float) -> Lane:
+    """The lane of a call of this price."""
+    return Lane.QUICK if us <= QUICK_US_MAX else Lane.COSTLY
