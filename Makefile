@@ -13,7 +13,7 @@ TYPED := platform/config platform/common platform/audit platform/catalog platfor
 	platform/api platform/console tenants workers bundles engines querymodel replicas gateway documents failpoints cli \
 	clients/python/recall_client
 
-.PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick bench-build bench-filters bench-switches bench-beside clean
+.PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick bench-queries bench-build bench-filters bench-switches bench-beside clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ protos-check: setup ## fails when the committed stubs differ from the protos
 
 bench-quick: setup ## recall and throughput through the gateway against raw hnswlib, in one run
 	@$(BIN)/python -m benchmarks.quick
+
+bench-queries: setup ## p50 and p99 of each kind of query for one caller, 1 M x 64; see ARGS="--keep FOLDER", "--items 100000"
+	@$(BIN)/python -m benchmarks.queries $(ARGS)
 
 bench-switches: setup ## 50 switches and rollbacks under load: no call fails, a rollback takes at most 1 s (ARGS="--switches 10")
 	@$(BIN)/python -m benchmarks.switches $(ARGS)

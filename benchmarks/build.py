@@ -18,15 +18,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.data import Float32, clustered
+from benchmarks.data import Float32, clustered, write_items
 from benchmarks.raw_hnsw import raw_index
 from tests.e2e.platform import Platform
 
 DIMENSION, SEED = 64, 100
-ITEMS, ROW_GROUP_ROWS = 1_000_000, 131_072
+ITEMS = 1_000_000
 RATIO_MAX = 1.15
 # A build that takes more than so many times the raw one has other troubles.
 WAIT_FACTOR, WAIT_SECONDS = 5, 300
@@ -59,9 +58,7 @@ def main(arguments: list[str]) -> int:
 def write_drop(folder: Path, items: int) -> None:
     folder.mkdir(parents=True)
     vectors, _ = clustered(items, DIMENSION, SEED)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIMENSION)
-    table = pa.table({"id": pa.array(range(items), pa.int64()), "vector": column})
-    pq.write_table(table, folder / "items-0.parquet", row_group_size=ROW_GROUP_ROWS)
+    write_items(folder / "items-0.parquet", vectors)
     (folder / "manifest.json").write_text(json.dumps({"items": ["items-0.parquet"], "count": items}))
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
@@ -10,6 +15,8 @@ Float32 = NDArray[np.float32]
 QUERIES = 1_000
 ITEMS_PER_CLUSTER = 200
 BLOCK_ROWS = 262_144
+ROW_GROUP_ROWS = 131_072
+NO_COLUMNS: Mapping[str, pa.Array] = {}
 
 
 def clustered(n: int, d: int, seed: int, queries: int = QUERIES) -> tuple[Float32, Float32]:
@@ -23,6 +30,13 @@ def clustered(n: int, d: int, seed: int, queries: int = QUERIES) -> tuple[Float3
         stop = min(n, start + BLOCK_ROWS)
         vectors[start:stop] = _draw(rng, centres, spreads, stop - start)
     return vectors, _draw(rng, centres, spreads, queries)
+
+
+def write_items(path: Path, vectors: Float32, columns: Mapping[str, pa.Array] = NO_COLUMNS) -> None:
+    """A drop's file of items, Parquet: ids are row numbers, `columns` are attributes."""
+    listed = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    table = pa.table({"id": np.arange(len(vectors)), "vector": listed, **columns})
+    pq.write_table(table, path, row_group_size=ROW_GROUP_ROWS)
 
 
 def _draw(rng: np.random.Generator, centres: Float32, spreads: Float32, n: int) -> Float32:

@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from typing import Any
 
@@ -35,19 +36,20 @@ PATH = "/recallpb.v1.RecallService/"
 
 
 class Tally:
-    """Seconds of each call that was answered, and how many were not."""
+    """Seconds of each call that was answered, and how many were not, or wrongly as `is_right` says of a message."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_right: Callable[[bytes], bool]) -> None:
         self.spent: list[float] = []
         self.failures = 0
+        self._is_right = is_right
 
     def answered(self, seconds: float, message: bytes | None) -> None:
         if message is None:
             self.failures += 1
             return
+        if len(self.spent) % READ_EVERY == 0 and not self._is_right(message):
+            self.failures += 1
         self.spent.append(seconds)
-        if len(self.spent) % READ_EVERY == 0:
-            assert len(recall_pb2.RecallResponse.FromString(message).ids) == TOP_K
 
 
 def main() -> None:
@@ -100,23 +102,54 @@ def make_payloads(queries: np.ndarray[Any, Any], service: str, batch: int) -> li
 
 
 async def _run_unary(arguments: argparse.Namespace, payloads: list[bytes], seconds: float) -> Tally:
-    host, _, port = arguments.address.rpartition(":")
-    headers = {"authorization": _authorization(), "grpc-timeout": f"{DEADLINE_SECONDS:.0f}S"}
-    tally, endless = Tally(), cycle(payloads)
+    return await call_again_and_again(
+        arguments.address,
+        os.environ["RECALL_API_KEY"],
+        "Recall",
+        payloads,
+        seconds,
+        callers=arguments.concurrency,
+        connections=arguments.connections,
+        is_right=has_top_k,
+    )
+
+
+async def call_again_and_again(
+    address: str,
+    key: str,
+    rpc: str,
+    payloads: Sequence[bytes],
+    seconds: float,
+    *,
+    callers: int,
+    connections: int,
+    is_right: Callable[[bytes], bool],
+) -> Tally:
+    """`callers` unary calls at once for so long, each followed by the next of the endlessly repeated `payloads`.
+
+    They share at most so many connections. Every READ_EVERY-th answer, the first too, is shown to `is_right`.
+    """
+    host, _, port = address.rpartition(":")
+    headers = {"authorization": _bearer(key), "grpc-timeout": f"{DEADLINE_SECONDS:.0f}S"}
+    tally, endless = Tally(is_right), cycle(payloads)
 
     def make_client() -> BareClient:
-        return BareClient(PATH + "Recall", headers, endless, tally.answered)
+        return BareClient(PATH + rpc, headers, endless, tally.answered)
 
     loop = asyncio.get_running_loop()
-    connections = min(arguments.connections, arguments.concurrency)
+    connections = min(connections, callers)
     clients = [(await loop.create_connection(make_client, host, int(port)))[1] for _ in range(connections)]
-    streams = arguments.concurrency // connections
-    await asyncio.gather(*(client.run(streams, seconds) for client in clients))
+    await asyncio.gather(*(client.run(callers // connections, seconds) for client in clients))
     return tally
 
 
+def has_top_k(message: bytes) -> bool:
+    """Whether a serialised RecallResponse holds as many items as these requests ask for."""
+    return len(recall_pb2.RecallResponse.FromString(message).ids) == TOP_K
+
+
 async def _run_batches(arguments: argparse.Namespace, payloads: list[bytes], seconds: float) -> Tally:
-    tally, endless = Tally(), cycle(payloads)
+    tally, endless = Tally(has_top_k), cycle(payloads)
     end = time.perf_counter() + seconds
     options = (("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),)
     async with grpc.aio.insecure_channel(arguments.address, options=options) as channel:
@@ -126,7 +159,7 @@ async def _run_batches(arguments: argparse.Namespace, payloads: list[bytes], sec
 
 
 async def _call_until(call: Any, payloads: cycle[bytes], tally: Tally, end: float) -> None:
-    metadata = (("authorization", _authorization()),)
+    metadata = (("authorization", _bearer(os.environ["RECALL_API_KEY"])),)
     while (started := time.perf_counter()) < end:
         try:
             await call(next(payloads), metadata=metadata, timeout=DEADLINE_SECONDS)
@@ -136,8 +169,8 @@ async def _call_until(call: Any, payloads: cycle[bytes], tally: Tally, end: floa
             tally.spent.append(time.perf_counter() - started)
 
 
-def _authorization() -> str:
-    return f"Bearer {os.environ['RECALL_API_KEY']}"
+def _bearer(key: str) -> str:
+    return f"Bearer {key}"
 
 
 if __name__ == "__main__":

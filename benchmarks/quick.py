@@ -20,16 +20,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import grpc
 import hnswlib
 import numpy as np
 
 from benchmarks.data import Float32, clustered
 from benchmarks.platform import DataPlane, Index, make_artifact, running
-from benchmarks.raw_hnsw import TOP_K, recall_of, true_rows
+from benchmarks.raw_hnsw import TOP_K, open_raw
+from benchmarks.recall import recall_through
+from bundles import layout
 from engines import registry
 from engines.hnsw.header import INDEX_FILE
-from recallpb.v1 import recall_pb2, recall_pb2_grpc
 
 ITEMS, DIMENSION, SEED = 100_000, 64, 100
 ENGINE = "hnsw"
@@ -38,7 +38,6 @@ UNARY_SECONDS, BATCH_SECONDS, RAW_SECONDS = 4.0, 3.0, 3.0
 UNARY_CONCURRENCY, BATCH_CONCURRENCY, BATCH = 256, 6, 64
 RECALL_QUERIES = 500
 RECALL_MIN, RATIO_MIN = 0.95, 0.3
-MESSAGE_BYTES_MAX = 64 * 2**20
 
 
 @dataclass
@@ -74,19 +73,11 @@ def main() -> int:
         artifact = make_artifact(folder, vectors, index)
         _print("import, build, publish", f"{time.perf_counter() - started:.1f} s, {threads} threads")
         np.save(folder / "queries.npy", queries)
-        raw = _open_raw(artifact.path / "index" / INDEX_FILE, index.ef)
+        raw = open_raw(artifact.path / layout.INDEX_FOLDER / INDEX_FILE, DIMENSION, index.ef)
         with running(folder, artifact, DIMENSION, ITEMS) as plane:
-            recall = _recall(plane, vectors, queries[:RECALL_QUERIES])
+            recall = recall_through(plane, vectors, queries[:RECALL_QUERIES])
             figures = _measure(plane, raw, folder / "queries.npy", queries, threads)
     return _report(figures, recall, index)
-
-
-def _open_raw(path: Path, ef: int) -> hnswlib.Index:
-    """The very graph that the replica searches."""
-    raw = hnswlib.Index(space="ip", dim=DIMENSION)
-    raw.load_index(str(path))
-    raw.set_ef(ef)
-    return raw
 
 
 def _measure(plane: DataPlane, raw: hnswlib.Index, path: Path, queries: Float32, threads: int) -> Figures:
@@ -116,20 +107,6 @@ def _load(plane: DataPlane, queries: Path, seconds: float, concurrency: int, bat
     output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
     figures: dict[str, float] = json.loads(output)
     return figures
-
-
-def _recall(plane: DataPlane, vectors: Float32, queries: Float32) -> float:
-    """Of the answers that callers get, against exact search. Ids are row numbers."""
-    request = recall_pb2.BatchRecallRequest(service=plane.service)
-    for query in queries:
-        vector = recall_pb2.Vector(packed=query.astype("<f4").tobytes())
-        request.requests.add(vectors=recall_pb2.VectorQuery(vectors=[vector]), top_k=TOP_K)
-    options = [("grpc.max_receive_message_length", MESSAGE_BYTES_MAX)]
-    with grpc.insecure_channel(plane.address, options=options) as channel:
-        stub = recall_pb2_grpc.RecallServiceStub(channel)
-        answer = stub.BatchRecall(request, timeout=30, metadata=(("authorization", f"Bearer {plane.key}"),))
-    rows = np.array([list(result.response.ids) for result in answer.results])
-    return recall_of(rows, true_rows(vectors, queries))
 
 
 def _report(figures: Figures, recall: float, index: Index) -> int:

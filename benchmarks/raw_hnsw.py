@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import hnswlib
@@ -46,6 +47,14 @@ def raw_index(vectors: Float32, threads: int) -> tuple[hnswlib.Index, float]:
     started = time.perf_counter()
     index.add_items(vectors, num_threads=threads)
     return index, time.perf_counter() - started
+
+
+def open_raw(path: Path, dimension: int, ef: int) -> hnswlib.Index:
+    """The very graph that a replica searches, by inner product."""
+    raw = hnswlib.Index(space="ip", dim=dimension)
+    raw.load_index(str(path))
+    raw.set_ef(max(ef, TOP_K))
+    return raw
 
 
 def true_rows(vectors: Float32, queries: Float32) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
