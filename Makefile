@@ -6,8 +6,9 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 ENVIRONMENT := $(VENV)/.recall-environment
+ASSETS := platform/console/static/vendor/.recall-assets
 STATIC := static-collected/.recall-collected
-STATIC_SOURCES := $(shell find platform/*/static -type f 2>/dev/null)
+STATIC_SOURCES := $(shell find platform/*/static -type f -not -path '*/vendor/*' 2>/dev/null)
 TYPED := platform/config platform/common platform/audit platform/catalog platform/alerts platform/versions \
 	platform/api platform/console tenants workers bundles engines querymodel replicas gateway documents failpoints cli \
 	clients/python/recall_client
@@ -71,7 +72,7 @@ bench-filters: setup ## what a filter costs by the share of items it selects, on
 	@$(BIN)/python -m benchmarks.filters $(ARGS)
 
 clean: ## removes what the other targets made, but never RECALL_HOME
-	rm -rf $(VENV) static-collected .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) static-collected $(dir $(ASSETS)) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(ENVIRONMENT): uv.lock pyproject.toml clients/python/pyproject.toml tools/setup.sh tools/check-prerequisites.sh
@@ -80,6 +81,10 @@ $(ENVIRONMENT): uv.lock pyproject.toml clients/python/pyproject.toml tools/setup
 	@tools/setup.sh
 	@touch $@
 
-$(STATIC): $(ENVIRONMENT) $(STATIC_SOURCES)
+$(ASSETS): tools/assets.sh tools/assets/package.json tools/assets/package-lock.json | $(ENVIRONMENT)
+	@tools/assets.sh
+	@touch $@
+
+$(STATIC): $(ENVIRONMENT) $(ASSETS) $(STATIC_SOURCES)
 	@tools/collect-static.sh
 	@touch $@

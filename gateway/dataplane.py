@@ -83,6 +83,7 @@ class DataPlane:
         """An outcome for each query, in order. Raises GatewayError when the batch as a whole cannot be answered."""
         route = self._resolve(call, batch.service)
         checks.check_batch(batch)
+        call.queries = len(batch.queries)
         load = self._limits.enter(route, queries=len(batch.queries))
         try:
             checks.check_batch_vectors(batch, route.live().schema)

@@ -15,39 +15,25 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-LATENCY_SECONDS = (
-    0.0005,
-    0.001,
-    0.002,
-    0.003,
-    0.005,
-    0.0075,
-    0.01,
-    0.015,
-    0.02,
-    0.03,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1,
-    2.5,
-    10,
-)
+from documents.traffic import LATENCY_SECONDS, Traffic
+
 LOOPBACK = "127.0.0.1"
 STOP_POLL_SECONDS = 0.05
 SCRAPE_SECONDS_MAX = 5.0
 BATCH_QUERIES = (1, 2, 4, 8, 16, 32, 64, 128)
+# The calls that replicas answer; the others are looked up here and would make every service look quick.
+ANSWERED_RPCS = frozenset({"Recall", "BatchRecall", "GetItems"})
 
 
 class Series:
     """The calls of one RPC of one service. Plain numbers, because they are written on every request's path."""
 
-    __slots__ = ("codes", "counts", "seconds")
+    __slots__ = ("codes", "counts", "queries", "seconds")
 
     def __init__(self) -> None:
         self.codes: dict[str, int] = {}
         self.counts = [0] * (len(LATENCY_SECONDS) + 1)
+        self.queries = 0
         self.seconds = 0.0
 
 
@@ -69,14 +55,24 @@ class Metrics:
         self._series: dict[tuple[str, str], Series] = {}
         self.registry.register(_Calls(self._series))
 
-    def ended(self, rpc: str, service: str, code: str, seconds: float) -> None:
-        """One call's end. `service` is the name of a resolved route, or empty."""
+    def ended(self, rpc: str, service: str, code: str, seconds: float, queries: int = 1) -> None:
+        """The end of one call of so many queries. `service` is the name of a resolved route, or empty."""
         series = self._series.get((rpc, service))
         if series is None:
             series = self._series[(rpc, service)] = Series()
         series.codes[code] = series.codes.get(code, 0) + 1
         series.counts[bisect_left(LATENCY_SECONDS, seconds)] += 1
         series.seconds += seconds
+        series.queries += queries
+
+    def traffic(self) -> dict[str, Traffic]:
+        """What was asked of each service since this process began."""
+        asked: dict[str, Traffic] = {}
+        for (rpc, service), series in self._series.items():
+            if service and rpc in ANSWERED_RPCS:
+                told = Traffic(queries=series.queries, codes=series.codes, counts=series.counts)
+                asked.setdefault(service, Traffic()).add(told)
+        return asked
 
     def forget(self, service: str) -> None:
         """Drops the series of a service that is gone."""
@@ -126,6 +122,9 @@ class _Calls(Collector):
         requests = CounterMetricFamily(
             "recall_gateway_requests", "Calls ended, by gRPC code.", labels=["rpc", "service", "code"]
         )
+        queries = CounterMetricFamily(
+            "recall_gateway_queries", "Queries of ended calls; a batch has several.", labels=["rpc", "service"]
+        )
         seconds = HistogramMetricFamily(
             "recall_gateway_request_seconds", "Time from a call's arrival to its answer.", labels=["rpc", "service"]
         )
@@ -133,8 +132,10 @@ class _Calls(Collector):
         for (rpc, service), series in list(self._series.items()):
             for code, count in list(series.codes.items()):
                 requests.add_metric([rpc, service, code], count)
+            queries.add_metric([rpc, service], series.queries)
             seconds.add_metric([rpc, service], _buckets(series.counts), series.seconds)
         yield requests
+        yield queries
         yield seconds
 
 

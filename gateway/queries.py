@@ -58,9 +58,10 @@ class Call:
     """What is known of one call before its request is read.
 
     `expires_at` is of time.monotonic(). `service` is filled when the service was resolved for this caller; it is a
-    label of metrics and never holds what a stranger typed.
+    label of metrics and never holds what a stranger typed. `queries` is more than one once a batch was read.
     """
 
     caller: Caller
     expires_at: float
     service: str = ""
+    queries: int = 1

@@ -15,6 +15,7 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from documents.traffic import span_of
 from gateway.auth import Auth
 from gateway.balancer import Balancer
 from gateway.dataplane import DataPlane
@@ -29,6 +30,7 @@ from gateway.servicer import SERVICE_NAME, Servicer
 from gateway.settings import Settings, SettingsError
 from gateway.snapshot import SnapshotFile
 from gateway.strides import Striding
+from gateway.traffic import TrafficTeller
 
 log = structlog.get_logger(__name__)
 
@@ -93,10 +95,10 @@ class Gateway:
         server = self._server()
         port = self._bind(server)
         await server.start()
-        reporter = self._reporter(port)
+        reporter, teller = self._reporter(port), self._teller(port)
         metrics_server = MetricsServer(self.metrics, self._metrics_port())
         self._write_run_file(port, metrics_server.port)
-        loops = [self.feed.run(), self.revocations.run(), reporter.run()]
+        loops = [self.feed.run(), self.revocations.run(), reporter.run(), teller.run()]
         if self._worker == 0:
             self.routes.on_change(self.snapshot.changed)
             self.snapshot.changed()
@@ -108,6 +110,7 @@ class Gateway:
         await self._until_stopped(tasks)
         await self._drain(server, metrics_server)
         await _end(tasks)
+        await teller.tell(span_of(time.time()))
         if not self._has_successor():
             await self._withdraw(reporter)
         await self._close()
@@ -155,6 +158,11 @@ class Gateway:
         reporter.start_from(self.routes)
         self.routes.subscribe(reporter)
         return reporter
+
+    def _teller(self, port: int) -> TrafficTeller:
+        # With its pid, so that a gateway and its successor can both tell of the span in which one followed the other.
+        process = f"{self._settings.lease_name(port, self._worker)}:{os.getpid()}"
+        return TrafficTeller(process=process, metrics=self.metrics, connection=self.connection)
 
     def _metrics_port(self) -> int:
         given = self._settings.metrics_port

@@ -101,7 +101,7 @@ class Servicer:
                 code = grpc.StatusCode.INTERNAL.name
                 await _abort(context, InternalError(repr(error)))
             finally:
-                self._metrics.ended(rpc, call.service, code, time.monotonic() - started)
+                self._metrics.ended(rpc, call.service, code, time.monotonic() - started, call.queries)
             return reply
 
         return handle

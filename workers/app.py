@@ -16,6 +16,7 @@ from celery.signals import after_setup_logger, beat_init, worker_process_init
 from django.conf import settings
 
 from config.celery import app
+from documents.traffic import SPAN_SECONDS
 from engines.leash import die_with_parent
 
 __all__ = ["app"]
@@ -39,6 +40,7 @@ app.conf.beat_schedule = {
     "drafts": _every(2, "sweep.drafts"),
     "files": _every(30, "sweep.files"),
     "alerts": _every(5, "sweep.alerts"),
+    "traffic": _every(SPAN_SECONDS, "sweep.traffic"),
 }
 app.conf.beat_schedule_filename = str(settings.RECALL_HOME / "run" / "beat.schedule")
 # The default of 300 s would let a tick wait behind a clock that was set back.

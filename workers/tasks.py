@@ -8,7 +8,7 @@ from celery import shared_task
 
 from alerts import sending
 from versions import routes
-from workers import audit, drafts, files, pipeline, samples, sources, standby, sweep
+from workers import audit, drafts, files, pipeline, samples, sources, standby, sweep, traffic
 
 
 @shared_task(name="build.run")
@@ -82,3 +82,8 @@ def sweep_files(**_unknown: Any) -> None:
 @shared_task(name="sweep.alerts")
 def sweep_alerts(**_unknown: Any) -> None:
     sending.send_due()
+
+
+@shared_task(name="sweep.traffic")
+def sweep_traffic(**_unknown: Any) -> None:
+    traffic.collect_traffic()

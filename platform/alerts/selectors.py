@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from collections.abc import Collection, Iterable
+
+from django.db.models import Case, QuerySet, When
 
 from alerts.models import Alert
-from alerts.states import ALERT_UNRESOLVED, AlertState
+from alerts.states import ALERT_UNRESOLVED, AlertState, Severity
 from catalog.models import Service
 from tenants.models import Tenant, is_valid_name
+
+GRAVEST_FIRST = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
 
 
 def alerts_of(tenant: Tenant, *, service: str = "", state: str = "") -> QuerySet[Alert]:
@@ -44,3 +48,16 @@ def unresolved_subjects(service: Service) -> set[str]:
 def open_count(tenants: QuerySet[Tenant]) -> int:
     """Alerts of these tenants that nobody looks after; whose they may be is the caller's to say."""
     return Alert.objects.filter(tenant__in=tenants, state=AlertState.OPEN).count()
+
+
+def unresolved_in(tenants: Iterable[Tenant]) -> QuerySet[Alert]:
+    """What is wrong in these tenants and not over, gravest first; whose they may be is the caller's to say."""
+    graveness = Case(*(When(severity=severity, then=place) for place, severity in enumerate(GRAVEST_FIRST)))
+    alerts = Alert.objects.filter(tenant__in=tenants, state__in=ALERT_UNRESOLVED).select_related("service", "tenant")
+    return alerts.order_by(graveness, "-opened_at")
+
+
+def in_trouble(services: Collection[int]) -> set[int]:
+    """Those of these services (by key) with a critical alert that is not over."""
+    critical = Alert.objects.filter(service__in=services, severity=Severity.CRITICAL, state__in=ALERT_UNRESOLVED)
+    return set(critical.values_list("service_id", flat=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from django.db.models import Subquery
+from django.db.models import Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from audit.chain import GENESIS, digest_of
@@ -13,6 +13,7 @@ from audit.models import AuditEvent, AuditHead
 
 EVENTS_PAGE_DEFAULT = 50
 EVENTS_PAGE_MAX = 200
+EVENTS_EXPORTED_MAX = 100_000
 VERIFIED_AT_ONCE = 1_000
 
 
@@ -35,18 +36,40 @@ class Verification:
 
 
 def events_of(
-    tenant: str, service: str | None = None, before_id: int | None = None, limit: int = EVENTS_PAGE_DEFAULT
+    tenant: str,
+    service: str | None = None,
+    before_id: int | None = None,
+    limit: int = EVENTS_PAGE_DEFAULT,
+    *,
+    actor: str = "",
+    verb: str = "",
 ) -> list[AuditEvent]:
     """Events of the tenant of this name, newest first, at most EVENTS_PAGE_MAX.
 
-    The next page starts before the last one: `before_id=events[-1].pk`.
+    The next page starts before the last one: `before_id=events[-1].pk`. `actor` is a whole name, `verb` one such as
+    `service.rollback` or what it begins with, such as `service`.
     """
-    events = AuditEvent.objects.filter(tenant=tenant).order_by("-pk")
-    if service is not None:
-        events = events.filter(service=service)
+    events = _matching(tenant, service, actor=actor, verb=verb)
     if before_id is not None:
         events = events.filter(pk__lt=before_id)
     return list(events[: max(1, min(limit, EVENTS_PAGE_MAX))])
+
+
+def events_exported(
+    tenant: str, service: str | None = None, *, actor: str = "", verb: str = ""
+) -> Iterator[AuditEvent]:
+    """As `events_of`, up to EVENTS_EXPORTED_MAX and few at a time in memory."""
+    events = _matching(tenant, service, actor=actor, verb=verb)
+    return events[:EVENTS_EXPORTED_MAX].iterator(chunk_size=VERIFIED_AT_ONCE)
+
+
+def _matching(tenant: str, service: str | None, *, actor: str, verb: str) -> QuerySet[AuditEvent]:
+    events = AuditEvent.objects.filter(tenant=tenant).order_by("-pk")
+    if service is not None:
+        events = events.filter(service=service)
+    if actor:
+        events = events.filter(actor=actor)
+    return events.filter(Q(verb=verb) | Q(verb__startswith=f"{verb}.")) if verb else events
 
 
 def verify() -> Verification:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -26,6 +26,12 @@ def services_of(tenant: Tenant, caller: Caller) -> QuerySet[Service]:
 def living_services_of(tenant: Tenant) -> QuerySet[Service]:
     """Every service of the tenant that is not deleted, whoever asks."""
     return Service.objects.of(tenant).filter(deleted_at__isnull=True).select_related("tenant").order_by("name")
+
+
+def services_in(tenants: Iterable[Tenant]) -> QuerySet[Service]:
+    """Every service of these tenants by tenant and name; whose they may be is the caller's to say."""
+    living = Service.objects.filter(tenant__in=tenants, deleted_at__isnull=True)
+    return living.select_related("tenant").order_by("tenant__name", "name")
 
 
 def service_get(tenant: Tenant, name: str) -> Service:

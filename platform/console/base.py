@@ -9,7 +9,7 @@ from typing import Any, cast
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 
@@ -17,10 +17,10 @@ from catalog.models import Service
 from catalog.selectors import service_get
 from common.errors import NotFound, PermissionDenied, RecallError
 from tenants.models import Tenant
-from tenants.permissions import Caller, Permission, caller_of_user, require
+from tenants.permissions import Caller, Permission, caller_of_user, require, require_admin
 from tenants.selectors import tenant_get
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def page(view: View) -> View:
@@ -28,7 +28,7 @@ def page(view: View) -> View:
 
     @login_required
     @wraps(view)
-    def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             return view(request, *args, **kwargs)
         except NotFound as error:
@@ -47,6 +47,13 @@ def caller_of(request: HttpRequest) -> Caller:
         request_id=request.META.get("recall.request_id", ""),
         address=request.META.get("REMOTE_ADDR", ""),
     )
+
+
+def admin_for(request: HttpRequest) -> Caller:
+    """Raises PermissionDenied for anybody but a platform administrator."""
+    caller = caller_of(request)
+    require_admin(caller)
+    return caller
 
 
 def tenant_for(request: HttpRequest, name: str, permission: Permission, service: str = "") -> tuple[Caller, Tenant]:

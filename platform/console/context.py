@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
 
 from alerts.selectors import open_count
 from console.base import caller_of
+from tenants.models import Tenant
 from tenants.selectors import tenants_of
 
+# More teams than this are found by searching.
+TEAMS_SHOWN_MAX = 20
 
-def open_alerts(request: HttpRequest) -> dict[str, Callable[[], int]]:
-    """How many alerts nobody looks after, in every team that one is in. Counted only where a page shows it."""
-    return {"open_alerts": lambda: open_count(tenants_of(caller_of(request)).order_by())}
+
+@dataclass(frozen=True)
+class Frame:
+    """Open alerts are those that nobody looks after, in every team that one is in."""
+
+    teams: list[Tenant]
+    open_alerts: int
+
+
+def frame(request: HttpRequest) -> dict[str, object]:
+    """Read only where a page shows it, and then once."""
+    return {"frame": SimpleLazyObject(lambda: _frame(request))}
+
+
+def _frame(request: HttpRequest) -> Frame:
+    tenants = tenants_of(caller_of(request))
+    return Frame(teams=list(tenants[:TEAMS_SHOWN_MAX]), open_alerts=open_count(tenants.order_by()))

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from console.views import alerts, builds, home, keys, query, services, versions
+from console.views import alerts, audit, builds, home, keys, operations, query, services, traffic, versions
 from console.wizard import views as wizard
 
 app_name = "console"
@@ -18,6 +18,8 @@ urlpatterns = [
     ),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("", home.home, name="home"),
+    path("search/", home.search, name="search"),
+    path("operations/", operations.index, name="operations"),
     path("alerts/", alerts.index, name="alerts"),
     path("t/<str:tenant>/alerts/<int:number>/acknowledge/", alerts.acknowledge, name="alert-acknowledge"),
     path("t/<str:tenant>/services/new/", wizard.begin, name="service-create"),
@@ -30,11 +32,14 @@ urlpatterns = [
     path(_DRAFT + "reading/", wizard.reading, name="draft-reading"),
     path(_DRAFT + "read/", wizard.read_again, name="draft-read"),
     path(_DRAFT + "discard/", wizard.discard, name="draft-discard"),
+    path("t/<str:tenant>/audit/", audit.index, name="audit"),
+    path("t/<str:tenant>/audit.csv", audit.export, name="audit-export"),
     path("t/<str:tenant>/keys/", keys.index, name="keys"),
     path("t/<str:tenant>/keys/create/", keys.create, name="key-create"),
     path("t/<str:tenant>/keys/<str:prefix>/revoke/", keys.revoke, name="key-revoke"),
     path(_SERVICE, services.show, name="service"),
     path(_SERVICE + "status/", services.status, name="service-status"),
+    path(_SERVICE + "traffic/", traffic.show, name="service-traffic"),
     path(_SERVICE + "query/", query.query, name="query"),
     path(_SERVICE + "build/", builds.request_build, name="build-request"),
     path(_SERVICE + "hold/", services.hold, name="service-hold"),

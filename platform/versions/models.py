@@ -287,3 +287,27 @@ class Activation(TenantScoped):
 
     def __str__(self) -> str:
         return f"{self.service}: {self.from_version} -> {self.to_version}"
+
+
+class TrafficSpan(TenantScoped):
+    """What callers asked of one service in the span that began `at`, at all gateways together, and its memory then.
+
+    Kept for a day. `codes` and `counts` are calls, by gRPC code and by documents.traffic.LATENCY_SECONDS.
+    """
+
+    tenant_path = "service__tenant"
+
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="traffic")
+    at = models.DateTimeField(db_index=True)
+    queries = models.PositiveBigIntegerField(default=0)
+    codes = models.JSONField(default=dict)
+    # Empty: nobody called.
+    counts = models.JSONField(default=list)
+    # Of all its replicas.
+    rss_bytes = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["service", "at"], name="traffic_once_per_span")]
+
+    def __str__(self) -> str:
+        return f"{self.service} at {self.at:%H:%M:%S}"

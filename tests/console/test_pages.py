@@ -101,8 +101,8 @@ def test_the_service_page_says_which_replica_is_sick_and_what_it_serves(alice: U
     said = {"verdict": "WRONG", "sick_reason": "WRONG", "sick_since": Now(), "withheld": True, "served_version": 7}
     Replica.objects.update(**said, agreement=0.3125, p99_ms=2.5)
     page = signed_in(alice).get("/t/films/s/movies/").content.decode()
-    assert '<strong class="badge bad">serves 7</strong>' in page
-    assert '<strong class="badge bad">wrong</strong>' in page
+    assert '<span class="badge tone-red">serves 7</span>' in page
+    assert '<span class="badge tone-red">wrong</span>' in page
     assert "not routed" in page
     assert '<td class="number">0.313</td><td class="number">2.50</td>' in page
 
@@ -256,7 +256,7 @@ def test_a_page_that_failed_unforeseen_is_told_in_the_frame_even_without_a_datab
     assert response.status_code == 500
     assert "Something failed that should not." in text
     assert "request-0500" in text
-    assert '<a class="brand" href="/">' in text
+    assert '<a class="navbar-brand brand" href="/">' in text
     assert "secret" not in text
 
 

@@ -7,7 +7,11 @@ from typing import Any
 
 import yaml
 from django import template
+from django.forms import BoundField, CheckboxInput, Select
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 
 register = template.Library()
@@ -16,16 +20,78 @@ NOTHING = "–"
 FIGURE_DECIMALS = 4
 CELL_ENTRIES_MAX = 6
 
+# What a state means to who looks: all is well, something is under way, somebody should look, it is broken.
+TONES = {
+    "green": ("succeeded", "done", "ready", "live", "complete", "resolved", "pass", "ok", "sent"),
+    "blue": ("pending", "running", "building", "loading", "wanted", "info"),
+    "amber": ("held", "acknowledged", "warning", "warn", "lagging", "slow", "stale"),
+    "red": ("failed", "wrong", "critical", "open", "hold", "frozen", "bad", "revoked", "error"),
+}
+TONE_OF = {state: tone for tone, states in TONES.items() for state in states}
+# Largest unit first, with the number of seconds that it is worth.
+AGES = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
 
 @register.filter
-def grouped(number: float | None) -> str:
-    """1234567 -> 1,234,567."""
-    return NOTHING if number is None else f"{number:,.0f}"
+def tone(state: str) -> str:
+    """The colour of a state; grey for one that is neither good nor bad."""
+    return TONE_OF.get(state.lower(), "grey")
+
+
+@register.simple_tag
+def badge(state: str, text: str = "") -> SafeString:
+    """A state as a label in its colour."""
+    return format_html('<span class="badge tone-{}">{}</span>', tone(state), text or state.lower())
+
+
+@register.simple_tag
+def dot(state: str) -> SafeString:
+    """A state as a dot in its colour, and its name."""
+    shape = '<span class="text-nowrap"><span class="dot tone-{}"></span> {}</span>'
+    return format_html(shape, tone(state), state.lower())
+
+
+@register.simple_tag(takes_context=True)
+def here(context: dict[str, Any], *names: str) -> SafeString | str:
+    """Marks the link of the part of the console in which the page is."""
+    match = getattr(context.get("request"), "resolver_match", None)
+    is_here = match is not None and any(str(match.url_name).startswith(name) for name in names)
+    return SafeString('aria-current="page"') if is_here else ""
 
 
 @register.filter
-def decimals(number: float | None, places: int) -> str:
-    return NOTHING if number is None else f"{number:.{places}f}"
+def control(field: BoundField) -> SafeString:
+    """A form's field in the look of the console, tied to its hint."""
+    widget = field.field.widget
+    look = "form-control"
+    if isinstance(widget, Select):
+        look = "form-select"
+    elif isinstance(widget, CheckboxInput):
+        look = "form-check-input"
+    wrong = " is-invalid" if field.errors else ""
+    return field.as_widget(attrs={"class": look + wrong})
+
+
+@register.filter
+def age(when: datetime | str | None) -> str:
+    """How long ago, in its largest unit: 3 h."""
+    parsed = _time(when)
+    if parsed is None:
+        return NOTHING
+    seconds = max(0, int((timezone.now() - parsed).total_seconds()))
+    return next((f"{seconds // size} {unit}" for unit, size in AGES if seconds >= size), "0 s")
+
+
+@register.filter
+def grouped(number: float | str | None) -> str:
+    """1234567 -> 1,234,567. What is not there at all (a template's empty text) is nothing, like None."""
+    return NOTHING if number is None or number == "" else f"{float(number):,.0f}"
+
+
+@register.filter
+def decimals(number: float | str | None, places: int) -> str:
+    """With so many of them; what is not there at all is nothing, like None."""
+    return NOTHING if number is None or number == "" else f"{float(number):.{places}f}"
 
 
 @register.filter

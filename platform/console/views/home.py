@@ -1,31 +1,71 @@
-"""The first page: is anything wrong?"""
+"""The first page: is anything wrong? And the way to any service by a part of its name."""
 
 from __future__ import annotations
 
+from itertools import groupby
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET
 
-from catalog.selectors import services_of
+from alerts.selectors import unresolved_in
+from catalog.selectors import services_in
 from console.base import caller_of, page
-from console.cards import card
+from tenants.models import Tenant
 from tenants.permissions import Permission, is_allowed
-from tenants.selectors import tenants_of
+from tenants.selectors import tenant_get, tenants_of
+from versions.overview import Overview, overviews
 
 # More than this on one page is no overview any more.
 TENANTS_ON_HOME_MAX = 50
+SERVICES_ON_HOME_MAX = 500
+ALERTS_ON_HOME_MAX = 10
+FOUND_MAX = 20
+SEARCH_CHARACTERS_MAX = 100
 
 
 @require_GET
 @page
 def home(request: HttpRequest) -> HttpResponse:
-    caller = caller_of(request)
-    groups = [
-        {
-            "tenant": tenant,
-            "cards": [card(service) for service in services_of(tenant, caller)],
-            "may_manage": is_allowed(caller, Permission.MANAGE, tenant),
-        }
-        for tenant in tenants_of(caller)[:TENANTS_ON_HOME_MAX]
-    ]
-    return render(request, "console/home.html", {"groups": groups})
+    """Every team's services, or those of the one that `?team=` names."""
+    caller, team = caller_of(request), request.GET.get("team", "")
+    tenants = [tenant_get(caller, team)] if team else list(tenants_of(caller)[:TENANTS_ON_HOME_MAX])
+    services = list(services_in(tenants)[: SERVICES_ON_HOME_MAX + 1])
+    rows = {name: list(group) for name, group in groupby(overviews(services[:SERVICES_ON_HOME_MAX]), _tenant_of)}
+    context: dict[str, Any] = {
+        "team": team,
+        "alerts": unresolved_in(tenants)[:ALERTS_ON_HOME_MAX],
+        "left_out": len(services) > SERVICES_ON_HOME_MAX,
+        "groups": [
+            {
+                "tenant": tenant,
+                "rows": rows.get(tenant.name, []),
+                "may_manage": is_allowed(caller, Permission.MANAGE, tenant),
+            }
+            for tenant in tenants
+        ],
+    }
+    return render(request, "console/home.html", context)
+
+
+@require_GET
+@page
+def search(request: HttpRequest) -> HttpResponse:
+    """Services with this in their name: a list for the search box, a page (or the only one found) for Enter.
+
+    Nothing typed finds every service, of which the page shows the first few.
+    """
+    q = request.GET.get("q", "").strip()[:SEARCH_CHARACTERS_MAX]
+    mine = services_in(tenants_of(caller_of(request)).order_by())
+    found = list(mine.filter(name__icontains=q)[:FOUND_MAX]) if q.isprintable() else []
+    if request.headers.get("HX-Request"):
+        return render(request, "console/_found.html", {"found": found, "q": q}) if q else HttpResponse()
+    if q and len(found) == 1:
+        return redirect("console:service", found[0].tenant.name, found[0].name)
+    return render(request, "console/search.html", {"found": found, "q": q})
+
+
+def _tenant_of(overview: Overview) -> str:
+    tenant: Tenant = overview.service.tenant
+    return tenant.name

@@ -10,21 +10,26 @@ from django.views.decorators.http import require_GET, require_POST
 from catalog.actions import service_hold, service_release
 from catalog.models import Service
 from console.base import page, service_for
-from console.cards import card
+from console.views.traffic import HOURS
 from tenants.models import Tenant
 from tenants.permissions import Caller, Permission, is_allowed
 from versions import selectors
 from versions.outlook import release_outlook
+from versions.overview import overviews
+from versions.traffic import history_of, rows_of
 
 BUILDS_SHOWN_MAX = 10
 VERSIONS_SHOWN_MAX = 20
+# The last hour as a table, in steps of five minutes.
+ROWS_OF_TRAFFIC = 12
 
 
 @require_GET
 @page
 def show(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     caller, owner, found = service_for(request, tenant, service, Permission.VIEW)
-    return render(request, "console/service.html", _context(caller, owner, found))
+    traffic = {"traffic_hours": HOURS, "traffic_rows": rows_of(history_of(found, hours=1, points_max=ROWS_OF_TRAFFIC))}
+    return render(request, "console/service.html", _context(caller, owner, found) | traffic)
 
 
 @require_GET
@@ -58,12 +63,15 @@ def release(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
 
 
 def _context(caller: Caller, tenant: Tenant, service: Service) -> dict[str, object]:
-    target = selectors.rollback_target(service)
+    target, live = selectors.rollback_target(service), selectors.live_version(service)
     builds = list(selectors.builds_of(service)[:BUILDS_SHOWN_MAX])
     return {
         "tenant": tenant,
         "service": service,
-        "card": card(service),
+        "overview": overviews([service])[0],
+        "engine_reason": selectors.engine_reason(live) if live else "",
+        "recall_label": f"Recall@{service.spec['search']['at']}",
+        "on_release": release_outlook(service) if service.held_at else "",
         "builds": [selectors.build_view(build) for build in builds],
         "versions": [
             selectors.version_view(version) for version in selectors.versions_of(service)[:VERSIONS_SHOWN_MAX]

@@ -11,6 +11,7 @@ activations   the switch of the live pointer, the way back, and to nothing
 standby       what is kept unloaded, and loaded again before it serves
 retirement    how versions go
 sources       what a look at a source leads to
+traffic       what was asked of services, for charts
 """
 
 from versions.actions.activations import (
@@ -90,6 +91,7 @@ from versions.actions.standby import (
     version_cool,
     version_unload_cold,
 )
+from versions.actions.traffic import traffic_prune, traffic_record
 
 __all__ = [
     "LEASE_SECONDS",
@@ -146,6 +148,8 @@ __all__ = [
     "step_start",
     "steps_prepare",
     "steps_redo",
+    "traffic_prune",
+    "traffic_record",
     "version_activate",
     "version_complete",
     "version_cool",

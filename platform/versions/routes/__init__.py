@@ -16,10 +16,21 @@ from versions.routes.publishing import (
     wanted_placements,
     wanted_routes,
 )
-from versions.routes.reports import acknowledged, laggards_of, node_reports, reporting_nodes, served_stamps
+from versions.routes.reports import (
+    acknowledged,
+    forget_traffic,
+    gateways_heard,
+    laggards_of,
+    node_reports,
+    reporting_nodes,
+    served_stamps,
+    settled_traffic,
+)
 
 __all__ = [
     "acknowledged",
+    "forget_traffic",
+    "gateways_heard",
     "laggards_of",
     "node_reports",
     "publish",
@@ -32,6 +43,7 @@ __all__ = [
     "published_stamps",
     "reporting_nodes",
     "served_stamps",
+    "settled_traffic",
     "wanted_placements",
     "wanted_routes",
 ]

@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from documents.store import DocumentWriter
+from documents.traffic import TrafficReader
 
 # A connection that the server has closed meanwhile is opened once more, at once.
 RETRIES_MAX = 1
@@ -20,10 +21,18 @@ def writer() -> DocumentWriter:
     return _writer(settings.REDIS_URL)
 
 
+def traffic() -> TrafficReader:
+    """As `writer`."""
+    return TrafficReader(_client(settings.REDIS_URL))
+
+
 @cache
 def _writer(url: str) -> DocumentWriter:
+    return DocumentWriter(_client(url))
+
+
+@cache
+def _client(url: str) -> redis.Redis:
     seconds = settings.REDIS_TIMEOUT_SECONDS
     retry = Retry(NoBackoff(), RETRIES_MAX)
-    return DocumentWriter(
-        redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=retry)
-    )
+    return redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=retry)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any
 
 from catalog.models import Service
 from documents.store import ZERO, Stamp
+from documents.traffic import Traffic
 from recallpb.internal.v1 import documents_pb2
+from versions.routes import redis_client
 from versions.routes.redis_client import writer
 from versions.seen import HealthSeen, NodeSeen, ReplicaSeen
 from versions.states import ReplicaState
@@ -44,6 +48,24 @@ def served_stamps() -> dict[str, dict[str, Stamp]]:
     }
 
 
+def gateways_heard() -> list[dict[str, Any]]:
+    """Gateways with a lease, by name: where they listen, how many routes they serve, and how old their news are.
+
+    Raises redis.RedisError.
+    """
+    reports = writer().gateway_reports()
+    return [
+        {
+            "name": name,
+            "address": report.address,
+            "pid": report.pid,
+            "routes": len(report.serving),
+            "stale_seconds": report.stale_seconds,
+        }
+        for name, report in sorted(reports.items())
+    ]
+
+
 def acknowledged(service: Service, stamp: Stamp) -> tuple[bool, list[str]]:
     """Whether every leased gateway serves `stamp` of the service's route or a newer one, and which do not yet.
 
@@ -57,6 +79,20 @@ def laggards_of(service: Service, stamp: Stamp, served: Mapping[str, Mapping[str
     """The gateways of `served` that do not serve `stamp` or a newer one yet."""
     field = f"{service.tenant.name}/{service.name}"
     return sorted(gateway for gateway, serving in served.items() if serving.get(field, ZERO) < stamp)
+
+
+def settled_traffic() -> dict[datetime, dict[str, Traffic]]:
+    """What was asked, by `tenants/{tenant}/services/{service}`, in every span that is over and not yet taken, in order.
+
+    Raises redis.RedisError.
+    """
+    spans = redis_client.traffic().settled(time.time())
+    return {datetime.fromtimestamp(began, UTC): asked for began, asked in spans.items()}
+
+
+def forget_traffic(spans: Sequence[datetime]) -> None:
+    """Says that these spans were taken. Raises redis.RedisError."""
+    redis_client.traffic().forget([int(began.timestamp()) for began in spans])
 
 
 def _node_seen(report: documents_pb2.NodeReport) -> NodeSeen:

@@ -1,4 +1,4 @@
-// The little that pages need beside htmx: copying a secret, and keeping an open confirmation open.
+// The little that pages need beside htmx: copying, search by keyboard, and not losing what somebody is filling in.
 "use strict";
 
 document.addEventListener("click", (event) => {
@@ -8,10 +8,34 @@ document.addEventListener("click", (event) => {
   navigator.clipboard.writeText(text).then(() => { button.textContent = "Copied"; });
 });
 
-// A refresh must not close a confirmation that somebody is filling in.
+// A refresh must not close a confirmation that somebody is filling in, and nobody looks at a hidden page.
 document.addEventListener("htmx:beforeRequest", (event) => {
   const swapped = event.detail.elt;
-  if (swapped.matches("#status, #progress") && swapped.querySelector("details.confirm[open], form :focus")) {
+  if (!swapped.matches("#status, #progress")) return;
+  if (document.hidden || swapped.querySelector("details.confirm[open], form :focus")) event.preventDefault();
+});
+
+// "/" goes to the search from anywhere but a field; arrows walk through what was found; Escape leaves.
+document.addEventListener("keydown", (event) => {
+  const field = document.getElementById("search");
+  if (!field || event.ctrlKey || event.metaKey || event.altKey) return;
+  const form = field.form;
+  if (event.key === "/" && !event.target.closest("input, textarea, select, [contenteditable]")) {
     event.preventDefault();
+    field.select();
+    field.focus();
+  } else if (event.key === "Escape" && form.contains(event.target)) {
+    document.getElementById("found").replaceChildren();
+    field.blur();
+  } else if (["ArrowDown", "ArrowUp"].includes(event.key) && form.contains(event.target)) {
+    const stops = [field, ...form.querySelectorAll("#found a")];
+    const next = stops[stops.indexOf(document.activeElement) + (event.key === "ArrowDown" ? 1 : -1)];
+    if (next) { event.preventDefault(); next.focus(); }
   }
+});
+
+document.addEventListener("focusout", (event) => {
+  const found = document.getElementById("found");
+  const form = event.target.closest("form[role=search]");
+  if (found && form && event.relatedTarget && !form.contains(event.relatedTarget)) found.replaceChildren();
 });

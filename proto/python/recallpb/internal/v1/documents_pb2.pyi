@@ -292,3 +292,33 @@ class GatewayReport(_message.Message):
     serving: _containers.MessageMap[str, Stamp]
     stale_seconds: float
     def __init__(self, gateway: _Optional[str] = ..., address: _Optional[str] = ..., pid: _Optional[int] = ..., serving: _Optional[_Mapping[str, Stamp]] = ..., stale_seconds: _Optional[float] = ...) -> None: ...
+
+class TrafficReport(_message.Message):
+    __slots__ = ("services",)
+    class ServicesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Traffic
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Traffic, _Mapping]] = ...) -> None: ...
+    SERVICES_FIELD_NUMBER: _ClassVar[int]
+    services: _containers.MessageMap[str, Traffic]
+    def __init__(self, services: _Optional[_Mapping[str, Traffic]] = ...) -> None: ...
+
+class Traffic(_message.Message):
+    __slots__ = ("queries", "codes", "counts")
+    class CodesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    QUERIES_FIELD_NUMBER: _ClassVar[int]
+    CODES_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    queries: int
+    codes: _containers.ScalarMap[str, int]
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, queries: _Optional[int] = ..., codes: _Optional[_Mapping[str, int]] = ..., counts: _Optional[_Iterable[int]] = ...) -> None: ...

@@ -1,0 +1,164 @@
+// Draws what the page's tables and endpoints tell: a service's traffic over time, and recall against latency.
+"use strict";
+
+(() => {
+  const POLL_MS = 10000;
+  const HEIGHT = 176;
+  const DAY = 86400;
+
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const tone = (name) => colour(`tone-${name}`);
+  const soft = () => tone("grey");
+  const faint = () => colour("faint");
+  const width = (place) => Math.max(240, place.clientWidth);
+  const axis = (more) => ({ stroke: soft(), grid: { stroke: faint(), width: 1 }, ticks: { stroke: faint() }, ...more });
+  const decimals = (digits) => (_, value) => (value === null ? "–" : value.toFixed(digits));
+  const bytes = (value) => (value === null ? "–" : `${(value / 2 ** 20).toFixed(value < 2 ** 27 ? 1 : 0)} MB`);
+  const age = (value) => {
+    if (value === null) return "–";
+    if (value < 3600) return `${Math.round(value / 60)} min`;
+    return value < 2 * DAY ? `${(value / 3600).toFixed(1)} h` : `${(value / DAY).toFixed(1)} d`;
+  };
+
+  // Switches of the live version, as lines across every chart of the service.
+  const switchLines = (told) => ({
+    hooks: {
+      draw: [(plot) => {
+        const { ctx, bbox } = plot;
+        ctx.save();
+        ctx.setLineDash([4, 4]);
+        ctx.font = `${11 * devicePixelRatio}px sans-serif`;
+        told().switches.forEach((change, place) => {
+          const x = Math.round(plot.valToPos(change.at, "x", true));
+          if (x < bbox.left || x > bbox.left + bbox.width) return;
+          ctx.strokeStyle = ctx.fillStyle = change.kind === "rollback" ? tone("red") : tone("blue");
+          ctx.beginPath();
+          ctx.moveTo(x, bbox.top);
+          ctx.lineTo(x, bbox.top + bbox.height);
+          ctx.stroke();
+          const late = x > bbox.left + bbox.width - 40 * devicePixelRatio;
+          ctx.textAlign = late ? "right" : "left";
+          // Switches that follow closely are told one below the other.
+          const line = 12 * (1 + (place % 3)) * devicePixelRatio;
+          ctx.fillText(`v${change.to_version}`, x + (late ? -4 : 4), bbox.top + line);
+        });
+        ctx.restore();
+      }],
+    },
+  });
+
+  // Steps of an axis that people count in: mebibytes, and minutes, hours and days.
+  const MEBIBYTES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536].map((n) => n * 2 ** 20);
+  const TIMES = [60, 300, 600, 1800, 3600, 2 * 3600, 4 * 3600, 12 * 3600, DAY, 2 * DAY, 7 * DAY, 30 * DAY, 365 * DAY];
+
+  // One entry for each chart: its title, its lines as (label, colour, values), and how its figures are written.
+  const CHARTS = [
+    { title: "Queries a second", lines: (t) => [["QPS", "blue", t.queries_per_second]], show: decimals(1) },
+    { title: "Latency at the gateways, ms", lines: (t) => [["p50", "green", t.p50_ms], ["p95", "amber", t.p95_ms], ["p99", "red", t.p99_ms]], show: decimals(2) },
+    { title: "Calls a second that ended otherwise", lines: (t) => Object.entries(t.errors).map(([code, values], i) => [code, ["red", "amber", "blue", "green", "grey"][i % 5], values]), show: decimals(2) },
+    { title: "Memory of its replicas", lines: (t) => [["memory", "blue", t.memory_bytes]], show: (_, v) => bytes(v), size: 64, incrs: MEBIBYTES },
+    { title: "Age of the live version", lines: (t) => [["age", "blue", t.age_seconds]], show: (_, v) => age(v), size: 56, incrs: TIMES },
+  ];
+
+  const draw = (place, chart, told) => {
+    const lines = chart.lines(told());
+    if (!lines.some(([, , values]) => values.some((value) => value !== null && value !== 0))) {
+      const nothing = document.createElement("p");
+      nothing.className = "muted";
+      nothing.textContent = "Nothing in this time.";
+      place.append(nothing);
+      return null;
+    }
+    const utc = (seconds) => new Date(seconds * 1000).toISOString().slice(11, 16);
+    return new uPlot({
+      width: width(place),
+      height: HEIGHT,
+      cursor: { sync: { key: "traffic" } },
+      scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+      axes: [
+        axis({ values: (_, ticks) => ticks.map(utc) }),
+        axis({ size: chart.size || 50, ...(chart.incrs && { incrs: chart.incrs }), values: (plot, ticks) => ticks.map((tick) => chart.show(plot, tick)) }),
+      ],
+      series: [
+        { label: "UTC", value: (_, seconds) => (seconds === null ? "–" : utc(seconds)) },
+        ...lines.map(([label, hue]) => ({ label, stroke: tone(hue), width: 1.5, value: chart.show, points: { show: false } })),
+      ],
+      plugins: [switchLines(told)],
+    }, [told().at, ...lines.map(([, , values]) => values)], place);
+  };
+
+  const traffic = (box) => {
+    let hours = 1;
+    let told = null;
+    const ranges = document.querySelector('[data-ranges="traffic"]');
+    const places = CHARTS.map((chart) => {
+      const outer = document.createElement("div");
+      const title = document.createElement("h3");
+      const place = document.createElement("div");
+      title.textContent = chart.title;
+      place.className = "chart";
+      outer.append(title, place);
+      box.append(outer);
+      return place;
+    });
+    const redraw = () => {
+      if (told) CHARTS.forEach((chart, i) => { places[i].replaceChildren(); draw(places[i], chart, () => told); });
+    };
+    const load = async () => {
+      const answer = await fetch(`${box.dataset.traffic}?hours=${hours}`, { headers: { Accept: "application/json" } });
+      // Signed out, or the service is gone: what is drawn stays, and nobody asks again.
+      if (!answer.ok || answer.redirected) return clearInterval(timer);
+      told = await answer.json();
+      redraw();
+    };
+    const quietly = () => load().catch(() => { /* The console is away for a moment; the next round asks again. */ });
+    const timer = setInterval(() => { if (!document.hidden && !box.matches(":hover")) quietly(); }, POLL_MS);
+    ranges.hidden = false;
+    ranges.addEventListener("click", (event) => {
+      const button = event.target.closest("[data-hours]");
+      if (!button) return;
+      hours = Number(button.dataset.hours);
+      ranges.querySelectorAll("button").forEach((each) => each.setAttribute("aria-pressed", String(each === button)));
+      quietly();
+    });
+    quietly();
+    return redraw;
+  };
+
+  // Recall against milliseconds, from the rows of the table beside it; the chosen effort stands out.
+  const curve = (table) => {
+    const place = document.getElementById(table.dataset.curve);
+    const points = [...table.querySelectorAll("tr[data-ms]")]
+      .map((row) => ({ ms: Number(row.dataset.ms), recall: Number(row.dataset.recall), chosen: "chosen" in row.dataset }))
+      .sort((one, other) => one.ms - other.ms);
+    // One point is no curve, and the table tells it.
+    if (points.length < 2) return () => {};
+    const redraw = () => {
+      place.replaceChildren();
+      new uPlot({
+        width: width(place),
+        height: HEIGHT + 40,
+        scales: { x: { time: false } },
+        axes: [axis({ label: "ms", values: (_, t) => t.map((v) => v.toFixed(2)) }), axis({ label: "recall", size: 56, values: (_, t) => t.map((v) => v.toFixed(3)) })],
+        series: [
+          { label: "ms", value: decimals(3) },
+          { label: "recall", stroke: tone("blue"), width: 1.5, value: decimals(4), points: { show: true, size: 6 } },
+          { label: "chosen", stroke: tone("green"), width: 0, value: decimals(4), points: { show: true, size: 12, fill: tone("green") } },
+        ],
+      }, [points.map((p) => p.ms), points.map((p) => p.recall), points.map((p) => (p.chosen ? p.recall : null))], place);
+    };
+    redraw();
+    return redraw;
+  };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const redraws = [
+      ...[...document.querySelectorAll("[data-traffic]")].map(traffic),
+      ...[...document.querySelectorAll("[data-curve]")].map(curve),
+    ];
+    const all = () => redraws.forEach((redraw) => redraw());
+    let waiting = 0;
+    window.addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(all, 150); });
+    document.addEventListener("recall:theme", all);
+  });
+})();

@@ -1,0 +1,63 @@
+"""The platform as its administrators see it. Reads only; what Redis knows is left out when it is away."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import redis
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from tenants.models import Tenant
+from versions import routes
+from versions.models import Build, Node, Replica
+from versions.selectors import NODE_FRESH_SECONDS
+from versions.states import BuildState, ReplicaState
+from versions.views import node_view, replica_view
+
+REPLICAS_SHOWN_MAX = 500
+TENANTS_SHOWN_MAX = 200
+
+
+def nodes_and_replicas() -> list[dict[str, Any]]:
+    """Every node with what is loaded on it; `fresh`: its agent was heard lately."""
+    heard_since = timezone.now() - timedelta(seconds=NODE_FRESH_SECONDS)
+    present = Replica.objects.exclude(state=ReplicaState.GONE).select_related("version__service__tenant", "node")
+    by_node: dict[int, list[dict[str, Any]]] = {}
+    for replica in present.order_by("node__name", "version__service__name", "-version__number")[:REPLICAS_SHOWN_MAX]:
+        service = replica.version.service
+        shown = {**replica_view(replica), "tenant": service.tenant.name, "service": service.name}
+        by_node.setdefault(replica.node.pk, []).append(shown)
+    return [
+        {
+            **node_view(node),
+            "fresh": node.seen_at is not None and node.seen_at >= heard_since,
+            "replicas": by_node.get(node.pk, []),
+        }
+        for node in Node.objects.order_by("name")
+    ]
+
+
+def builds_under_way() -> dict[str, int]:
+    """Builds by state, of those that are not over; the rows are the queue."""
+    states = (BuildState.PENDING, BuildState.RUNNING, BuildState.HELD)
+    counted = Build.objects.filter(state__in=states).order_by().values_list("state").annotate(Count("pk"))
+    return dict.fromkeys(map(str, states), 0) | dict(counted)
+
+
+def gateways() -> list[dict[str, Any]] | None:
+    """Gateways with a lease; None when Redis is away and nobody can tell."""
+    try:
+        return routes.gateways_heard()
+    except redis.RedisError:
+        return None
+
+
+def tenants_with_counts() -> list[Tenant]:
+    """Living tenants by name, with `living_services` and `people`."""
+    living = Count("services", filter=Q(services__deleted_at__isnull=True), distinct=True)
+    counted = Tenant.objects.filter(deleted_at__isnull=True).annotate(
+        living_services=living, people=Count("members", distinct=True)
+    )
+    return list(counted.order_by("name")[:TENANTS_SHOWN_MAX])

@@ -1,0 +1,42 @@
+"""The page for the platform's administrators."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import User
+from django.db.models.functions import Now
+
+from catalog.models import Service
+from tests.console.test_home import text_of
+from tests.console.test_pages import signed_in
+from tests.support.history import activated, asked, heard_of, made_version
+from versions.models import Node, Replica
+
+
+def test_an_administrator_sees_every_node_and_the_version_each_replica_serves(
+    dana: User, films_service: Service, books_service: Service
+) -> None:
+    activated(made_version(films_service))
+    Replica.objects.update(served_version=7, verdict="OK")
+    heard_of("spare")
+    Node.objects.filter(name="spare").update(seen_at=None)
+    asked(books_service)
+    text = text_of(signed_in(dana).get("/operations/").content)
+    assert "films/movies 1 7 ready" in text
+    assert "Node spare silent" in text
+    assert "Nothing is loaded on it." in text
+    assert "builds pending 1" in text
+    assert "Redis is away" in text
+    assert "books 1 1" in text
+
+
+def test_nobody_else_does(alice: User, films_service: Service) -> None:
+    response = signed_in(alice).get("/operations/")
+    assert response.status_code == 403
+    assert b"platform administrators" in response.content
+    assert b"/operations/" not in signed_in(alice).get("/").content
+
+
+def test_a_node_that_is_heard_is_said_to_be(dana: User) -> None:
+    heard_of("local")
+    Node.objects.update(seen_at=Now())
+    assert "Node local heard 0 s ago" in text_of(signed_in(dana).get("/operations/").content)
