@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -64,7 +64,7 @@ class Turn:
         return Turn(self.request, self.caller, self.tenant, draft)
 
 
-def step(view: Callable[[Turn], HttpResponse]) -> Callable[..., HttpResponse]:
+def step(view: Callable[[Turn], HttpResponse]) -> Callable[..., HttpResponseBase]:
     """A page about a draft, for those who may register services; of a draft that is a service now, that one's page."""
 
     @page
