@@ -8,9 +8,6 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 from django.contrib.auth.models import User
@@ -20,6 +17,7 @@ from catalog.models import Draft, Service
 from catalog.states import DraftState
 from tenants.actions import quota_update
 from tenants.models import Tenant
+from tests.console.series import write_series
 from tests.console.test_pages import signed_in
 from tests.factories import TESTER
 from versions.models import Build
@@ -34,20 +32,7 @@ REVIEW = {"engine": "auto", "recall_target": "0.98", "qps": "1000", "replicas": 
 def series(films: Tenant, tmp_path: Path, settings: Any) -> Path:
     """The folder of file:series/ with a drop of 60 rows, two of them bad."""
     settings.RECALL_DROPS = tmp_path
-    drop = tmp_path / "films" / "series" / "20261121"
-    drop.mkdir(parents=True)
-    vectors = np.random.default_rng(1).standard_normal((60, 8)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors[7, 0] = np.nan
-    columns = {
-        "id": [*range(59), 3],
-        "vector": pa.array(list(vectors), pa.list_(pa.float32())),
-        "genre": ["drama" if row % 3 else "noir <b>" for row in range(60)],
-        "year": pa.array([1950 + row for row in range(60)], pa.int32()),
-    }
-    pq.write_table(pa.table(columns), drop / "items-0.parquet")
-    (drop / "_SUCCESS").touch()
-    return drop
+    return write_series(tmp_path)
 
 
 def text_of(content: bytes) -> str:
@@ -144,7 +129,7 @@ def test_the_part_that_asks_for_itself_stops_and_loads_the_page_when_there_is_an
     assert b"hx-get" in asking.content
     assert "HX-Refresh" not in asking
     # Without JavaScript the page has a link that does the same.
-    assert f'<a class="button" href="{base}schema/">Look again</a>' in asking.content.decode()
+    assert f'<a class="btn" href="{base}schema/">Look again</a>' in asking.content.decode()
     worker_looks()
     answered = client.get(base + "reading/")
     assert answered["HX-Refresh"] == "true"
