@@ -22,15 +22,19 @@ from pytest_django.live_server_helper import LiveServer
 
 from alerts.actions import alert_raise
 from alerts.states import Severity
-from catalog.models import Service
+from catalog.actions.drafts import draft_create
+from catalog.intents import Intent
+from catalog.models import Draft, Service
 from tenants.actions import key_create
 from tenants.models import Tenant
 from tests.console.browser import DESK, PHONE, launch, visit
+from tests.console.series import write_series
 from tests.factories import TESTER, make_service
 from tests.support.history import activated, held, made_version, refreshed
 from tests.support.history import asked as build_asked
 from tests.support.traffic import asked, calls
 from versions.models import Activation, Replica, Version
+from workers import drafts
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
@@ -51,6 +55,12 @@ PAGES = {
     "keys": "/t/films/keys/",
     "audit": "/t/films/audit/",
     "new-service": "/t/films/services/new/",
+    "draft-intent": "/t/films/services/new/series/intent/",
+    "draft-schema": "/t/films/services/new/series/schema/",
+    "draft-check": "/t/films/services/new/series/check/",
+    "draft-review": "/t/films/services/new/series/review/",
+    "draft-waiting": "/t/films/services/new/waiting/schema/",
+    "draft-unreadable": "/t/films/services/new/later/schema/",
     "not-found": "/t/films/s/nothing/",
 }
 PAGES_OF_ADMINISTRATORS = {"operations": "/operations/"}
@@ -84,6 +94,19 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
+def wizard(films: Tenant, tmp_path: Path, settings: Any) -> None:
+    """A draft whose source was read, one whose source has nothing yet, and one that waits for a worker."""
+    settings.RECALL_DROPS = tmp_path
+    write_series(tmp_path)
+    for token, folder in (("series", "series"), ("later", "later"), ("waiting", "series")):
+        intent = Intent(name=token, uri=f"file:{folder}/", dimension=8)
+        draft = draft_create(actor=TESTER, tenant=films, intent=intent)
+        if token != "waiting":
+            drafts.read(draft.pk)
+        Draft.objects.filter(pk=draft.pk).update(token=token)
+
+
+@pytest.fixture
 def stage(live_server: LiveServer, alice: User, dana: User, films: Tenant, films_service: Service) -> Stage:
     """A team with a service in everyday trouble, and one that was never built."""
     make_service(films, "shows")
@@ -109,6 +132,7 @@ def stage(live_server: LiveServer, alice: User, dana: User, films: Tenant, films
     return Stage(alice, dana, live_server.url)
 
 
+@pytest.mark.usefixtures("wizard")
 @pytest.mark.parametrize("look", LOOKS)
 def test_every_page_obeys_the_policy_and_can_be_used_by_everybody(browser: Browser, stage: Stage, look: str) -> None:
     faults: list[str] = []
