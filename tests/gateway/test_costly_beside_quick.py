@@ -28,14 +28,15 @@ from tests.support.replica_hosts import Host, running_host
 pytestmark = pytest.mark.servers
 
 ITEMS, DIMENSION = 20_000, 32
-MODEL_WIDTH, MODEL_ROUNDS = 256, 20
+# Dear enough to be costly on a quick machine, and far from the time after which a run is stopped on a slow one.
+MODEL_WIDTH, MODEL_ROUNDS = 256, 60
 PAUSE_SECONDS = 0.005
 QUICK_CALLS = 300
 Version = tuple[MadeArtifact, Host]
 
 
 class SlowTower(Tower):
-    """Computes for some ten milliseconds before it says what Tower says."""
+    """Computes for some tens of milliseconds before it says what Tower says."""
 
     def onnx(self) -> bytes:
         slow = onnx.load_model_from_string(super().onnx())
