@@ -14,7 +14,7 @@ from bundles import columns, formats
 from bundles.batches import SEARCHABLE_COLUMN, FileDescription
 from bundles.errors import DropError
 from bundles.files import ItemFile
-from bundles.sampling import SampleCheck, check_sample
+from bundles.sample_check import SampleCheck, check_sample
 from bundles.schema import ATTRIBUTE_TYPES, ImportSchema
 
 ID_NAMES = ("id", "item_id", "itemid", "item")

@@ -25,7 +25,7 @@ SAMPLE_SEED = 20_231
 QUERY_COLUMN = "vector"
 ITEMS_COLUMN = "items"
 MODEL_COLUMN = "model_version"
-# As a replica asks for at most so many.
+# Of one recorded query; how many callers may ask by is a setting of gateways and replicas.
 QUERY_ITEMS_MAX = 1_000
 
 # The drop's recorded vectors, lists of items, and features; live queries of its predecessors; a sample of its items.

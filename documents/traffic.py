@@ -25,9 +25,8 @@ TRAFFIC_TTL_SECONDS = 600
 TRAFFIC_PREFIX = "recall:traffic:"
 SCAN_KEYS = 500
 # Upper bounds of the time from a call's arrival to its answer; one more count is for what took longer.
-LATENCY_SECONDS = (
-    *(0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
-)
+LATENCY_MS = (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 100, 250, 500, 1_000, 2_500, 10_000)
+LATENCY_SECONDS = tuple(bound / 1_000 for bound in LATENCY_MS)
 
 
 @dataclass(slots=True)

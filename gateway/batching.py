@@ -140,13 +140,13 @@ class BatchQueue:
 
     def _send_soon(self, now: float) -> None:
         """Sees to it that a call starts when its time has come."""
-        # A costly call waits for nothing.
-        is_full = self.queued >= BATCH_QUERIES_MAX or self._lane is Lane.COSTLY
-        if self._next_send and (self._next_send_is_now or not is_full):
+        # A costly call is large as it is.
+        waits_for_none = self.queued >= BATCH_QUERIES_MAX or self._lane is Lane.COSTLY
+        if self._next_send and (self._next_send_is_now or not waits_for_none):
             return
         if self._next_send:
             self._next_send.cancel()
-        wait_seconds = 0.0 if is_full else self._wait_seconds(now)
+        wait_seconds = 0.0 if waits_for_none else self._wait_seconds(now)
         self._next_send_is_now = wait_seconds <= 0
         if self._next_send_is_now:
             # At the end of this round of the loop, so that requests that arrived together travel together.

@@ -58,11 +58,14 @@ def _check_attribute_name(name: str) -> str:
     return name
 
 
+AttributeType = Literal["string", "int64", "float64", "bool", "list<string>"]
+
+
 class Attribute(Block):
     """A property of an item that answers carry and filters read."""
 
     name: Annotated[str, AfterValidator(_check_attribute_name)]
-    type: Literal["string", "bool", "int64", "float64", "list<string>"]
+    type: AttributeType
 
 
 class Schema(Block):

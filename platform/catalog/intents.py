@@ -92,6 +92,11 @@ def with_intent(spec: Mapping[str, Any], intent: Intent, items: int | None) -> d
     return found
 
 
+def with_blocks(spec: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """`spec` with these blocks in place of its own, an empty one for the defaults."""
+    return {name: block for name, block in {**spec, **changed}.items() if block != {}}
+
+
 def items_of(intent: Intent, inspection: Mapping[str, Any] | None) -> int | None:
     """How many items to reckon with: what somebody expects, or more if the drop holds more."""
     known = [count for count in (intent.items, (inspection or {}).get("rows")) if count]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bundles import sampling
+from bundles import sample_check
 from bundles.drop import inspect
 from bundles.inspection import Wanted
 from bundles.schema import ImportSchema
@@ -145,7 +145,7 @@ def test_a_file_that_is_cut_off_is_told_as_the_build_would_tell_it(drop: Path) -
 
 
 def test_a_large_drop_is_sampled_over_its_files_and_no_further(drop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "ROWS_MAX", 80)
+    monkeypatch.setattr(sample_check, "ROWS_MAX", 80)
     for part in range(20):
         write_parquet(drop / f"items-{part:02}.parquet", range(part * 50, part * 50 + 50), vectors(50))
     complete(drop)
@@ -157,7 +157,7 @@ def test_a_large_drop_is_sampled_over_its_files_and_no_further(drop: Path, monke
 
 
 def test_wide_vectors_make_a_smaller_sample(drop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "VECTOR_BYTES_MAX", 4 * 4 * 5)
+    monkeypatch.setattr(sample_check, "VECTOR_BYTES_MAX", 4 * 4 * 5)
     write_parquet(drop / "items-0.parquet", range(50), vectors(50))
     assert inspect(drop.parent).check.rows == 5
 

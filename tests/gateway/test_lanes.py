@@ -11,13 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
-from gateway.lanes import PIECE_US_MAX, QUICK_US_MAX, Lane, Prices, items_price_us, lane_of, price_us, prices_of
+from gateway.lanes import (
+    EXCLUDED_CUT_MAX,
+    PIECE_US_MAX,
+    QUICK_US_MAX,
+    Lane,
+    Prices,
+    items_price_us,
+    lane_of,
+    price_us,
+    prices_of,
+)
 from gateway.pieces import PIECE_QUERIES_MAX, Piece, cut_into_pieces
 from gateway.queries import Batch, ItemQuery, ItemsQuery, Query
 from gateway.replica_client import Outcome
 from gateway.routes import Route, parse_route
 from gateway.strides import STRIDE_QUERIES, Strides, Striding
 from recallpb.internal.v1 import documents_pb2
+from replicas.answer import EXCLUDED_CUT_MAX as EXCLUDED_CUT_MAX_OF_REPLICAS
 from tests.gateway.harness import DIMENSION, limits, route, route_version
 from tests.gateway.strides import at_once
 
@@ -233,3 +244,7 @@ async def test_a_work_that_fails_or_is_cancelled_leaves_the_turn_to_others() -> 
     queries = [plain() for _ in range(3 * STRIDE_QUERIES)]
     outcomes, _ = await asyncio.wait_for(striding.run(cut(batch_of(*queries), route_with(None))), 5)
     assert len(outcomes) == len(queries)
+
+
+def test_a_price_knows_from_how_many_excluded_items_on_a_replica_no_longer_searches_wider() -> None:
+    assert EXCLUDED_CUT_MAX == EXCLUDED_CUT_MAX_OF_REPLICAS

@@ -18,7 +18,7 @@ from django.utils import timezone
 from catalog.actions import spec_check
 from catalog.blocks import ITEMS_MAX
 from catalog.faults import Fault
-from catalog.intents import MATTERS, Intent, first_spec, items_of, proposed_spec, with_intent
+from catalog.intents import MATTERS, Intent, first_spec, items_of, proposed_spec, with_blocks, with_intent
 from catalog.models import Draft
 from catalog.selectors import decided_by, drafts_of
 from catalog.spec import invalid
@@ -85,7 +85,7 @@ def draft_decide(*, draft: Draft, spec: Mapping[str, Any]) -> Draft:
     When they change how rows are judged, the sample is judged anew. What has faults is saved as well, so that nobody
     loses what they typed: `spec_check` names them.
     """
-    merged = {name: block for name, block in {**draft.spec, **spec}.items() if block != {}}
+    merged = with_blocks(draft.spec, spec)
     if draft.inspection is None or decided_by(merged) == decided_by(draft.spec):
         return _save(draft, spec=merged)
     return _ask(draft, spec=merged)

@@ -4,7 +4,7 @@ the fields that they are about."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast, get_args
 
 from django import forms
 
@@ -16,7 +16,7 @@ from common.errors import RecallError
 from engines.registry import AUTO
 
 TEXT_CHARACTERS_MAX = 500
-ATTRIBUTE_TYPES = ("string", "int64", "float64", "bool", "list<string>")
+ATTRIBUTE_TYPES: tuple[str, ...] = get_args(blocks.AttributeType)
 METRICS = [("ip", "inner product (ip)"), ("cosine", "cosine"), ("l2", "squared distance (l2)")]
 NOTICES = [("marker", "by itself, when a new drop is complete"), ("manual", "only when somebody asks for it")]
 

@@ -20,7 +20,7 @@ from catalog.actions.drafts import (
     draft_intend,
     draft_read_again,
 )
-from catalog.intents import Intent, remarks
+from catalog.intents import Intent, remarks, with_blocks
 from catalog.models import Draft
 from catalog.selectors import draft_get, drafts_of
 from catalog.states import DRAFT_UNDER_WAY, DraftState
@@ -179,7 +179,7 @@ def preview(turn: Turn) -> HttpResponse:
     form = (SchemaForm if at == "schema" else ReviewForm)(turn.request.POST, draft=turn.draft)
     if not form.is_valid():
         return turn.show("_not_yet.html", form=form)
-    spec = {key: block for key, block in {**turn.draft.spec, **form.blocks(turn.draft.spec)}.items() if block != {}}
+    spec = with_blocks(turn.draft.spec, form.blocks(turn.draft.spec))
     if at == "schema":
         return turn.show("_same.html", same=_same(turn, spec, build=_has_drop(turn)))
     return turn.show("_side.html", **_side(turn, spec, build=form.cleaned_data["build_now"]))
