@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
-from django.conf import settings as django_settings
 
 from audit.selectors import events_of
 from catalog.actions import (
@@ -78,13 +76,12 @@ def test_two_tenants_may_use_one_name(films_service, books):
     assert make_service(books, "movies").name == "movies"
 
 
-def test_a_source_stays_in_the_tenants_own_folder(films, books):
-    drops = Path(django_settings.RECALL_DROPS)
-    (drops / "books" / "novels").mkdir(parents=True, exist_ok=True)
-    (drops / "films").mkdir(exist_ok=True)
-    link = drops / "films" / "elsewhere"
-    link.unlink(missing_ok=True)
-    os.symlink(drops / "books" / "novels", link)
+def test_a_source_stays_in_the_tenants_own_folder(films, books, settings, tmp_path):
+    # A folder of its own, because the link would lead other tests out as well.
+    drops = settings.RECALL_DROPS = tmp_path
+    (drops / "books" / "novels").mkdir(parents=True)
+    (drops / "films").mkdir()
+    os.symlink(drops / "books" / "novels", drops / "films" / "elsewhere")
     for uri in (f"file://{drops}/books/novels/", "/etc/", "file:elsewhere/", "file:///", f"{drops}/filmsandmore/"):
         with pytest.raises(InvalidArgument) as caught:
             make_service(films, "movies", source={"uri": uri})

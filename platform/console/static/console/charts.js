@@ -13,7 +13,10 @@
   const width = (place) => Math.max(240, place.clientWidth);
   const axis = (more) => ({ stroke: soft(), grid: { stroke: faint(), width: 1 }, ticks: { stroke: faint() }, ...more });
   const decimals = (digits) => (_, value) => (value === null ? "–" : value.toFixed(digits));
-  const bytes = (value) => (value === null ? "–" : `${(value / 2 ** 20).toFixed(value < 2 ** 27 ? 1 : 0)} MB`);
+  const bytes = (value) => {
+    if (value === null) return "–";
+    return value < 2 ** 30 ? `${(value / 2 ** 20).toFixed(value < 2 ** 27 ? 1 : 0)} MB` : `${(value / 2 ** 30).toFixed(1)} GB`;
+  };
   const age = (value) => {
     if (value === null) return "–";
     if (value < 3600) return `${Math.round(value / 60)} min`;
