@@ -15,7 +15,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from catalog.actions import spec_check
+from catalog.actions.services import spec_check
 from catalog.blocks import ITEMS_MAX
 from catalog.faults import Fault
 from catalog.intents import MATTERS, Intent, first_spec, items_of, proposed_spec, with_blocks, with_intent
