@@ -55,7 +55,8 @@ class Inspection:
 
     `drops`: those of the source, newest first; of a remote one only as far as the first that is complete. `drop`: the
     one that was looked into. `missing`: what it lacks to be complete, empty when it is. `skipped`: newer drops that a
-    build would pass over, each with its reason. `why`: the reason for the suggested metric. `source_files`: the
+    build would pass over, each with its reason. `names`: its columns in their order, which an object of JSON loses on
+    its way through a database. `found`: the type of each. `why`: the reason for the suggested metric. `source_files`: the
     suggested patterns. `check`: what an import would make of a sample of it.
     """
 
@@ -68,6 +69,7 @@ class Inspection:
     files: int
     bytes: int
     rows: int | None
+    names: tuple[str, ...]
     found: dict[str, str]
     sample: list[dict[str, Any]]
     suggested_schema: dict[str, Any]
@@ -125,6 +127,7 @@ def inspect_files(
         files=len(item_files),
         bytes=sum(item.bytes for item in item_files),
         rows=count,
+        names=tuple(fields),
         found={name: str(field.type) for name, field in fields.items()},
         sample=description.sample.slice(0, sample_rows).to_pylist(),
         suggested_schema=suggested,

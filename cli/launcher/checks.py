@@ -79,9 +79,16 @@ def worker_answers(redis_url: str, name: str) -> bool:
 
 
 def beat_ticks(schedule: Path, pid: int) -> bool:
-    """The schedule is opened when the first tick is due."""
-    started = Path(f"/proc/{pid}")
-    if not started.exists():
+    """The schedule is opened when the first tick is due.
+
+    When a process began is asked of the kernel's process table: the times of `/proc/PID` are those of an entry in the
+    kernel's cache, which is made anew when memory is short.
+    """
+    import psutil
+
+    try:
+        began = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
         return False
     written = [path.stat().st_mtime for path in schedule.parent.glob(f"{schedule.name}*")]
-    return bool(written) and max(written) >= started.stat().st_ctime
+    return bool(written) and max(written) >= began

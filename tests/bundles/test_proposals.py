@@ -73,6 +73,8 @@ def test_every_format_has_a_proposal_whose_sample_is_good_and_which_imports(
     schema = found.suggested_schema
     assert (schema["dimension"], schema["metric"]) == (2, "ip")
     assert "of length 1" in found.why
+    assert found.names == tuple(found.found)
+    assert {tuple(row) for row in found.sample} == {found.names}
     assert schema["attributes"] == ([{"name": "title", "type": "string"}] if has_title else [])
     check = found.check
     assert (check.rows, check.good_rows, check.bad_rows, check.problem) == (3, 3, 0, None)

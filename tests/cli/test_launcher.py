@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 
@@ -165,6 +166,18 @@ def test_no_command_binds_anything_but_loopback_and_none_shows_a_secret(settings
     assert not [word for word in words if ":8000" in word and not word.startswith("127.0.0.1")]
     password = (settings.secrets / "redis_password").read_text()
     assert not [word for word in words if password in word]
+
+
+def test_beat_ticks_once_its_schedule_is_written_after_it_began(tmp_path: Path) -> None:
+    schedule = tmp_path / "beat-schedule"
+    assert not checks.beat_ticks(schedule, os.getpid())
+    written = tmp_path / "beat-schedule.dat"
+    written.write_bytes(b"")
+    assert checks.beat_ticks(schedule, os.getpid())
+    hour_ago = psutil.Process().create_time() - 3600
+    os.utime(written, (hour_ago, hour_ago))
+    assert not checks.beat_ticks(schedule, os.getpid())
+    assert not checks.beat_ticks(schedule, 2**22 + 1)
 
 
 def test_a_killed_child_is_started_again_after_a_pause(child: Child) -> None:

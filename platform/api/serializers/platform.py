@@ -104,6 +104,7 @@ class SourceOut(serializers.Serializer[Any]):
     files = serializers.IntegerField()
     bytes = serializers.IntegerField()
     rows = serializers.IntegerField(allow_null=True, help_text="Null when only reading everything would tell.")
+    names = serializers.ListField(child=serializers.CharField(), help_text="The columns in their order.")
     found = serializers.DictField(child=serializers.CharField(), help_text="Column -> type.")
     sample = serializers.ListField(child=serializers.DictField(), help_text="The first rows; long lists are cut.")
     suggested_schema = serializers.DictField(help_text="The block `schema` of a service's spec.")

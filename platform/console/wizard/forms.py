@@ -203,7 +203,7 @@ class SchemaForm(WizardForm):
         if self.inspection is None:
             return []
         taken = set(self.inspection["columns"].values())
-        return [(name, found) for name, found in self.inspection["found"].items() if name not in taken]
+        return [(name, self.inspection["found"][name]) for name in self.inspection["names"] if name not in taken]
 
     def _suggested(self) -> dict[str, str]:
         suggested = self.inspection["suggested_schema"]["attributes"] if self.inspection else []

@@ -147,7 +147,7 @@ def check(turn: Turn) -> HttpResponse:
         at="check",
         reasons=found,
         verdict=bad_row_verdict(turn.tenant, turn.draft),
-        rows=[list(row.values()) for row in inspection.get("sample", [])],
+        rows=[[row[name] for name in inspection["names"]] for row in inspection.get("sample", [])],
     )
 
 
