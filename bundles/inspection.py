@@ -56,8 +56,8 @@ class Inspection:
     `drops`: those of the source, newest first; of a remote one only as far as the first that is complete. `drop`: the
     one that was looked into. `missing`: what it lacks to be complete, empty when it is. `skipped`: newer drops that a
     build would pass over, each with its reason. `names`: its columns in their order, which an object of JSON loses on
-    its way through a database. `found`: the type of each. `why`: the reason for the suggested metric. `source_files`: the
-    suggested patterns. `check`: what an import would make of a sample of it.
+    its way through a database. `found`: the type of each. `why`: the reason for the suggested metric. `source_files`:
+    the suggested patterns. `check`: what an import would make of a sample of it.
     """
 
     drops: tuple[str, ...]
