@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.launcher.state import ProcessState
+from engines.leash import let_session_give_way
 from replicas.identity import start_ticks
 from replicas.logs import cap_log
 
@@ -29,6 +31,7 @@ class Plan:
 
     `ready` says whether the child of this pid does its work by now; it may block for a second.
     `outlived`: processes that it started go on without it (an agent's replicas). `needs_tables`: it reads the database.
+    `nice`: how much it gives way to others, 0 to 19.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Plan:
     stage: int = 1
     outlived: bool = False
     needs_tables: bool = True
+    nice: int = 0
 
 
 class Child:
@@ -65,10 +69,18 @@ class Child:
                 env=self._environment,
                 start_new_session=True,
             )
+        self._give_way(self._process.pid)
         self._started_at = time.monotonic()
         self.state.pid = self._process.pid
         self.state.started_ticks = start_ticks(self._process.pid) or 0
         self.state.state = "starting"
+
+    def _give_way(self, pid: int) -> None:
+        """It does so from its first moment: what it starts inherits that."""
+        if self.plan.nice:
+            with contextlib.suppress(ProcessLookupError):  # It has died already, which `keep` will see.
+                os.setpriority(os.PRIO_PROCESS, pid, self.plan.nice)
+            let_session_give_way(pid, self.plan.nice)
 
     def keep(self) -> bool:
         """Starts the child again when it has died and its pause is over; returns whether its state changed."""

@@ -12,6 +12,8 @@ from cli.launcher.settings import LauncherSettings
 
 # One may be with slow sources, one with the source of a draft; the third is for what is short.
 CONTROL_PROCESSES = 3
+# Sweeps and builds can wait for a core, and calls cannot: bursts of the sweeps showed in their p99.
+WORKER_NICE = 10
 # The console's own time to finish answers under way.
 CONSOLE_GRACE_SECONDS = 5
 
@@ -42,17 +44,25 @@ def platform_plans(settings: LauncherSettings) -> tuple[Plan, ...]:
             "worker-control",
             _worker(celery, "control", CONTROL_PROCESSES),
             _whoever(checks.worker_answers, url, "control"),
+            nice=WORKER_NICE,
         ),
         Plan(
             "worker-builds",
             _worker(celery, "builds", settings.builds_at_once),
             _whoever(checks.worker_answers, url, "builds"),
+            nice=WORKER_NICE,
         ),
-        Plan("worker-health", _worker(celery, "health", 1), _whoever(checks.worker_answers, url, "health")),
+        Plan(
+            "worker-health",
+            _worker(celery, "health", 1),
+            _whoever(checks.worker_answers, url, "health"),
+            nice=WORKER_NICE,
+        ),
         Plan(
             "beat",
             (*celery, "beat", "--schedule", str(schedule), "--pidfile=", "--loglevel", "INFO"),
             partial(checks.beat_ticks, schedule),
+            nice=WORKER_NICE,
         ),
         Plan(
             AGENT,

@@ -180,6 +180,26 @@ def test_beat_ticks_once_its_schedule_is_written_after_it_began(tmp_path: Path) 
     assert not checks.beat_ticks(schedule, 2**22 + 1)
 
 
+def test_a_child_that_gives_way_does_so_with_its_whole_session(settings: LauncherSettings) -> None:
+    plan = Plan("worker", (sys.executable, "-c", "import time; time.sleep(600)"), lambda _pid: True, nice=10)
+    child = Child(plan, dict(os.environ), settings.logs / "worker.log", 10_000)
+    child.start()
+    try:
+        assert psutil.Process(child.state.pid).nice() == 10
+        autogroup = Path(f"/proc/{child.state.pid}/autogroup")
+        if autogroup.exists():  # Not every system weighs sessions.
+            assert autogroup.read_text().split()[-2:] == ["nice", "10"]
+    finally:
+        child.ask_to_stop()
+        child.await_stop(2)
+
+
+def test_who_answers_calls_gives_way_to_nobody(settings: LauncherSettings) -> None:
+    valkey.prepare(settings)
+    nice = {plan.name: plan.nice for plan in platform_plans(settings)}
+    assert {name for name, value in nice.items() if value == 0} == {"agent", "console", "gateway"}
+
+
 def test_a_killed_child_is_started_again_after_a_pause(child: Child) -> None:
     first = child.state.pid
     os.kill(first, signal.SIGKILL)

@@ -80,6 +80,10 @@ def test_it_gives_way_to_others_while_it_builds(tmp_path: Path) -> None:
         assert running.nice() == 11
         assert running.cpu_affinity() == [max(os.sched_getaffinity(0))]
         assert running.rlimit(psutil.RLIMIT_DATA)[0] == 2**31
+        assert os.getsid(child.pid) == child.pid
+        autogroup = Path(f"/proc/{child.pid}/autogroup")
+        if autogroup.exists():  # Not every system weighs sessions.
+            assert autogroup.read_text().split()[-2:] == ["nice", "11"]
         child.kill()
 
 
