@@ -25,6 +25,7 @@ from tests.gateway.harness import ALICES_KEY, FILMS, Caller, Harness, Refused, l
 from tests.gateway.messages import ANY_TEXT, messages
 from tests.gateway.real import by_vectors, route_of
 from tests.support.artifacts import MadeArtifact, make_artifact
+from tests.support.query_models import Tower
 from tests.support.replica_hosts import Host, running_host
 
 pytestmark = pytest.mark.servers
@@ -88,7 +89,7 @@ HINTS: dict[str, st.SearchStrategy[Any]] = {
     "recallpb.v1.ItemIds.text_ids": st.integers(990, 1_700).map(lambda number: f"film-{number}"),
     "recallpb.v1.WeightedItem.id": st.integers(990, 1_700),
     "recallpb.v1.WeightedItem.text_id": st.integers(990, 1_700).map(lambda number: f"film-{number}"),
-    "recallpb.v1.FeatureQuery.FeaturesEntry.key": st.sampled_from(["hist_item", "age", "city"]),
+    "recallpb.v1.FeatureQuery.FeaturesEntry.key": st.sampled_from(["history", "age", "history_length", "city"]),
 }
 # Half of the queries ask by something that can be answered, so that the rest of the request matters.
 good_vectors = st.lists(
@@ -97,10 +98,20 @@ good_vectors = st.lists(
 good_items = st.lists(
     st.integers(333, 400).map(lambda number: recall_pb2.WeightedItem(id=number * 3 + 1)), min_size=1, max_size=4
 ).map(lambda items: recall_pb2.ItemQuery(items=items))
+# The tower's table has 50 rows; beyond them is what the model itself refuses.
+good_features = st.tuples(st.lists(st.integers(0, 50), max_size=7), st.floats(0, 99, width=32)).map(
+    lambda history_and_age: recall_pb2.FeatureQuery(
+        features={
+            "history": recall_pb2.Feature(ints=recall_pb2.Int64List(values=history_and_age[0])),
+            "age": recall_pb2.Feature(floats=recall_pb2.FloatList(values=[history_and_age[1]])),
+        }
+    )
+)
 seen = st.lists(st.integers(990, 1_700), max_size=5).map(lambda ids: recall_pb2.ItemIds(ids=ids))
 HINTS |= {
     "recallpb.v1.RecallRequest.vectors": good_vectors | messages(recall_pb2.VectorQuery.DESCRIPTOR, HINTS),
     "recallpb.v1.RecallRequest.items": good_items | messages(recall_pb2.ItemQuery.DESCRIPTOR, HINTS),
+    "recallpb.v1.RecallRequest.features": good_features | messages(recall_pb2.FeatureQuery.DESCRIPTOR, HINTS),
     "recallpb.v1.RecallRequest.exclude": seen | messages(recall_pb2.ItemIds.DESCRIPTOR, HINTS),
 }
 FUZZING = settings(
@@ -111,6 +122,8 @@ FUZZING = settings(
 
 # Of each RPC, how often it was answered (under OK) and how often refused for each reason.
 OUTCOMES: dict[str, Counter[str]] = defaultdict(Counter)
+# How often a query of each kind was answered.
+ANSWERED: Counter[str] = Counter()
 
 
 class Fuzzed:
@@ -161,7 +174,7 @@ def check_refusal(refused: Refused) -> None:
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[MadeArtifact, Host]]]:
-    """One service with numbers as ids and one with texts."""
+    """One service with numbers as ids and a query model, and one with texts and without."""
     with ExitStack() as stack:
         found = {}
         for name in (FILMS, TEXTS):
@@ -174,6 +187,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[
                 service=service,
                 text_ids=name == TEXTS,
                 attributes=ATTRIBUTES,
+                tower=Tower.of(1, dimension=DIMENSION, vectors=2) if name == FILMS else None,
             )
             found[name] = made, stack.enter_context(running_host(made))
         yield found
@@ -206,6 +220,7 @@ def check_answer(answer: Any, top_k: int) -> None:
 async def test_a_query_is_answered_or_refused(fuzzed: Fuzzed, request: Any) -> None:
     answer = await fuzzed.ask("Recall", request)
     if answer is not None:
+        ANSWERED[request.WhichOneof("query")] += 1
         check_answer(answer, request.top_k)
 
 
@@ -298,7 +313,7 @@ HUGE: dict[str, recall_pb2.RecallRequest] = {
         service=FILMS,
         top_k=5,
         features=recall_pb2.FeatureQuery(
-            features={"hist_item": recall_pb2.Feature(ints=recall_pb2.Int64List(values=range(500_000)))}
+            features={"history": recall_pb2.Feature(ints=recall_pb2.Int64List(values=range(500_000)))}
         ),
     ),
 }
@@ -330,3 +345,4 @@ def test_what_was_fuzzed_got_past_the_first_check_and_met_the_others() -> None:
     if outcomes:
         assert outcomes["OK"] > outcomes.total() / 50, outcomes
         assert len(outcomes) >= 12, outcomes
+        assert set(ANSWERED) == {"vectors", "items", "features"}, ANSWERED
