@@ -18,6 +18,7 @@ STATUS_FILE = Path("/proc/self/status")
 # What only this process can give back. File pages that the vectors are mapped from are the system's to drop.
 OWN_MEMORY_FIELDS = ("RssAnon:", "RssShmem:")
 PEAK_FIELD = "VmHWM:"
+NICE_MAX = 19
 # Of all that ask for a session's weight, the system lets one through every 0.1 s.
 WEIGH_PAUSE_SECONDS = 0.12
 WEIGH_TRIES_MAX = 5
@@ -43,11 +44,16 @@ def die_with_parent(parent_pid: int | None = None) -> None:
 def be_nice(nice: int) -> None:
     """Give way to others; a process that already gives way more stays so.
 
-    In a session of its own, which gives way as a whole (see `let_session_give_way`): in that of its parent it would
+    At 19 it runs when nobody else wants the core (SCHED_IDLE). In a session of its own, which gives way as a whole (see `let_session_give_way`): in that of its parent it would
     have to share the parent's weight, or take it along.
     """
     nice = max(nice, os.getpriority(os.PRIO_PROCESS, 0))
-    os.setpriority(os.PRIO_PROCESS, 0, nice)
+    # Each thread has a niceness of its own; a library that was imported may have started some.
+    for thread in map(int, os.listdir("/proc/self/task")):
+        os.setpriority(os.PRIO_PROCESS, thread, nice)
+        if nice >= NICE_MAX:
+            # A core with nothing else on it counts as free, so that whoever wakes up goes there at once.
+            os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
     if os.getpgrp() != os.getpid():
         os.setsid()
     if os.getsid(0) == os.getpid():

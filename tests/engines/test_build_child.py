@@ -80,10 +80,21 @@ def test_it_gives_way_to_others_while_it_builds(tmp_path: Path) -> None:
         assert running.nice() == 11
         assert running.cpu_affinity() == [max(os.sched_getaffinity(0))]
         assert running.rlimit(psutil.RLIMIT_DATA)[0] == 2**31
+        assert os.sched_getscheduler(child.pid) == os.SCHED_OTHER
         assert os.getsid(child.pid) == child.pid
         autogroup = Path(f"/proc/{child.pid}/autogroup")
         if autogroup.exists():  # Not every system weighs sessions.
             assert autogroup.read_text().split()[-2:] == ["nice", "11"]
+        child.kill()
+
+
+def test_as_nice_as_can_be_is_when_nobody_else_wants_the_core(tmp_path: Path) -> None:
+    order = _order(tmp_path, "hnsw", 40_000, params={"ef_construction": 800}, nice=19, memory_bytes_max=2**31)
+    with subprocess.Popen([*CHILD, str(order)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        threads = [int(thread.name) for thread in Path(f"/proc/{child.pid}/task").iterdir()]
+        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_IDLE}
         child.kill()
 
 
