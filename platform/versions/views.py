@@ -69,7 +69,10 @@ def step_view(step: BuildStep) -> dict[str, Any]:
 
 
 def version_view(version: Version) -> dict[str, Any]:
-    """A version; `live`: its service points to it now; `activatable`: a person may make it live, loaded or not."""
+    """A version; `live`: its service points to it now; `activatable`: a person may make it live.
+
+    One that is not loaded is loaded first.
+    """
     live = version.service.live_version == version.number
     return {
         "number": version.number,
