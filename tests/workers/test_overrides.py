@@ -1,4 +1,4 @@
-"""An override lets pass what its operator was told, and no more: not another guard, another live version, another hold."""
+"""An override lets pass what its operator was told: no other guard, no other live version, no other hold."""
 
 from __future__ import annotations
 
