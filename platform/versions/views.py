@@ -213,7 +213,9 @@ def engine_reason(version: Version) -> str:
 def _why(version: Version) -> str:
     """What has become of a version that cannot serve at once (any more), and because of what; else empty."""
     if version.cold_at is not None and version.state == VersionState.READY:
-        return "It is kept unloaded (versions.standby: cold); it is loaded and checked before it answers."
+        is_policy = version.service.spec["versions"]["standby"] == "cold"
+        unloaded = "is kept unloaded (versions.standby: cold)" if is_policy else "was on no node any more"
+        return f"It {unloaded}; it is loaded and checked before it answers."
     if version.state == VersionState.RETIRING:
         return "It left the routes; it is unloaded when no call can be under way, and its files stay for a while."
     if version.state != VersionState.FAILED:
