@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db.models import F, Q
 
 from versions.models import Version
@@ -14,7 +16,7 @@ def in_route(of: str = "") -> Q:
     `of` leads to the version, as in `version__`.
     """
     service = f"{of}service__"
-    named: dict[str, object] = {
+    named: dict[str, Any] = {
         f"{of}state": VersionState.READY,
         f"{of}activated_at__isnull": False,
         f"{of}cold_at__isnull": True,
