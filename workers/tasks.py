@@ -39,6 +39,7 @@ def sweep_builds(**_unknown: Any) -> None:
 @shared_task(name="sweep.reports")
 def sweep_reports(**_unknown: Any) -> None:
     sweep.collect_reports()
+    sweep.join_replicas()
     standby.carry_on_reloads()
 
 
@@ -49,7 +50,7 @@ def sweep_documents(**_unknown: Any) -> None:
 
 @shared_task(name="sweep.versions")
 def sweep_versions(**_unknown: Any) -> None:
-    sweep.replenish_live_versions()
+    sweep.replenish_versions()
     sweep.tend_held_builds()
     sweep.close_deleted_services()
     sweep.retire_versions()

@@ -97,7 +97,10 @@ class BuildStep(models.Model):
 
 
 class Version(TenantScoped):
-    """The immutable result of a build. Once READY nothing of it changes but its retirement."""
+    """The result of a build. Once READY, what it answers by (files, spec, parameters) never changes.
+
+    What changes is what becomes of it: how quick it is when warm, whether it was live, is bad, cold, on its way out.
+    """
 
     tenant_path = "service__tenant"
 
@@ -208,7 +211,8 @@ class Replica(TenantScoped):
     p99_ms = models.FloatField(null=True, blank=True)
     served_version = models.PositiveIntegerField(null=True, blank=True)
     audited_at = models.DateTimeField(null=True, blank=True)
-    # The verdict that made it sick; empty when it is well. A withheld replica is in no route.
+    # The verdict that made it sick; empty when it is well. A withheld replica is in no route: it is sick, or new in a
+    # lost one's place and not checked yet.
     sick_reason = models.CharField(max_length=10, choices=states.Verdict.choices, blank=True)
     sick_since = models.DateTimeField(null=True, blank=True)
     withheld = models.BooleanField(default=False)

@@ -6,13 +6,14 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Now
 
 from catalog.models import Service
 from tenants.models import Tenant
 from versions.models import Activation, Build, Node, PlatformState, Reload, Replica, SourceWatch, Version
 from versions.queue import Admission, admissions, in_turn_for, pending_in_turn
+from versions.routable import in_route
 from versions.states import BUILD_UNFINISHED, PLACED, ReplicaState, Verdict, VersionState
 from versions.views import (
     activation_view,
@@ -43,6 +44,7 @@ __all__ = [
     "in_turn_for",
     "is_loaded",
     "is_wrong_in_itself",
+    "joining_replicas",
     "live_items",
     "live_version",
     "load_seconds",
@@ -53,6 +55,7 @@ __all__ = [
     "open_reloads",
     "pending_in_turn",
     "platform_epoch",
+    "reachable_replicas",
     "replica_view",
     "replicas_of",
     "retirable",
@@ -76,13 +79,8 @@ LOAD_STEPS = ("place_replicas", "warm_replicas", "check_replicas")
 # What was live on a node that is silent for so long is loaded elsewhere; an agent that restarts is back long before.
 NODE_LOST_SECONDS = 120
 # Replicas that a route names, or would name if they were well.
-AUDITED = Q(
-    state__in=PLACED,
-    version__state=VersionState.READY,
-    version__activated_at__isnull=False,
-    version__cold_at__isnull=True,
-    version__service__deleted_at__isnull=True,
-)
+AUDITED = Q(state__in=PLACED) & in_route("version__")
+ONCE_LIVE_AND_GOOD = Q(state=VersionState.READY, activated_at__isnull=False, bad_at__isnull=True)
 # A version that is found wrong on so many nodes, and well on none, is wrong in itself.
 WRONG_NODES_MIN = 2
 # No source waits longer for its next look than this, unless there are too many of them.
@@ -126,13 +124,14 @@ def live_version(service: Service) -> Version | None:
 def rollback_target(service: Service) -> Version | None:
     """Where a rollback goes: the newest version older than live that was live once and is not marked bad.
 
-    Loaded, or kept unloaded (cold); that one is loaded first.
+    One that is loaded, or kept unloaded (cold), before one that is on no node any more; what is not loaded is loaded
+    first.
     """
     if service.live_version is None:
         return None
-    older = versions_of(service).filter(state=VersionState.READY, number__lt=service.live_version)
-    usable = Q(_is_loaded()) | Q(cold_at__isnull=False)
-    return older.filter(usable, activated_at__isnull=False, bad_at__isnull=True).first()
+    good = versions_of(service).filter(ONCE_LIVE_AND_GOOD, number__lt=service.live_version)
+    at_hand = good.filter(Q(_is_loaded()) | Q(cold_at__isnull=False))
+    return at_hand.first() or good.first()
 
 
 def routable_versions(service: Service) -> list[Version]:
@@ -140,11 +139,7 @@ def routable_versions(service: Service) -> list[Version]:
 
     Without a live version nothing answers, so none is named.
     """
-    if service.live_version is None:
-        return []
-    once_live = versions_of(service).filter(state=VersionState.READY, activated_at__isnull=False, cold_at__isnull=True)
-    found = [version for version in once_live if version.bad_at is None or version.number == service.live_version]
-    return sorted(found, key=lambda version: version.number != service.live_version)
+    return sorted(versions_of(service).filter(in_route()), key=lambda version: version.number != service.live_version)
 
 
 def retirable(service: Service, *, keep: int) -> list[Version]:
@@ -179,8 +174,9 @@ def is_loaded(version: Version) -> bool:
 
 
 def short_of_replicas(heard: Collection[str] = ()) -> list[tuple[Version, int]]:
-    """Live versions of which fewer replicas are left than their build placed, and how many are missing.
+    """Versions that are to be loaded and of which fewer replicas are left than their build placed, and how many.
 
+    Live ones first, then those that a rollback goes to, unless their services keep them cold.
     FAILED ones do not count, though their agents go on trying, nor those on nodes silent for NODE_LOST_SECONDS, nor
     those that were not cured within that time: unless the version is wrong in itself, and would be so anywhere.
     `heard`: names of nodes that report now, whatever their rows say yet.
@@ -188,12 +184,15 @@ def short_of_replicas(heard: Collection[str] = ()) -> list[tuple[Version, int]]:
     lost = Now() - timedelta(seconds=NODE_LOST_SECONDS)
     there = Q(replicas__node__seen_at__gte=lost) | Q(replicas__node__name__in=heard)
     there &= Q(replicas__state__in=[state for state in PLACED if state != ReplicaState.FAILED])
-    cured = Q(replicas__withheld=False) | Q(replicas__sick_since__gte=lost)
-    live = Version.objects.filter(service__live_version=F("number"), service__deleted_at__isnull=True)
-    counted = live.filter(state=VersionState.READY).select_related("service__tenant").order_by("pk")
+    # One that is withheld and not sick has only just been loaded in another's place.
+    cured = Q(replicas__withheld=False) | Q(replicas__sick_reason="") | Q(replicas__sick_since__gte=lost)
+    kept = Version.objects.filter(state=VersionState.READY, service__deleted_at__isnull=True)
+    kept = kept.filter(Q(service__live_version=F("number")) | Q(pk__in=_hot_rollback_targets().values("pk")))
+    counted = kept.select_related("service__tenant").order_by("pk")
     counted = counted.annotate(there=Count("replicas", filter=there), left=Count("replicas", filter=there & cured))
     missing = [(version, version.spec["replicas"]["count"] - _left_of(version)) for version in counted]
-    return [(version, count) for version, count in missing if count > 0]
+    short = [(version, count) for version, count in missing if count > 0]
+    return sorted(short, key=lambda each: each[0].service.live_version != each[0].number)
 
 
 def is_wrong_in_itself(version: Version) -> bool:
@@ -219,15 +218,29 @@ def audited_services() -> dict[int, int]:
     return dict(found.values_list("version__service").annotate(Count("pk")))
 
 
+def reachable_replicas(version: Version) -> list[Replica]:
+    """Those that are on their nodes or shall be, but for nodes that are silent; when all are, the rows are trusted."""
+    placed = Replica.objects.filter(version=version, state__in=PLACED).select_related("node").order_by("pk")
+    heard = fresh_nodes().order_by()
+    return list(placed.filter(node__in=heard) if heard.exists() else placed)
+
+
+def joining_replicas() -> QuerySet[Replica]:
+    """Those that were loaded in place of lost ones and are in no route yet."""
+    joining = Replica.objects.filter(withheld=True, sick_reason="", state=ReplicaState.READY)
+    wanted = joining.filter(version__state=VersionState.READY, version__service__deleted_at__isnull=True)
+    return wanted.select_related("version__service__tenant", "node").order_by("pk")
+
+
 def sick_replicas() -> QuerySet[Replica]:
     """Those that an audit found sick, wherever they are by now."""
     return Replica.objects.exclude(sick_reason="").select_related("version__service__tenant", "node").order_by("pk")
 
 
 def healthy_replicas(version: Version) -> QuerySet[Replica]:
-    """Replicas of `version` that could answer in another's place: audited, found well, on a node that is heard."""
+    """Replicas of `version` that answer in another's place: in the routes, found well, on a node that is heard."""
     well = Replica.objects.filter(version=version, state=ReplicaState.READY, sick_reason="", verdict=Verdict.OK)
-    return well.filter(node__in=fresh_nodes().order_by())
+    return well.filter(withheld=False, node__in=fresh_nodes().order_by())
 
 
 def coolable_versions() -> QuerySet[Version]:
@@ -310,6 +323,13 @@ def due_watches(now: datetime) -> QuerySet[SourceWatch]:
 def platform_epoch() -> int:
     """The epoch of every stamp; 1 until a restore raised it."""
     return PlatformState.objects.filter(pk=1).values_list("epoch", flat=True).first() or 1
+
+
+def _hot_rollback_targets() -> QuerySet[Version]:
+    """Of each service that says standby: hot, the newest version that a rollback could go to, loaded or not."""
+    older = Version.objects.filter(ONCE_LIVE_AND_GOOD, cold_at__isnull=True, service=OuterRef("service"))
+    newest = older.filter(number__lt=OuterRef("service__live_version")).order_by("-number").values("number")[:1]
+    return Version.objects.filter(service__spec__versions__standby="hot", number=Subquery(newest))
 
 
 def _left_of(version: Any) -> int:

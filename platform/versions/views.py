@@ -11,6 +11,7 @@ from catalog.models import Service
 from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE, is_checked
 from versions.models import Activation, Build, BuildStep, Node, Replica, SourceWatch, Version
 from versions.outlook import release_outlook
+from versions.routable import is_in_route
 from versions.states import BUILD_UNFINISHED, DUPLICATE, BuildState, ReplicaState, StepState, VersionState
 
 NEXT_STEPS = {
@@ -69,7 +70,10 @@ def step_view(step: BuildStep) -> dict[str, Any]:
 
 
 def version_view(version: Version) -> dict[str, Any]:
-    """A version; `live`: its service points to it now; `activatable`: a person may make it live, loaded or not."""
+    """A version; `live`: its service points to it now; `activatable`: a person may make it live.
+
+    One that is not loaded is loaded first.
+    """
     live = version.service.live_version == version.number
     return {
         "number": version.number,
@@ -159,11 +163,8 @@ def replica_view(replica: Replica) -> dict[str, Any]:
 
 def is_routed(replica: Replica) -> bool:
     """Whether gateways may ask it: it is loaded or comes back, it is not withheld, and its version is in the route."""
-    version = replica.version
     there = replica.state in (ReplicaState.READY, ReplicaState.LOADING) and replica.address != ""
-    live = version.service.live_version == version.number
-    named = version.state == VersionState.READY and version.activated_at is not None
-    return there and not replica.withheld and named and (live or version.bad_at is None)
+    return there and not replica.withheld and is_in_route(replica.version)
 
 
 def activation_view(activation: Activation) -> dict[str, Any]:
@@ -212,7 +213,9 @@ def engine_reason(version: Version) -> str:
 def _why(version: Version) -> str:
     """What has become of a version that cannot serve at once (any more), and because of what; else empty."""
     if version.cold_at is not None and version.state == VersionState.READY:
-        return "It is kept unloaded (versions.standby: cold); it is loaded and checked before it answers."
+        is_policy = version.service.spec["versions"]["standby"] == "cold"
+        unloaded = "is kept unloaded (versions.standby: cold)" if is_policy else "was on no node any more"
+        return f"It {unloaded}; it is loaded and checked before it answers."
     if version.state == VersionState.RETIRING:
         return "It left the routes; it is unloaded when no call can be under way, and its files stay for a while."
     if version.state != VersionState.FAILED:

@@ -20,15 +20,14 @@ from catalog.actions import service_hold, service_release
 from common.errors import Conflict, FailedPrecondition, StateConflict
 from tenants.actions import quota_update
 from tests.factories import TESTER, make_service, make_tenant
-from tests.support.history import asked, completed, heard_of, place, refreshed, report_all_ready, resolved
+from tests.support.history import asked, completed, heard_of, place, refreshed, report, resolved, seen
 from versions import actions, selectors
-from versions.actions import Claim, FenceLost
+from versions.actions import CancelAsked, Claim, FenceLost
 from versions.checked import is_checked
 from versions.models import Activation, Build, BuildStep, Node, Replica, Version
 from versions.states import BUILD_FINAL, PLACED
-from workers import pipeline, sweep
+from workers import pipeline, standby, sweep
 from workers.lease import Lease
-from workers.outcomes import CancelRequested
 
 pytestmark = pytest.mark.servers
 
@@ -48,6 +47,11 @@ class Model:
     live: int | None = None
     is_held: bool = False
     bad: set[int] = field(default_factory=set)
+    # Holds of the service so far; the one that each build was held for last, and those that were overridden, by build.
+    # A build that was held because a newer version was live is kept by that version.
+    holds: int = 0
+    met: dict[int, tuple[str, int | None]] = field(default_factory=dict)
+    passed: set[tuple[int, tuple[str, int | None]]] = field(default_factory=set)
     # (kind, from, to), oldest first.
     switches: list[tuple[str, int | None, int]] = field(default_factory=list)
 
@@ -61,7 +65,11 @@ class Model:
         left = self.live
         self.switch("rollback", to)
         self.bad.add(left)
+        self.hold()
+
+    def hold(self) -> None:
         self.is_held = True
+        self.holds += 1
 
 
 class AnyCourse(RuleBasedStateMachine):
@@ -77,6 +85,8 @@ class AnyCourse(RuleBasedStateMachine):
         self.service = make_service(tenant)
         self.node = f"node{self.counter}"
         heard_of(self.node)
+        # Those of the courses before: nothing of this one shall be loaded there.
+        Node.objects.exclude(name=self.node).update(seen_at=LONG_AGO)
         self.model = Model()
         self.claims: list[Claim] = []
         self.fences: dict[int, int] = {}
@@ -106,15 +116,15 @@ class AnyCourse(RuleBasedStateMachine):
             self.claims.append(claim)
 
     @precondition(lambda self: self.claims)
-    @rule(which=ANY)
-    def work(self, which: int) -> None:
-        """One more thing for a build by a worker that has it, or thinks so."""
+    @rule(which=ANY, looks=st.booleans())
+    def work(self, which: int, looks: bool) -> None:
+        """One more thing for a build by a worker that has it, or thinks so; it `looks` for a cancel first, or not."""
         claim = self.claims[-1 - which % len(self.claims)]
         build = Build.objects.select_related("service__tenant").get(pk=claim.build_id)
         if not self.holds(claim, build):
             self.refused(claim, build)
             return
-        if build.cancel_requested_at is not None:
+        if looks and build.cancel_requested_at is not None:
             actions.build_stop(claim, reason="build.cancelled", message="Cancelled.")
         elif not build.drop_name:
             resolved(claim, f"drop-{build.number:04}")
@@ -134,12 +144,12 @@ class AnyCourse(RuleBasedStateMachine):
             self.refused(claim, build)
         elif how == "fail":
             actions.build_fail(claim, reason="engine.crashed", owner="platform", message="It crashed.")
-        elif how == "wait":
-            actions.build_wait(claim, "activate", seconds=3600, detail="", context={})
+        elif build.cancel_requested_at is not None:
+            with pytest.raises(CancelAsked):
+                self.pause(claim, how)
+            actions.build_stop(claim, reason="build.cancelled", message="Cancelled.")
         else:
-            actions.step_start(claim, "check_index")
-            told: dict[str, Any] = {"evidence": [], "report": {}, "context": {}}
-            actions.build_hold(claim, "check_index", reason="guard.min_recall", message="Too low.", **told)
+            self.pause(claim, how)
 
     # ---- people
 
@@ -162,6 +172,8 @@ class AnyCourse(RuleBasedStateMachine):
         build = self.pick(self.builds().filter(state="HELD"), which)
         if build is not None:
             actions.build_override(actor=TESTER, build=build, reason="because")
+            if build.pk in self.model.met:
+                self.model.passed.add((build.pk, self.model.met[build.pk]))
 
     @rule(which=ANY)
     def retry(self, which: int) -> None:
@@ -171,8 +183,8 @@ class AnyCourse(RuleBasedStateMachine):
 
     @rule()
     def hold_the_service(self) -> None:
-        service_hold(actor=TESTER, service=refreshed(self.service), reason="wait")
-        self.model.is_held = True
+        service_hold(actor=TESTER, service=refreshed(self.service), reason=f"wait {self.model.holds}")
+        self.model.hold()
 
     @rule()
     def release(self) -> None:
@@ -185,7 +197,8 @@ class AnyCourse(RuleBasedStateMachine):
         if version is None:
             return
         service = refreshed(self.service)
-        can_serve = version.state == "READY" and selectors.is_loaded(version) and is_checked(version)
+        can_serve = version.state == "READY" and is_checked(version)
+        loaded, under_way = selectors.is_loaded(version), selectors.open_reload(service)
         expected = service.live_generation - 1 if stale else None
         try:
             activation = actions.version_activate(
@@ -194,11 +207,15 @@ class AnyCourse(RuleBasedStateMachine):
         except FailedPrecondition:
             assert not can_serve
         except Conflict:
-            assert stale
+            assert stale or (under_way is not None and not loaded)
         else:
+            assert not activation.loading or (can_serve and not loaded)
+            if activation.loading:
+                return
             assert activation.changed == (self.model.live != version.number)
             if activation.changed:
                 assert can_serve
+                assert loaded
                 self.model.switch("activate", version.number)
 
     @rule(which=ANY)
@@ -247,6 +264,7 @@ class AnyCourse(RuleBasedStateMachine):
         sweep.close_deleted_services()
         sweep.retire_versions()
         self.report_ready()
+        self.carry_on_what_a_person_wants_loaded()
 
     # ---- helpers
 
@@ -257,13 +275,34 @@ class AnyCourse(RuleBasedStateMachine):
         found = list(rows)
         return found[which % len(found)] if found else None
 
+    def carry_on_what_a_person_wants_loaded(self) -> None:
+        reload = selectors.open_reload(self.service)
+        for _ in range(3):
+            standby.carry_on_reloads()
+            self.report_ready()
+        if refreshed(self.service).live_version != self.model.live:
+            assert reload is not None
+            assert refreshed(self.service).live_version == reload.version.number
+            self.model.switch("activate", reload.version.number)
+
     def report_ready(self) -> None:
-        report_all_ready(self.node)
+        """All is loaded, and every order was carried out well."""
+        placed = Replica.objects.filter(node__name=self.node, state__in=PLACED)
+        done = {"ok": True, "error": ""}
+        report(self.node, *(seen(each, results={one["order_id"]: done for one in each.orders}) for each in placed))
         # However slow this machine is, the node does not fall silent.
         Node.objects.filter(name=self.node).update(seen_at=FAR_AHEAD)
 
     def holds(self, claim: Claim, build: Build) -> bool:
         return (build.fence, build.state) == (claim.fence, "RUNNING")
+
+    def pause(self, claim: Claim, how: str) -> None:
+        if how == "wait":
+            actions.build_wait(claim, "activate", seconds=3600, detail="", context={})
+            return
+        actions.step_start(claim, "check_index")
+        told: dict[str, Any] = {"evidence": [], "report": {}, "context": {}}
+        actions.build_hold(claim, "check_index", reason="guard.min_recall", message="Too low.", **told)
 
     def refused(self, claim: Claim, build: Build) -> None:
         """Whatever a worker that has lost its build tries to write is refused, and nothing changes."""
@@ -306,12 +345,13 @@ class AnyCourse(RuleBasedStateMachine):
         version = selectors.version_of(build)
         assert version is not None
         was_live, loaded = version.activated_at is not None, selectors.is_loaded(version)
-        overrides = build.overrides.get("activate", {})
-        is_held = self.model.is_held and "activate.service_held" not in overrides
-        newer = (self.model.live or 0) > version.number and "activate.newer_is_live" not in overrides
+        the_hold, the_newer = ("hold", self.model.holds), ("newer", self.model.live)
+        is_held = self.model.is_held and (build.pk, the_hold) not in self.model.passed
+        newer = (self.model.live or 0) > version.number and (build.pk, the_newer) not in self.model.passed
         try:
             goes_on = pipeline._run_step(claim, Lease(claim), "activate")
-        except CancelRequested:
+        except CancelAsked:
+            assert build.cancel_requested_at is not None
             actions.build_stop(claim, reason="build.cancelled", message="Cancelled.")
             return
         if was_live:
@@ -319,6 +359,7 @@ class AnyCourse(RuleBasedStateMachine):
         elif is_held or newer:
             assert not goes_on
             assert Build.objects.get(pk=build.pk).state == "HELD"
+            self.model.met[build.pk] = the_hold if is_held else the_newer
         else:
             assert goes_on == loaded
             if goes_on:
@@ -367,6 +408,12 @@ class AnyCourse(RuleBasedStateMachine):
         now = dict(self.builds().values_list("pk", "fence"))
         assert all(now[pk] >= fence for pk, fence in self.fences.items())
         self.fences = now
+
+    @invariant()
+    def who_was_told_that_a_build_will_be_cancelled_can_rely_on_it(self) -> None:
+        """A worker has it that will see it at the latest when it writes; nobody has forgotten it."""
+        asked_for = self.builds().filter(cancel_requested_at__isnull=False).exclude(state__in=["CANCELLED", "FAILED"])
+        assert not asked_for.exclude(state="RUNNING", wake_at__isnull=True).exists()
 
     @invariant()
     def ended_builds_hold_nothing(self) -> None:

@@ -11,8 +11,9 @@ import pytest
 from celery import current_app
 
 from alerts.models import Alert
+from audit.models import AuditEvent
 from catalog.actions import service_delete
-from documents.store import ROUTES
+from documents.store import ROUTES, Stamp
 from recallpb.internal.v1 import documents_pb2
 from tenants.actions import quota_update
 from tests.factories import TESTER, make_service
@@ -23,15 +24,21 @@ from tests.support.history import (
     completed,
     expired,
     heard_of,
+    held,
     made_version,
     place,
     refreshed,
+    report,
+    seen,
+    unfinished_version,
 )
 from tests.support.history import report_all_ready as all_ready
 from tests.support.paper_node import PaperNode
 from versions import actions, routes, selectors
 from versions.actions import Claim
 from versions.models import Activation, Build, Node, Replica, Version
+from versions.routes.messages import route_message
+from versions.states import PLACED
 from workers import doorbell, pipeline, reports, sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -240,18 +247,135 @@ def test_what_a_deleted_service_leaves_is_cleared_away(films_service, valkey):
     assert [version.state for version in selectors.versions_of(films_service)] == ["RETIRING", "RETIRING"]
 
 
+def test_a_held_build_of_a_deleted_service_ends_though_it_was_to_be_cancelled_before(films_service, valkey):
+    """As it was left when a worker could still hold what it had not heard was to be cancelled."""
+    build = held(asked(films_service))
+    Build.objects.filter(pk=build.pk).update(cancel_requested_at=LONG_AGO)
+    service_delete(actor=TESTER, service=films_service)
+    sweep.close_deleted_services()
+    build.refresh_from_db()
+    assert build.state == "CANCELLED"
+
+
+def test_a_worker_that_is_to_end_a_build_of_a_deleted_service_is_asked_once(films_service, valkey):
+    claimed(asked(films_service))
+    service_delete(actor=TESTER, service=films_service)
+    for _ in range(2):
+        sweep.close_deleted_services()
+    assert AuditEvent.objects.filter(verb="build.cancel").count() == 1
+
+
 def test_a_live_version_whose_node_is_lost_is_loaded_on_another(films_service, valkey):
     version = activated(made_version(films_service))
     made_version(films_service)
     other = heard_of("other")
     placed = lambda: list(version.replicas.order_by("pk").values_list("node__name", "state"))  # noqa: E731
-    sweep.replenish_live_versions()
+    sweep.replenish_versions()
     assert placed() == [("local", "READY")]
     Node.objects.filter(name="local").update(seen_at=LONG_AGO)
     for _ in range(2):
-        sweep.replenish_live_versions()
+        sweep.replenish_versions()
         assert placed() == [("local", "READY"), ("other", "WANTED")]
     assert [replica.version for replica in other.replicas.all()] == [version]
+
+
+def test_what_a_rollback_goes_to_is_loaded_on_another_node_after_what_is_live(films_service, valkey):
+    target, live = (activated(made_version(films_service)) for _ in range(2))
+    other = heard_of("other")
+    Node.objects.filter(name="local").update(seen_at=LONG_AGO)
+    for _ in range(2):
+        sweep.replenish_versions()
+    assert list(other.replicas.order_by("pk").values_list("version", flat=True)) == [live.pk, target.pk]
+    all_ready("other")
+    proven("other", "check", "warm")
+    assert actions.version_rollback(actor=TESTER, service=films_service).loading == ""
+
+
+def proven(node: str, *kinds: str, ok: bool = True) -> None:
+    """The node carries out these orders of its new replicas, and the sweeper hears of it."""
+    sweep.join_replicas()
+    placed = list(Replica.objects.filter(node__name=node, state__in=PLACED))
+    told = {"ok": ok, "error": "" if ok else "0.500 of the known neighbours were found"}
+    report(node, *(seen(each, results={f"join-{each.pk}-{kind}": told for kind in kinds}) for each in placed))
+    sweep.join_replicas()
+
+
+def asked_by_gateways(service) -> list[str]:
+    route = route_message(refreshed(service), Stamp(1, 1))
+    return [replica.node for version in route.versions for replica in version.replicas]
+
+
+@pytest.mark.parametrize("kinds", [("check",), ("check", "warm")])
+def test_a_replica_on_a_new_node_is_asked_by_nobody_before_it_has_proved_its_answers(films, valkey, kinds):
+    """With another one that serves, not before it is warm either."""
+    service = make_service(films, replicas={"count": 2})
+    claim, version = unfinished_version(service)
+    place(claim, version, "lost")
+    all_ready("lost")
+    actions.build_succeed(claim)
+    activated(version)
+    heard_of("other")
+    Node.objects.filter(name="lost").update(seen_at=LONG_AGO)
+    sweep.replenish_versions()
+    all_ready("other")
+    assert asked_by_gateways(service) == ["local", "lost"]
+    sweep.replenish_versions()
+    assert version.replicas.count() == 3, "it counts as loaded meanwhile"
+    proven("other", *kinds)
+    joined = version.replicas.get(node__name="other")
+    assert joined.withheld == ("warm" not in kinds)
+    assert ("other" in asked_by_gateways(service)) == ("warm" in kinds)
+    assert (joined.orders == []) == ("warm" in kinds)
+
+
+def test_where_nothing_else_serves_it_answers_as_soon_as_it_answers_rightly(films_service, valkey):
+    activated(made_version(films_service))
+    heard_of("other")
+    Node.objects.filter(name="local").update(seen_at=LONG_AGO)
+    sweep.replenish_versions()
+    all_ready("other")
+    proven("other", "check")
+    assert asked_by_gateways(films_service) == ["local", "other"]
+
+
+def test_one_that_answers_wrongly_there_is_sick_and_never_asked(films_service, valkey):
+    version = activated(made_version(films_service))
+    heard_of("other")
+    Node.objects.filter(name="local").update(seen_at=LONG_AGO)
+    sweep.replenish_versions()
+    all_ready("other")
+    proven("other", "check", ok=False)
+    joined = version.replicas.get(node__name="other")
+    assert (joined.sick_reason, joined.withheld, asked_by_gateways(films_service)) == ("WRONG", True, ["local"])
+    assert Alert.objects.get().reason == "replica.wrong"
+
+
+def test_for_want_of_room_the_way_back_is_told_and_what_is_live_goes_first(films_service, valkey):
+    for _ in range(2):
+        activated(made_version(films_service))
+    other = heard_of("other")
+    Node.objects.filter(pk=other.pk).update(memory_available_bytes=200 * 10**6)
+    Node.objects.filter(name="local").update(seen_at=LONG_AGO)
+    sweep.replenish_versions()
+    assert [replica.version.number for replica in other.replicas.all()] == [2]
+    alert = Alert.objects.get()
+    assert (alert.subject, alert.severity) == ("version 1", "warning")
+    assert alert.message.startswith("Version 1 is not loaded, and a rollback goes to it: 1 replicas are lost.")
+
+
+@pytest.mark.parametrize("why", ["cold", "bad", "older"])
+def test_what_no_rollback_needs_hot_is_not_loaded_elsewhere(films, valkey, why):
+    service = make_service(films, versions={"standby": "cold" if why == "cold" else "hot"})
+    lost, _ = (activated(made_version(service)) for _ in range(2))
+    heard_of("other")
+    if why == "bad":
+        Version.objects.filter(pk=lost.pk).update(bad_at=LONG_AGO)
+    if why == "older":
+        activated(made_version(service))
+    Replica.objects.exclude(version=lost).update(node=heard_of("third"))
+    Node.objects.filter(name="local").update(seen_at=LONG_AGO)
+    sweep.replenish_versions()
+    assert lost.replicas.count() == 1
 
 
 def test_a_lost_replica_is_loaded_only_where_it_fits_and_an_alert_says_what_is_missing(films_service, valkey):
@@ -260,7 +384,7 @@ def test_a_lost_replica_is_loaded_only_where_it_fits_and_an_alert_says_what_is_m
     Node.objects.filter(pk=other.pk).update(memory_available_bytes=100 * 10**6)
     Node.objects.filter(name="local").update(seen_at=LONG_AGO)
     for _ in range(2):
-        sweep.replenish_live_versions()
+        sweep.replenish_versions()
     assert [replica.state for replica in version.replicas.all()] == ["READY"]
     assert refreshed(films_service).live_version == 1
     alert = Alert.objects.get()
@@ -275,9 +399,9 @@ def test_a_lost_replica_is_loaded_only_where_it_fits_and_an_alert_says_what_is_m
         "100 MB are free for it. Add a node or memory; as soon as it fits it is loaded there by itself."
     )
     Node.objects.filter(pk=other.pk).update(memory_available_bytes=10**9)
-    sweep.replenish_live_versions()
+    sweep.replenish_versions()
     assert version.replicas.get(node=other).state == "WANTED"
-    sweep.replenish_live_versions()
+    sweep.replenish_versions()
     assert Alert.objects.get().state == "RESOLVED"
 
 
@@ -288,7 +412,7 @@ def test_of_two_lost_replicas_the_second_does_not_fit_where_the_first_is_about_t
     Node.objects.filter(pk=other.pk).update(memory_available_bytes=200 * 10**6)
     Node.objects.filter(name="local").update(seen_at=LONG_AGO)
     for _ in range(2):
-        sweep.replenish_live_versions()
+        sweep.replenish_versions()
     assert [replica.version for replica in other.replicas.all()] == versions[:1]
     assert Alert.objects.get().service == versions[1].service
 
@@ -301,7 +425,7 @@ def test_after_an_outage_no_node_is_taken_for_lost_before_its_turn_to_be_read_ha
     with PaperNode(valkey, "another"), PaperNode(valkey, "local"):
         until(lambda: len(routes.reporting_nodes()) == 2)
         Node.objects.update(seen_at=LONG_AGO)
-        sweep.replenish_live_versions()
+        sweep.replenish_versions()
         assert Node.objects.get(name="local").seen_at.year == 2020, "it was another's turn"
         assert version.replicas.count() == 1
 
@@ -332,7 +456,7 @@ def until(true) -> None:
 def test_a_live_version_that_its_only_node_cannot_load_any_more_is_left_to_its_agent(films_service, valkey):
     version = activated(made_version(films_service))
     version.replicas.update(state="FAILED")
-    sweep.replenish_live_versions()
+    sweep.replenish_versions()
     assert [replica.state for replica in version.replicas.all()] == ["FAILED"]
 
 
@@ -341,7 +465,7 @@ def test_while_redis_is_away_nothing_is_loaded_elsewhere(films_service, settings
     version = activated(made_version(films_service))
     heard_of("other")
     Node.objects.filter(name="local").update(seen_at=LONG_AGO)
-    sweep.replenish_live_versions()
+    sweep.replenish_versions()
     assert version.replicas.count() == 1
 
 

@@ -16,6 +16,7 @@ from versions.selectors import live_version
 from workers import guards, query_model
 from workers.context import BuildContext
 from workers.outcomes import Done, Evidence, Hold, Outcome, StepFailed
+from workers.overrides import unless_passed
 
 NOTHING_LIVE = "There is no live version to compare with."
 
@@ -30,22 +31,20 @@ def step(ctx: BuildContext) -> Outcome:
     found = _compared_before(ctx, live) or _compare(ctx, live, ctx.values["import"]["dir"])
     _check_types(ctx, found)
     report, context = {**report, "items": found}, {**context, "items": found}
-    if not ctx.overridden:
-        held = guards.hold(_breaches(ctx.spec["guards"], found), report=report, context=context)
-        if held is not None:
-            return held
+    breaches = _breaches(ctx.spec["guards"], found)
+    held = unless_passed(ctx, guards.hold(breaches, report=report, context=context, beside=live.number))
+    if held is not None:
+        return held
     warnings = _warnings(live, found, report.get("warnings") or ctx.build.report.get("warnings", []))
     return Done(report={**report, **warnings}, context=context, detail=_detail(live, found) + _model_detail(model))
 
 
-def check_again(ctx: BuildContext, version: Version) -> Hold | None:
-    """A Hold when `version`, which is published, is not about the same items as what is live by now."""
-    live = live_version(ctx.service)
-    if live is None:
-        return None
+def check_again(ctx: BuildContext, version: Version, live: Version) -> tuple[dict[str, Any], Hold | None]:
+    """How `version`, which is published, compares with what is live by now, and a Hold when it may not be so."""
     found = _compare(ctx, live, version.artifact)
-    ctx.build.context["items"] = found
-    return guards.hold(_breaches(ctx.spec["guards"], found), report={"items": found}, context={"items": found})
+    told = {"items": found}
+    breaches = _breaches(ctx.spec["guards"], found)
+    return found, guards.hold(breaches, report=told, context=told, beside=live.number)
 
 
 def _of_model(ctx: BuildContext, model: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
