@@ -15,7 +15,7 @@ from django.test import Client
 from catalog.models import Service
 from recallpb.v1 import recall_pb2
 from tenants.models import Tenant
-from tests.api.gateway import DIMENSION, RunningGateway, running_gateway
+from tests.api.gateway import DIMENSION, HIDDEN, ITEMS, RunningGateway, running_gateway
 from tests.client.scripted import refuse, serving
 from tests.console.test_pages import signed_in
 from tests.factories import make_service
@@ -117,7 +117,7 @@ def test_a_page_that_htmx_restores_is_a_whole_page(client: Client, gateway: Runn
 
 
 def test_a_long_question_is_answered_and_keeps_out_of_the_address(client: Client, gateway: RunningGateway) -> None:
-    many = "\n".join([VECTOR] * 40)
+    many = "\n".join([VECTOR] * 64)
     page = client.post(PAGE, {"by": "vector", "vector": many, "k": "5"})
     assert page.status_code == 200
     assert ids_of(page) == [expected(gateway, 2, 5)]
@@ -138,9 +138,12 @@ def test_a_question_by_items_tells_which_are_known(client: Client, gateway: Runn
     text = words(page)
     assert "2 of 3 items asked by are known, with 75% of the weight; this version does not hold 77." in text
     assert 2_000_001 not in ids_of(page)[0]
-    kept = client.get(PAGE, {"by": "items", "items": "2000001", "keep": "1", "k": "1"})
+    # Nothing is nearer to the longest vector than itself.
+    lengths = np.linalg.norm(gateway.newer.vectors[: ITEMS - HIDDEN], axis=1)
+    longest = gateway.newer.ids[lengths.argmax()]
+    kept = client.get(PAGE, {"by": "items", "items": str(longest), "keep": "1", "k": "1"})
     assert "The item asked by is known." in words(kept)
-    assert ids_of(kept) == [[2_000_001]]
+    assert ids_of(kept) == [[longest]]
 
 
 def test_what_a_filter_leaves_too_little_of_is_told(client: Client, gateway: RunningGateway) -> None:

@@ -149,6 +149,8 @@ def misses(answer: Answer, exact: Answer, order: Order) -> frozenset[Id]:
 
 def timing_of(answer: Answer) -> list[Part]:
     """The parts of the time in the platform in their order, and what is none of them."""
+    if not answer.timings:
+        return []
     total = answer.timings.get("total", 0)
     spent = [(name, label, answer.timings.get(name, 0)) for name, label in PARTS.items()]
     spent.append(("rest", "the rest", max(0, total - sum(us for _, _, us in spent))))

@@ -70,7 +70,7 @@ def show(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     if "random" in request.GET and version is not None:
         turn = replace(turn, said=said.changed(by="vector", vector=_random_vector(turn.schema["dimension"])))
     is_new = request.method == "POST" or turn.said is not said
-    if is_new and not _is_part(request) and turn.said.is_shareable():
+    if is_new and turn.said.is_asked and turn.said.is_shareable() and not _is_part(request):
         return redirect(turn.address)
     return _answered(turn)
 
