@@ -119,17 +119,14 @@ class Route:
 
         Raises FailedPrecondition.
         """
-        if require_version:
-            for version in self.candidates:
-                if require_version == version.number and model_version in ("", version.model_version):
-                    return version
         live = self.live()
         if not require_version and not model_version:
             return live
-        for version in self.versions:
+        by_number = self.candidates if require_version else ()
+        for version in (*self.versions, *by_number):
             if require_version in (0, version.number) and model_version in ("", version.model_version):
                 return version
-        if require_version and all(require_version != version.number for version in self.versions):
+        if require_version and all(require_version != version.number for version in (*self.versions, *self.candidates)):
             message = f"version {require_version} is not loaded; version {live.number} is live"
             raise FailedPrecondition("VERSION_NOT_LOADED", message, field="require_version")
         message = f"no loaded version is of that model; live is of {live.model_version!r}"

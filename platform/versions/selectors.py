@@ -150,7 +150,12 @@ def routable_versions(service: Service) -> list[Version]:
 
 
 def candidate_versions(service: Service) -> list[Version]:
-    """Complete versions that were never live, newest first: what a route names for who requires them by number."""
+    """Complete versions that were never live, newest first: what a route names for who requires them by number.
+
+    Without a live version nothing answers, so none is named: a cleared service gives nothing away.
+    """
+    if service.live_version is None:
+        return []
     return list(versions_of(service).filter(state=VersionState.READY, activated_at__isnull=True))
 
 
@@ -159,7 +164,7 @@ def askable_versions(service: Service) -> list[Version]:
     others = [each for each in routable_versions(service) if each.number != service.live_version]
     live = live_version(service)
     loaded = [version for version in (*others, *candidate_versions(service)) if is_loaded(version)]
-    return [live, *loaded] if live is not None else loaded
+    return [] if live is None else [live, *loaded]
 
 
 def retirable(service: Service, *, keep: int) -> list[Version]:

@@ -63,8 +63,6 @@ def show(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     caller, owner, found = service_for(request, tenant, service, Permission.QUERY)
     said = fields.typed((request.POST if request.method == "POST" else request.GET).dict())
     versions = askable_versions(found)
-    if found.live_version is None and versions and said.values["on"] == fields.LIVE:
-        said = said.changed(on=str(versions[0].number))
     version = asking.version_asked(found, versions, said.version("on"))
     turn = Turn(request, caller, owner, found, versions, said, version)
     if "random" in request.GET and version is not None:
