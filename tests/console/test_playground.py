@@ -194,6 +194,8 @@ def test_the_answer_is_held_to_exact_search(client: Client, gateway: RunningGate
         ({"vector": VECTOR, "k": "-1"}, "k", "no whole number"),
         ({"vector": VECTOR, "k": "99999999999"}, "k", "no whole number"),
         ({"vector": VECTOR, "ef": "501"}, "ef", "params.ef is 501"),
+        ({"vector": VECTOR, "on": "9" * 5000}, "on", "is no version: say live, or its number."),
+        ({"vector": VECTOR, "beside": "-1"}, "beside", "is no version"),
         ({"vector": VECTOR, "on": "9"}, "on", "version 9 is not loaded; version 2 is live"),
     ],
 )

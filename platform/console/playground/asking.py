@@ -74,15 +74,16 @@ def choices_of(service: Service, versions: Sequence[Version]) -> list[Choice]:
     return found
 
 
-def ask(
-    *, caller: Caller, service: Service, question: Question, label: str, attributes: tuple[str, ...], check: bool
-) -> Side:
+def ask(*, caller: Caller, service: Service, question: Question, attributes: tuple[str, ...], check: bool) -> Side:
     """Asks `question`; with `check` once more by exact search, of the version that answered."""
+    label = f"Version {question.require_version}" if question.require_version else "Live version"
     question = replace(question, trace=True, attributes=attributes)
     try:
         answer = _recalled(caller, service, question)
     except RecallError as error:
         return Side(label, error=error)
+    if not question.require_version:
+        label = f"Live, version {answer.version}"
     if not check:
         return Side(label, answer)
     exactly = replace(question, exact=True, ef=None, attributes=(), trace=False, require_version=answer.version)

@@ -30,6 +30,7 @@ SHOWN_CHARACTERS_MAX = 40
 INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
 FLOAT32_MAX = 3.4028234e38
 
+VERSION = re.compile(r"[0-9]{1,9}")
 SEPARATOR = re.compile(r"[,\n]")
 WEIGHT = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?")
 QUOTED = json.JSONDecoder()
@@ -80,7 +81,7 @@ class Typed:
     def version(self, name: str) -> int:
         """The version that `on` or `beside` names; 0 for the live one, or none."""
         text = self.values[name]
-        return int(text) if text.isascii() and text.isdigit() and int(text) <= INT64_MAX else 0
+        return int(text) if VERSION.fullmatch(text) else 0
 
     def changed(self, **changes: str) -> Typed:
         """The same with other fields."""
@@ -145,6 +146,9 @@ def read(said: Typed, schema: Schema) -> Read:
         question["items"] = _part(found, "items", lambda: items_of(values["items"], has_text_ids=has_text_ids))
     else:
         question["features"] = tuple(_features(found, values, schema))
+    for name in ("on", "beside"):
+        if not (values[name] in ("", LIVE) or VERSION.fullmatch(values[name])):
+            found.faults[name] = f"{_shown(values[name])} is no version: say live, or its number."
     if not found.faults:
         found.question = Question(**question)
     return found

@@ -136,7 +136,7 @@ def _tables(turn: Turn, read: Read) -> dict[str, Any]:
 
 def _sides(turn: Turn, read: Read) -> list[Side]:
     """Each version that is asked, first the one of `on`."""
-    said, live = turn.said, turn.service.live_version
+    said = turn.said
     numbers = [said.version("on")]
     if said.values["beside"]:
         numbers.append(said.version("beside"))
@@ -149,7 +149,6 @@ def _sides(turn: Turn, read: Read) -> list[Side]:
                 caller=turn.caller,
                 service=turn.service,
                 question=replace(read.question, require_version=number),
-                label=f"Version {number}" if number else f"Live, version {live}",
                 attributes=tuple(each["name"] for each in spec["schema"]["attributes"]),
                 check=bool(said.values["check"]),
             )
@@ -164,7 +163,7 @@ def _faults(turn: Turn, tables: list[Table]) -> tuple[dict[str, str], list[Any]]
     for table in tables[:1]:
         for error in filter(None, (table.side.error, table.side.exact_error)):
             name = asking.field_of(error, turn.said.by)
-            if name in (*fields.NAMES, *turn.said.values, *_inputs_names(turn)):
+            if name in ("features", *fields.NAMES, *_inputs_names(turn)):
                 faults.setdefault(name, error.message)
             else:
                 others.append(error)
