@@ -68,7 +68,7 @@ def answer(request: Any, context: grpc.ServicerContext) -> Any:
     return recall_pb2.RecallResponse(
         version=version,
         ids=[1_000 + row for row in rows],
-        scores=[0.97 - 0.08 * rank for rank in range(len(rows))],
+        scores=[0.97 - (0.05 if request.params.exact else 0.08) * rank for rank in range(len(rows))],
         found_by=[rank % 2 for rank in range(len(rows))] if len(request.vectors.vectors) > 1 else [],
         attributes=attributes,
         shortfall=max(0, request.top_k - len(rows)),

@@ -222,7 +222,7 @@ def test_charts_draw_what_was_asked_with_each_switch(browser: Browser, stage: St
 def test_a_question_is_asked_compared_and_copied_without_leaving_the_page(browser: Browser, stage: Stage) -> None:
     with visit(browser, stage.server, stage.alice, permissions=["clipboard-read", "clipboard-write"]) as window:
         page = window.go(ADDRESS)
-        page.get_by_label("Vector").fill("1, 2, 3, 4")
+        page.get_by_role("textbox", name="Vector").fill("1, 2, 3, 4")
         page.get_by_label("Beside it").select_option("3")
         page.keyboard.press("Tab")
         page.get_by_role("button", name="Recall").click()

@@ -67,10 +67,10 @@ def choices_of(service: Service, versions: Sequence[Version]) -> list[Choice]:
     found: list[Choice] = []
     for version in versions:
         if version.number == service.live_version:
-            found.insert(0, Choice(LIVE, f"live: {_label(version)}"))
+            found.insert(0, Choice(LIVE, _label(version, "live")))
         else:
             role = "previous" if version.activated_at else "candidate"
-            found.append(Choice(str(version.number), f"{role}: {_label(version)}"))
+            found.append(Choice(str(version.number), _label(version, role)))
     return found
 
 
@@ -134,6 +134,6 @@ def _recalled(caller: Caller, service: Service, question: Question) -> Answer:
     return answers.answer_of(recall(caller=caller, service=service, request=request_of(question)))
 
 
-def _label(version: Version) -> str:
-    of_model = f", model {version.model_version}" if version.model_version else ""
-    return f"version {version.number}, {version.items:,} items{of_model}"
+def _label(version: Version, role: str) -> str:
+    of_model = f", {version.model_version}" if version.model_version else ""
+    return f"{version.number}: {role}{of_model}"
