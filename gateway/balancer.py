@@ -116,8 +116,8 @@ class Balancer:
 
     def follow(self, old: Route | None, new: Route) -> None:
         """Connects to replicas to which no line stands; lets go of those that the route names no more."""
-        before = {replica for version in old.versions for replica in version.replicas} if old else set()
-        after = {replica for version in new.versions for replica in version.replicas}
+        before = old.all_replicas() if old else set()
+        after = new.all_replicas()
         self._wanted = (self._wanted - before) | after
         for replica in after:
             self._link(replica).client.connect_soon()

@@ -97,6 +97,8 @@ class Route:
     tenant_qps_max: float
     keys: tuple[Key, ...]
     document: bytes = dataclasses.field(repr=False)
+    # Loaded, and never live: only who requires one of them by its number is answered by it.
+    candidates: tuple[RouteVersion, ...] = ()
 
     @property
     def field(self) -> str:
@@ -108,15 +110,23 @@ class Route:
             raise FailedPrecondition("NO_LIVE_VERSION", "the service has no live version yet")
         return self.versions[0]
 
+    def all_replicas(self) -> set[Replica]:
+        """Of every version that may answer."""
+        return {replica for version in (*self.versions, *self.candidates) for replica in version.replicas}
+
     def choose(self, require_version: int, model_version: str) -> RouteVersion:
-        """The live version, else the first hot one that is what the caller requires. Raises FailedPrecondition."""
+        """The live version, else the first hot one that is what the caller requires, or the candidate of that number.
+
+        Raises FailedPrecondition.
+        """
         live = self.live()
         if not require_version and not model_version:
             return live
-        for version in self.versions:
+        by_number = self.candidates if require_version else ()
+        for version in (*self.versions, *by_number):
             if require_version in (0, version.number) and model_version in ("", version.model_version):
                 return version
-        if require_version and all(require_version != version.number for version in self.versions):
+        if require_version and all(require_version != version.number for version in (*self.versions, *self.candidates)):
             message = f"version {require_version} is not loaded; version {live.number} is live"
             raise FailedPrecondition("VERSION_NOT_LOADED", message, field="require_version")
         message = f"no loaded version is of that model; live is of {live.model_version!r}"
@@ -220,6 +230,7 @@ def parse_route(document: bytes) -> Route:
         tenant_qps_max=message.tenant_qps_max,
         keys=() if message.tombstone else tuple(_key(key) for key in message.keys),
         document=document,
+        candidates=() if message.tombstone else tuple(_version(version) for version in message.candidates),
     )
 
 

@@ -11,7 +11,15 @@ from typing import Annotated, Any, Literal
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from bundles import uris
 from bundles.uris import UriError
@@ -66,6 +74,20 @@ class Attribute(Block):
 
     name: Annotated[str, AfterValidator(_check_attribute_name)]
     type: AttributeType
+    # What people see instead of the text; `image` takes it for a picture's address. The data plane does not know of it.
+    display: Literal["image"] | None = None
+
+    @field_validator("display")
+    @classmethod
+    def _is_an_address(cls, display: str | None, info: ValidationInfo) -> str | None:
+        if display is not None and info.data.get("type", "string") != "string":
+            raise ValueError(f"The address of a picture is a string, not {info.data['type']}.")
+        return display
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_said(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        stored: dict[str, Any] = serialize(self)
+        return {name: value for name, value in stored.items() if name != "display" or value is not None}
 
 
 class Schema(Block):

@@ -3,6 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
+from console.playground import views as playground
 from console.views import alerts, audit, builds, home, keys, operations, query, services, traffic, versions
 from console.wizard import views as wizard
 
@@ -41,6 +42,7 @@ urlpatterns = [
     path(_SERVICE + "status/", services.status, name="service-status"),
     path(_SERVICE + "traffic/", traffic.show, name="service-traffic"),
     path(_SERVICE + "query/", query.query, name="query"),
+    path(_SERVICE + "playground/", playground.show, name="playground"),
     path(_SERVICE + "build/", builds.request_build, name="build-request"),
     path(_SERVICE + "hold/", services.hold, name="service-hold"),
     path(_SERVICE + "release/", services.release, name="service-release"),

@@ -31,11 +31,13 @@ __all__ = [
     "activation_view",
     "activations_of",
     "admissions",
+    "askable_versions",
     "audited_replicas",
     "audited_services",
     "build_get",
     "build_view",
     "builds_of",
+    "candidate_versions",
     "coolable_versions",
     "due_watches",
     "engine_reason",
@@ -140,6 +142,24 @@ def routable_versions(service: Service) -> list[Version]:
     Without a live version nothing answers, so none is named.
     """
     return sorted(versions_of(service).filter(in_route()), key=lambda version: version.number != service.live_version)
+
+
+def candidate_versions(service: Service) -> list[Version]:
+    """Complete versions that were never live, newest first: what a route names for who requires them by number.
+
+    Without a live version nothing answers, so none is named: a cleared service gives nothing away.
+    """
+    if service.live_version is None:
+        return []
+    return list(versions_of(service).filter(state=VersionState.READY, activated_at__isnull=True))
+
+
+def askable_versions(service: Service) -> list[Version]:
+    """What a query may name: the live version first, then those that were live and candidates, as far as loaded."""
+    others = [each for each in routable_versions(service) if each.number != service.live_version]
+    live = live_version(service)
+    loaded = [version for version in (*others, *candidate_versions(service)) if is_loaded(version)]
+    return [] if live is None else [live, *loaded]
 
 
 def retirable(service: Service, *, keep: int) -> list[Version]:

@@ -45,7 +45,14 @@ class RunningGateway:
         self.process = self._spawn()
         self._wait_until_it_listens()
 
-    def publish(self, *, versions: tuple[int, ...] = (1,), qps: float = 0, service: str = "movies") -> None:
+    def publish(
+        self,
+        *,
+        versions: tuple[int, ...] = (1,),
+        qps: float = 0,
+        service: str = "movies",
+        allow_exact: bool = False,
+    ) -> None:
         """The newest route of films/`service`: the first of the versions is live, the next one hot."""
         self._generation += 1
         stamp = Stamp(1, self._generation)
@@ -54,7 +61,7 @@ class RunningGateway:
             tenant="films",
             service=service,
             versions=[self._version(number) for number in versions],
-            limits=recall_pb2.Limits(qps=qps, concurrency=0, max_top_k=50, max_ef=500),
+            limits=recall_pb2.Limits(qps=qps, concurrency=0, max_top_k=50, max_ef=500, allow_exact=allow_exact),
         )
         with self.valkey.client() as client:
             DocumentWriter(client).put_if_newer(ROUTES, f"films/{service}", stamp, route.SerializeToString())

@@ -27,7 +27,9 @@ from catalog.intents import Intent
 from catalog.models import Draft, Service
 from tenants.actions import key_create
 from tenants.models import Tenant
+from tests.client.scripted import serving
 from tests.console.browser import DESK, PHONE, launch, visit
+from tests.console.posters import ADDRESS, answer, make_posters
 from tests.console.series import write_series
 from tests.factories import TESTER, make_service
 from tests.support.history import activated, held, made_version, refreshed
@@ -61,6 +63,10 @@ PAGES = {
     "draft-review": "/t/films/services/new/series/review/",
     "draft-waiting": "/t/films/services/new/waiting/schema/",
     "draft-unreadable": "/t/films/services/new/later/schema/",
+    "playground": "/t/films/s/posters/playground/",
+    "playground-features": "/t/films/s/posters/playground/?by=features",
+    "playground-beside": "/t/films/s/posters/playground/?vector=1,2,3,4&k=5&filter=year+>+1940&beside=1&check=1",
+    "playground-wrong": "/t/films/s/posters/playground/?by=items&items=1,two&filter=!",
     "not-found": "/t/films/s/nothing/",
 }
 PAGES_OF_ADMINISTRATORS = {"operations": "/operations/"}
@@ -132,7 +138,16 @@ def stage(live_server: LiveServer, alice: User, dana: User, films: Tenant, films
     return Stage(alice, dana, live_server.url)
 
 
-@pytest.mark.usefixtures("wizard")
+@pytest.fixture
+def posters(films: Tenant, settings: Any) -> Iterator[None]:
+    """A service that can be asked."""
+    make_posters(films)
+    with serving(answer) as gateway:
+        settings.GATEWAY_ADDRESS = gateway.address
+        yield
+
+
+@pytest.mark.usefixtures("wizard", "posters")
 @pytest.mark.parametrize("look", LOOKS)
 def test_every_page_obeys_the_policy_and_can_be_used_by_everybody(browser: Browser, stage: Stage, look: str) -> None:
     faults: list[str] = []
@@ -201,6 +216,42 @@ def test_charts_draw_what_was_asked_with_each_switch(browser: Browser, stage: St
         page = window.go("/t/films/s/movies/versions/2/")
         expect(page.locator("#curve canvas")).to_have_count(1)
         assert window.complaints == []
+
+
+@pytest.mark.usefixtures("posters")
+def test_a_question_is_asked_compared_and_copied_without_leaving_the_page(browser: Browser, stage: Stage) -> None:
+    with visit(browser, stage.server, stage.alice, permissions=["clipboard-read", "clipboard-write"]) as window:
+        page = window.go(ADDRESS)
+        page.get_by_role("textbox", name="Vector").fill("1, 2, 3, 4")
+        page.get_by_label("Beside it").select_option("3")
+        page.keyboard.press("Tab")
+        page.get_by_role("button", name="Recall").click()
+        expect(page.get_by_role("region", name="Answer of version 3").get_by_role("row")).to_have_count(6)
+        expect(page.get_by_text("overlap@10: 1.00")).to_be_visible()
+        expect(page).to_have_url(re.compile(r"/playground/\?vector=1,\+2,\+3,\+4&beside=3$"))
+        keep(page, "playground-asked-light")
+        page.get_by_text("grpcurl", exact=True).click()
+        page.get_by_role("button", name="Copy", exact=True).click()
+        expect(page.get_by_role("button", name="Copied")).to_be_visible()
+        assert "recallpb.v1.RecallService/Recall" in page.evaluate("navigator.clipboard.readText()")
+        page.get_by_label("Filter").fill("year > !")
+        page.get_by_role("button", name="Recall").click()
+        expect(page.locator("#fault-filter")).to_contain_text("ends where a value should stand")
+        page.go_back()
+        expect(page).to_have_url(re.compile("beside=3$"))
+        expect(page.get_by_text("overlap@10: 1.00")).to_be_visible()
+        assert window.complaints == []
+
+
+@pytest.mark.usefixtures("posters")
+def test_a_question_is_asked_without_javascript(browser: Browser, stage: Stage) -> None:
+    with visit(browser, stage.server, stage.alice, java_script_enabled=False) as window:
+        page = window.go(ADDRESS)
+        page.get_by_role("link", name="By features").click()
+        page.get_by_label("watched").fill("3, 4")
+        page.get_by_role("button", name="Recall").click()
+        expect(page.get_by_role("region", name="Answer of live, version 2").get_by_role("row")).to_have_count(6)
+        expect(page).to_have_url(re.compile(r"f\.watched=3,\+4"))
 
 
 def test_nobody_is_asked_while_the_page_is_hidden(browser: Browser, stage: Stage) -> None:

@@ -59,6 +59,8 @@ PAGE_DOORS = (
     page(f"{SERVICE}/status/", "GET", VIEW),
     page(f"{SERVICE}/traffic/", "GET", VIEW),
     page(f"{SERVICE}/query/", "POST", QUERY, {"vector": "1, 0, 0, 0"}),
+    page(f"{SERVICE}/playground/", "GET", QUERY),
+    page(f"{SERVICE}/playground/", "POST", QUERY, {"vector": "1, 0, 0, 0"}),
     page(f"{SERVICE}/build/", "POST", BUILDING),
     page(f"{SERVICE}/hold/", "POST", OPERATE, {"reason": "a holiday"}),
     page(f"{SERVICE}/release/", "POST", OPERATE),

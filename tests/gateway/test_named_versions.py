@@ -98,6 +98,25 @@ async def test_the_first_loaded_version_that_is_both_answers(
         assert (result.error.code, result.error.reason, result.error.field) == (9, reason, field)
 
 
+async def test_a_candidate_answers_only_who_requires_it_by_its_number(
+    harness: Harness, versions: dict[int, Version]
+) -> None:
+    harness.publish(route(route_of(*versions[1]), candidates=[route_of(*versions[2])]))
+    await harness.start()
+    caller = harness.caller()
+    vector = versions[1][0].queries[0]
+    assert is_of(await caller.recall(by_vectors(vector)), 1, versions[1][0], vector)
+    for model in ("", "tower-2"):
+        required = await caller.recall(by_vectors(vector, require_version=2, model_version=model))
+        assert is_of(required, 2, versions[2][0], vector)
+    refused = await refusal(caller.recall(by_vectors(vector, model_version="tower-2")))
+    assert refused.reason == "MODEL_VERSION_NOT_LOADED"
+    refused = await refusal(caller.recall(by_vectors(vector, require_version=2, model_version="tower-1")))
+    assert refused.reason == "MODEL_VERSION_NOT_LOADED"
+    info = await caller.call("GetServiceInfo", recall_pb2.GetServiceInfoRequest(service=FILMS))
+    assert (info.live.version, info.HasField("previous")) == (1, False)
+
+
 async def _until_live(harness: Harness, number: int) -> None:
     gateway = harness.gateway
     assert gateway

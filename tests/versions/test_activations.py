@@ -92,6 +92,14 @@ def test_clearing_leaves_nothing_live_and_the_service_on_hold(films_service):
     assert (event.before["live_version"], event.after["live_version"]) == (2, None)
 
 
+def test_a_cleared_service_names_no_candidate_either(films_service):
+    activated(made_version(films_service))
+    made_version(films_service)
+    assert [version.version for version in route_message(refreshed(films_service), Stamp(1, 1)).candidates] == [2]
+    cleared = route_message(clear(films_service), Stamp(1, 1))
+    assert (list(cleared.versions), list(cleared.candidates)) == ([], [])
+
+
 def test_clearing_what_is_empty_changes_nothing(films_service):
     assert clear(films_service).live_generation == 0
     activated(made_version(films_service))

@@ -16,9 +16,10 @@ from tests.factories import TESTER, make_service
 from tests.support.history import activated, heard_of, made_version, refreshed, report, report_all_ready, seen
 from tests.support.valkey import Valkey
 from versions import actions, routes, selectors
-from versions.models import Node, PlatformState, Replica
+from versions.models import Build, Node, PlatformState, Replica
 from versions.reconcile import reconcile
 from versions.routes.messages import route_message
+from versions.states import BuildState
 
 pytestmark = pytest.mark.django_db
 
@@ -65,6 +66,18 @@ def test_what_people_read_and_what_is_audited_is_what_the_route_names(films_serv
     assert [version.version for version in route.versions] == expected.get(then, [])
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_candidate_that_is_off_its_nodes_leaves_the_route(films_service, valkey):
+    activated(made_version(films_service))
+    held_version = made_version(films_service)
+    Build.objects.filter(pk=held_version.build_id).update(state=BuildState.HELD)
+    routes.publish(films_service)
+    assert [version.version for version in route_of(valkey).candidates] == [2]
+    actions.version_unload_held(version=held_version)
+    assert list(route_of(valkey).candidates) == []
+    assert Stamp.of(route_of(valkey).stamp) == stamp_of(films_service)
+
+
 def test_a_route_names_live_first_then_the_hot_previous_one(films_service, valkey):
     activated(made_version(films_service, model_version="mind-6"))
     activated(made_version(films_service, items=120, model_version="mind-7"))
@@ -72,6 +85,7 @@ def test_a_route_names_live_first_then_the_hot_previous_one(films_service, valke
     assert routes.publish(films_service) is True
     route = route_of(valkey)
     assert (route.tenant, route.service, route.tombstone) == ("films", "movies", False)
+    assert [version.version for version in route.candidates] == [3], "for who requires it by its number"
     assert [(v.version, v.model_version, v.items) for v in route.versions] == [(2, "mind-7", 120), (1, "mind-6", 100)]
     live = route.versions[0]
     assert (live.schema.dimension, live.schema.metric, live.searchable_items) == (4, "ip", 120)

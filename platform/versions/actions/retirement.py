@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -12,6 +13,7 @@ from django.db.models.functions import Now
 from audit.actions import record
 from catalog.models import Service
 from common.actor import SYSTEM
+from common.dispatch import call_after_commit
 from common.errors import FailedPrecondition, StateConflict
 from common.transitions import move
 from versions import routes
@@ -59,6 +61,7 @@ def version_unload_held(*, version: Version) -> int:
     # Somebody wants it live, and what is loaded now is for that. It stays until the reload has ended.
     if open_reloads().filter(version=version).exists():
         return 0
+    _gateways_forget_candidates_after_commit(version)
     return replicas_withdraw(Replica.objects.filter(version=version))
 
 
@@ -95,6 +98,7 @@ def build_abandon(build: Build) -> None:
         move(version, VERSION, VersionState.FAILED, where={"activated_at__isnull": True})
     except StateConflict:
         return
+    _gateways_forget_candidates_after_commit(version)
     replicas_withdraw(Replica.objects.filter(version=version))
 
 
@@ -115,6 +119,21 @@ def placements_changed(node_ids: Iterable[int]) -> None:
     for node_id in sorted(set(node_ids)):
         Node.objects.filter(pk=node_id).update(placements_generation=F("placements_generation") + 1)
         routes.publish_placements_after_commit(node_id)
+
+
+def _gateways_forget_candidates_after_commit(version: Version) -> None:
+    """Publishes the route anew once this version is off its nodes.
+
+    In a transaction of its own: a switch locks the service before the version, and here it is the other way round. Is
+    it never carried out, who requires that version hears that it cannot be reached instead of that it is not loaded.
+    """
+    call_after_commit(partial(_route_renew, version.service_id))
+
+
+def _route_renew(service_id: int) -> None:
+    living = Service.objects.filter(pk=service_id, deleted_at__isnull=True)
+    if living.update(route_generation=F("route_generation") + 1):
+        routes.publish_after_commit(service_id)
 
 
 def _locked(version: Version, **values: Any) -> QuerySet[Service]:

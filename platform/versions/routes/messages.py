@@ -14,7 +14,7 @@ from recallpb.internal.v1 import documents_pb2
 from recallpb.v1 import recall_pb2
 from tenants.models import ApiKey, Quota
 from versions.models import Node, Replica, Version
-from versions.selectors import routable_versions
+from versions.selectors import candidate_versions, routable_versions
 from versions.states import ReplicaState
 
 US_PER_MS = 1_000
@@ -26,6 +26,7 @@ def route_message(service: Service, stamp: Stamp) -> documents_pb2.Route:
     if service.deleted_at is not None:
         return documents_pb2.Route(stamp=stamp.to_message(), tenant=tenant, service=name, tombstone=True)
     versions = [_route_version(service, version) for version in routable_versions(service)]
+    candidates = [_route_version(service, version) for version in candidate_versions(service)]
     return documents_pb2.Route(
         stamp=stamp.to_message(),
         tenant=tenant,
@@ -34,6 +35,7 @@ def route_message(service: Service, stamp: Stamp) -> documents_pb2.Route:
         limits=_limits(service),
         tenant_qps_max=Quota.objects.values_list("qps_max", flat=True).get(tenant=service.tenant),
         keys=[_key(key) for key in _valid_keys(service)],
+        candidates=[version for version in candidates if version is not None],
     )
 
 
@@ -46,7 +48,7 @@ def placements_message(node: Node, stamp: Stamp) -> documents_pb2.Placements:
 
 
 def _route_version(service: Service, version: Version) -> documents_pb2.RouteVersion | None:
-    """None for a version that was live and is not loaded any more."""
+    """None for a version that is loaded nowhere, unless it is live."""
     replicas = _route_replicas(version)
     if not replicas and version.number != service.live_version:
         return None

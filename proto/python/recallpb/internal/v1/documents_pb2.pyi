@@ -17,7 +17,7 @@ class Stamp(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("stamp", "tenant", "service", "tombstone", "versions", "limits", "tenant_qps_max", "keys")
+    __slots__ = ("stamp", "tenant", "service", "tombstone", "versions", "limits", "tenant_qps_max", "keys", "candidates")
     STAMP_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +26,7 @@ class Route(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     TENANT_QPS_MAX_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     stamp: Stamp
     tenant: str
     service: str
@@ -34,7 +35,8 @@ class Route(_message.Message):
     limits: _recall_pb2.Limits
     tenant_qps_max: float
     keys: _containers.RepeatedCompositeFieldContainer[Key]
-    def __init__(self, stamp: _Optional[_Union[Stamp, _Mapping]] = ..., tenant: _Optional[str] = ..., service: _Optional[str] = ..., tombstone: _Optional[bool] = ..., versions: _Optional[_Iterable[_Union[RouteVersion, _Mapping]]] = ..., limits: _Optional[_Union[_recall_pb2.Limits, _Mapping]] = ..., tenant_qps_max: _Optional[float] = ..., keys: _Optional[_Iterable[_Union[Key, _Mapping]]] = ...) -> None: ...
+    candidates: _containers.RepeatedCompositeFieldContainer[RouteVersion]
+    def __init__(self, stamp: _Optional[_Union[Stamp, _Mapping]] = ..., tenant: _Optional[str] = ..., service: _Optional[str] = ..., tombstone: _Optional[bool] = ..., versions: _Optional[_Iterable[_Union[RouteVersion, _Mapping]]] = ..., limits: _Optional[_Union[_recall_pb2.Limits, _Mapping]] = ..., tenant_qps_max: _Optional[float] = ..., keys: _Optional[_Iterable[_Union[Key, _Mapping]]] = ..., candidates: _Optional[_Iterable[_Union[RouteVersion, _Mapping]]] = ...) -> None: ...
 
 class RouteVersion(_message.Message):
     __slots__ = ("version", "model_version", "items", "schema", "replicas", "searchable_items", "cost")
