@@ -36,6 +36,7 @@ urlpatterns = [
     path("t/<str:tenant>/audit.csv", audit.export, name="audit-export"),
     path("t/<str:tenant>/keys/", keys.index, name="keys"),
     path("t/<str:tenant>/keys/create/", keys.create, name="key-create"),
+    path("t/<str:tenant>/keys/<str:prefix>/rotate/", keys.rotate, name="key-rotate"),
     path("t/<str:tenant>/keys/<str:prefix>/revoke/", keys.revoke, name="key-revoke"),
     path(_SERVICE, services.show, name="service"),
     path(_SERVICE + "status/", services.status, name="service-status"),

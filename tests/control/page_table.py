@@ -54,6 +54,7 @@ PAGE_DOORS = (
     page(f"{TENANT}/audit.csv", "GET", VIEW),
     page(f"{TENANT}/keys/", "GET", MANAGE),
     page(f"{TENANT}/keys/create/", "POST", MANAGE, {"scope": "read"}),
+    page(f"{TENANT}/keys/<str:prefix>/rotate/", "POST", MANAGE, {"overlap_seconds": "3600"}),
     page(f"{TENANT}/keys/<str:prefix>/revoke/", "POST", MANAGE),
     page(f"{SERVICE}/", "GET", VIEW),
     page(f"{SERVICE}/status/", "GET", VIEW),
