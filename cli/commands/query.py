@@ -39,6 +39,10 @@ def query(
     filter_by: Annotated[str, typer.Option("--filter", help="Only items like this: 'year >= 1990'")] = "",
     exclude: Annotated[str, typer.Option("--exclude", help="Not these ids: 1,2,3")] = "",
     keep: Annotated[bool, typer.Option("--keep-query-items", help="The items asked by may be answers, too.")] = False,
+    merge: Annotated[
+        str,
+        typer.Option("--merge", help="How the lists of several vectors become one: max, weighted_sum, round_robin."),
+    ] = "max",
     attributes: Annotated[list[str] | None, typer.Option("--attribute", "-a", help="Show this attribute, too.")] = None,
     ef: Annotated[int | None, typer.Option(help="Search effort.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Search everything, if the service allows it.")] = False,
@@ -55,6 +59,7 @@ def query(
     target = find_target(service, tenant)
     options = Options(
         filter=filter_by,
+        merge=merge,
         return_attributes=attributes or [],
         exact=exact,
         require_version=require_version,
