@@ -19,6 +19,8 @@ LATELY_SECONDS = 60
 # A chart has at most about so many points.
 POINTS_MAX = 360
 HOURS_MAX = 24
+# At the finest there is a point for every span that is kept.
+SPANS_MAX = HOURS_MAX * 3_600 // SPAN_SECONDS
 # Rows come a little later than what they tell of: the span, its settling, and the tick that takes it.
 LAG_SECONDS = 2 * SPAN_SECONDS + SETTLED_AFTER_SECONDS
 # Memory is noted every minute when nobody calls; one that is older says nothing any more.

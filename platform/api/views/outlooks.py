@@ -11,13 +11,10 @@ from api.schema import operation
 from api.serializers import outlooks as shapes
 from api.views.services import HIDDEN, ServiceApiView
 from common.errors import InvalidArgument
-from documents.traffic import SPAN_SECONDS
 from tenants.permissions import Permission
 from versions.previews import preview
-from versions.traffic import HOURS_MAX, POINTS_MAX, metrics_of
+from versions.traffic import HOURS_MAX, POINTS_MAX, SPANS_MAX, metrics_of
 
-# A point for each span that is kept.
-METRICS_POINTS_MAX = HOURS_MAX * 3_600 // SPAN_SECONDS
 NUMBER_DIGITS_MAX = 5
 
 
@@ -33,15 +30,15 @@ class MetricsView(ServiceApiView):
             OpenApiParameter(
                 "points",
                 int,
-                description=f"At most so many points, 1 to {METRICS_POINTS_MAX:,} (one for every {SPAN_SECONDS} s of "
-                f"{HOURS_MAX} h); {POINTS_MAX} when absent.",
+                description=f"At most so many points, 1 to {SPANS_MAX:,}, which of {HOURS_MAX} hours is one for "
+                f"each span that is kept; {POINTS_MAX} when absent.",
             ),
         ),
     )
     def get(self, request: Request, tenant: str, service: str) -> Response:
         found = self.service(tenant, service, Permission.VIEW)
         hours = _number(request, "hours", HOURS_MAX, HOURS_MAX)
-        points = _number(request, "points", POINTS_MAX, METRICS_POINTS_MAX)
+        points = _number(request, "points", POINTS_MAX, SPANS_MAX)
         return Response(metrics_of(found, hours=hours, points_max=points))
 
 

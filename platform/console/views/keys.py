@@ -58,7 +58,7 @@ class Row:
 def index(request: HttpRequest, tenant: str) -> HttpResponse:
     caller, owner = tenant_for(request, tenant, Permission.MANAGE)
     wanted = {name: request.GET[name] for name in ("service", "scope", "name") if name in request.GET}
-    return _shown(request, caller, owner, KeyForm(services=_services(caller, owner), initial=wanted))
+    return _shown(request, owner, KeyForm(services=_services(caller, owner), initial=wanted))
 
 
 @require_POST
@@ -70,13 +70,13 @@ def create(request: HttpRequest, tenant: str) -> HttpResponse:
     services = _services(caller, owner)
     form = KeyForm(request.POST, services=services)
     if not form.is_valid():
-        return _shown(request, caller, owner, form)
+        return _shown(request, owner, form)
     try:
         made = key_create(actor=caller.actor, tenant=owner, **form.asked())
     except InvalidArgument as error:
         form.add_error(error.field if error.field in form.fields else None, error.message)
-        return _shown(request, caller, owner, form)
-    return _shown(request, caller, owner, KeyForm(services=services), made=made)
+        return _shown(request, owner, form)
+    return _shown(request, owner, KeyForm(services=services), made=made)
 
 
 @require_POST
@@ -90,7 +90,7 @@ def rotate(request: HttpRequest, tenant: str, prefix: str) -> HttpResponse:
         raise InvalidArgument("Say how long the old key goes on working.", field="overlap_seconds")
     made = key_rotate(actor=caller.actor, key=old, overlap_seconds=form.cleaned_data["overlap_seconds"])
     old = key_get(owner, prefix)
-    return _shown(request, caller, owner, KeyForm(services=_services(caller, owner)), made=made, replaced=old)
+    return _shown(request, owner, KeyForm(services=_services(caller, owner)), made=made, replaced=old)
 
 
 @require_POST
@@ -104,7 +104,6 @@ def revoke(request: HttpRequest, tenant: str, prefix: str) -> HttpResponse:
 
 def _shown(
     request: HttpRequest,
-    caller: Caller,
     tenant: Tenant,
     form: KeyForm,
     made: NewKey | None = None,
