@@ -17,10 +17,7 @@ from cli.output import Json, bytes_text, count, pairs, remark, show, table
 BAD_ROWS_TOLD = 5
 BLOCKS = ("schema", "source", "engine", "search", "guards", "versions", "replicas", "limits", "notify")
 
-Expected = Annotated[
-    int | None,
-    typer.Option("--items", help="With --dry-run: how many are expected, if more than the drop holds.", min=1),
-]
+Expected = Annotated[int | None, typer.Option("--items", help="With --dry-run: how many are expected.", min=1)]
 
 service_app = typer.Typer(help="Services: create, change, look, hold.", no_args_is_help=True)
 source_app = typer.Typer(help="Model paths: what lies there.", no_args_is_help=True)

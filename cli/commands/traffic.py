@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -40,10 +41,7 @@ def _tell(found: Body) -> None:
     rows += [_figure(f"{name} ms", [point[f"{name}_ms"] for point in points]) for name in LATENCIES]
     codes = sorted({code for point in points for code in point["errors"]})
     rows += [_figure(f"{code}, calls", [point["errors"].get(code, 0) for point in points]) for code in codes]
-    memory = [point["memory_bytes"] for point in points]
-    rows.append(
-        ("memory", sparkline(memory), *(bytes_text(value) if value else None for value in _most_and_last(memory)))
-    )
+    rows.append(_memory([point["memory_bytes"] for point in points]))
     table(("", f"since {moment(points[0]['at'])}", "most", "newest"), rows, empty="")
     remark(f"a bar for every {found['step_seconds']} s; times are in UTC")
     for switch in found["switches"]:
@@ -51,10 +49,15 @@ def _tell(found: Body) -> None:
         remark(f"{moment(switch['at'])} {what} by {switch['actor']}")
 
 
-def _figure(name: str, values: list[float | None]) -> tuple[str, str, float | None, float | None]:
+def _figure(name: str, values: list[float | None]) -> tuple[object, ...]:
     return (name, sparkline(values), *_most_and_last(values))
 
 
-def _most_and_last(values: list[float | None]) -> tuple[float | None, float | None]:
+def _memory(values: list[int | None]) -> tuple[object, ...]:
+    told = (None if value is None else bytes_text(int(value)) for value in _most_and_last(values))
+    return ("memory", sparkline(values), *told)
+
+
+def _most_and_last(values: Sequence[float | None]) -> tuple[float | None, float | None]:
     known = [value for value in values if value is not None]
     return max(known, default=None), known[-1] if known else None

@@ -3,7 +3,20 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from console.views import alerts, audit, builds, home, keys, operations, query, services, traffic, versions
+from console.views import (
+    alerts,
+    audit,
+    builds,
+    connect,
+    downloads,
+    home,
+    keys,
+    operations,
+    query,
+    services,
+    traffic,
+    versions,
+)
 from console.wizard import views as wizard
 
 app_name = "console"
@@ -20,6 +33,8 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("search/", home.search, name="search"),
     path("operations/", operations.index, name="operations"),
+    path("clients/recall-client.tar.gz", downloads.python_client, name="client-python"),
+    path("clients/recall.proto", downloads.proto, name="client-proto"),
     path("alerts/", alerts.index, name="alerts"),
     path("t/<str:tenant>/alerts/<int:number>/acknowledge/", alerts.acknowledge, name="alert-acknowledge"),
     path("t/<str:tenant>/services/new/", wizard.begin, name="service-create"),
@@ -41,6 +56,8 @@ urlpatterns = [
     path(_SERVICE, services.show, name="service"),
     path(_SERVICE + "status/", services.status, name="service-status"),
     path(_SERVICE + "traffic/", traffic.show, name="service-traffic"),
+    path(_SERVICE + "connect/", connect.show, name="connect"),
+    path(_SERVICE + "connect/status/", connect.status, name="connect-status"),
     path(_SERVICE + "query/", query.query, name="query"),
     path(_SERVICE + "build/", builds.request_build, name="build-request"),
     path(_SERVICE + "hold/", services.hold, name="service-hold"),
