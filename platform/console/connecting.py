@@ -88,7 +88,7 @@ def is_only_here(request: HttpRequest, endpoint: Endpoint) -> bool:
     return gateway in LOOPBACK and console not in LOOPBACK
 
 
-def installs(request: HttpRequest, endpoint: Endpoint) -> Mapping[str, Install]:
+def installs(request: HttpRequest) -> Mapping[str, Install]:
     """By the name of a language of `console.snippets`."""
     client, proto = (
         request.build_absolute_uri(reverse(f"console:{name}")) for name in ("client-python", "client-proto")
@@ -103,7 +103,7 @@ def installs(request: HttpRequest, endpoint: Endpoint) -> Mapping[str, Install]:
         "grpcurl": Install("grpcurl reads the messages' shape from the gateway's reflection.", key),
         "cli": Install(
             "The program `recall` comes with the platform.",
-            f"export RECALL_API_URL={request.build_absolute_uri('/').rstrip('/')} RECALL_GATEWAY={endpoint.gateway}\n{key}",
+            f"export RECALL_API_URL={request.build_absolute_uri('/').rstrip('/')}\n{key}",
         ),
         "curl": Install("Nothing but curl. REST is for trying and for tools; programs that need speed use gRPC.", key),
     }

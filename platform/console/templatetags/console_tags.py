@@ -165,9 +165,14 @@ def moment(when: datetime | str | None) -> str:
 
 @register.filter
 def duration(seconds: float) -> str:
-    """75 -> 1 min 15 s."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    """75 -> 1 min 15 s; 5400 -> 1 h 30 min; the two largest units."""
+    left = round(seconds)
+    place = next((place for place, (_, size) in enumerate(AGES) if left >= size), len(AGES) - 1)
+    unit, size = AGES[place]
+    if place == len(AGES) - 1:
+        return f"{left} {unit}"
+    next_unit, next_size = AGES[place + 1]
+    return f"{left // size} {unit} {left % size // next_size} {next_unit}"
 
 
 @register.filter

@@ -38,7 +38,7 @@ def show(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
         "bys": (BY_ITEM, BY_VECTOR),
         "example": example,
         "snippet": snippets[language],
-        "install": installs(request, endpoint)[language],
+        "install": installs(request)[language],
         "pom": POM if language == "java" else "",
         "may_manage": is_allowed(caller, Permission.MANAGE, owner),
         "owners": owners_of(owner),

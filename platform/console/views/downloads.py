@@ -1,4 +1,4 @@
-"""What callers install: our Python client as pip takes it, and the proto. Open to anybody, like any published client."""
+"""What callers install: our Python client as pip takes it, and the proto. Open to anybody, as published ones are."""
 
 from __future__ import annotations
 
