@@ -88,7 +88,7 @@ def history_of(service: Service, *, hours: int, points_max: int = POINTS_MAX) ->
     return History(
         step_seconds=step,
         at=points,
-        queries_per_second=[round(traffic.queries / step, 2) for traffic in asked],
+        queries_per_second=[round(traffic.queries / step, RATE_DECIMALS) for traffic in asked],
         p50_ms=[percentile_ms(traffic.counts, P50) for traffic in asked],
         p95_ms=[percentile_ms(traffic.counts, P95) for traffic in asked],
         p99_ms=[percentile_ms(traffic.counts, P99) for traffic in asked],

@@ -38,7 +38,7 @@ def reasons(page: bytes) -> set[str]:
 
 def test_it_says_who_looks_after_it_and_how_long_it_lasted(victor: User, raised: None) -> None:
     text = text_of(signed_in(victor).get("/alerts/").content)
-    assert "bob since 2" in text
+    assert "bob looks after it since 2" in text
     assert "over after 1 h 30 min" in text
 
 

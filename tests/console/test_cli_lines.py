@@ -8,11 +8,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer
 from django.apps import apps
 from django.contrib.auth.models import User
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from alerts.actions import alert_raise
 from catalog.actions import service_hold
@@ -41,15 +42,15 @@ TAG = re.compile(r'{% cli "([a-z-]+)"')
 
 
 def parsed(line: str) -> dict[str, Any]:
-    """What the program makes of the line, without doing it. Raises click.ClickException for what it does not take."""
+    """What the program makes of the line, without doing it. Raises TyperException for what it does not take."""
     program, *words = shlex.split(line)
     assert program == "recall"
     command: Any = typer.main.get_command(app)
     context, name = None, program
     while True:
         context = command.make_context(name, words, parent=context)
-        words = [*getattr(context, "_protected_args", []), *context.args]
-        if not isinstance(command, click.Group) or not words:
+        words = [*context._protected_args, *context.args]
+        if not isinstance(command, TyperGroup) or not words:
             assert not words, f"{words} is left over"
             return dict(context.params)
         name, command, words = command.resolve_command(context, words)
@@ -66,7 +67,7 @@ def test_the_program_takes_every_line(name: str) -> None:
 
 def test_a_line_that_the_program_does_not_take_is_found_out() -> None:
     for line in ("recall activates films/movies 3", "recall activate films/movies 3 --resaon x", "recall retry films"):
-        with pytest.raises(click.ClickException):
+        with pytest.raises(TyperException):
             parsed(line)
 
 

@@ -107,7 +107,7 @@ def test_a_replaced_key_that_somebody_still_uses_is_pointed_out(alice: User, fil
 
 
 def test_a_key_that_ends_within_two_weeks_is_warned_of_here_and_on_home(alice: User, bob: User, films: Tenant) -> None:
-    soon, later, replaced = made(films, "soon", days=13.5), made(films, "later", days=15), made(films, "old", days=1)
+    soon, later, replaced = made(films, "soon", days=13.5), made(films, "later", days=15), made(films, "old")
     key_rotate(actor=TESTER, key=replaced, overlap_seconds=3600)
     client = signed_in(alice)
     warning = text_of(client.get(KEYS).content).split("A key ends soon.")[1].split("Key Scope")[0]

@@ -42,7 +42,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "wanted": wanted,
         "states": AlertState.values,
         "severities": Severity.values[::-1],
-        "here": f"{reverse('console:alerts')}?{urlencode({'team': team, **wanted})}" if team or wanted else "",
+        "here": _address(team, wanted),
     }
     return render(request, "console/alerts.html", context)
 
@@ -56,6 +56,12 @@ def acknowledge(request: HttpRequest, tenant: str, number: int) -> HttpResponse:
     back = request.POST.get("back", "")
     safe = url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()})
     return redirect(back if safe else "console:alerts")
+
+
+def _address(team: str, wanted: dict[str, str]) -> str:
+    """Of this page as it is filtered now."""
+    filters = {**({"team": team} if team else {}), **wanted}
+    return reverse("console:alerts") + (f"?{urlencode(filters)}" if filters else "")
 
 
 def _wanted(request: HttpRequest) -> dict[str, str]:
