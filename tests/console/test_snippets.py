@@ -78,6 +78,8 @@ def plain(request: recall_pb2.RecallRequest) -> recall_pb2.RecallRequest:
     said.CopyFrom(request)
     for vector in said.vectors.vectors:
         vector.packed = vector.packed or np.array(vector.values.values, "<f4").tobytes()
+    for item in said.items.items:
+        item.weight = item.weight if item.HasField("weight") else 1
     if not said.params.ByteSize():
         said.ClearField("params")
     if not said.exclude.ByteSize():

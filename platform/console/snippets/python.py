@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from console.snippets.layout import STEP, WIDTH, filled
+from console.snippets.layout import WIDTH, filled
 from console.snippets.question import MERGE_DEFAULT, Endpoint, Feature, Question, Value
 
 INDENT = 4
+# How deep the arguments of the call stand, and what is left for what stands around a list on its line.
+ARGUMENT = 2 * INDENT
+ROOM = 20
 # An empty list says by its dtype what it is a list of.
 EMPTY = {
     "int64": "[]",
@@ -22,7 +25,8 @@ def written(question: Question, endpoint: Endpoint) -> str:
     kind = "ItemQuery" if question.items else "FeatureQuery" if question.features else ""
     asked = _asked_by(question)
     names = f"Client, {kind}" if kind else "Client"
-    numpy = "import numpy as np\n" if "np." in asked and question.features else ""
+    needs_numpy = any("np." in EMPTY[feature.type] for feature in question.features if not feature.values)
+    numpy = "import numpy as np\n" if needs_numpy else ""
     arguments = [f"{argument}," for argument in (asked, *_options(question))]
     return (
         f"import os\n\n{numpy}from recall_client import {names}\n\n"
@@ -34,7 +38,7 @@ def written(question: Question, endpoint: Endpoint) -> str:
 
 
 def _indented(arguments: list[str]) -> str:
-    return "\n".join(" " * 2 * INDENT + argument for argument in arguments)
+    return "\n".join(" " * ARGUMENT + argument for argument in arguments)
 
 
 def _loop(question: Question) -> str:
@@ -51,9 +55,10 @@ def _asked_by(question: Question) -> str:
         return _item_query(question)
     if question.features:
         pairs = [f"{_text(feature.name)}: {_feature(feature)}" for feature in question.features]
-        return f"FeatureQuery({_bracketed('{', pairs, '}')})"
-    vectors = [_numbers(vector) for vector in question.vectors]
-    return vectors[0] if len(vectors) == 1 else _bracketed("[", vectors, "]")
+        return f"FeatureQuery({_bracketed('{', pairs, '}', ARGUMENT)})"
+    if len(question.vectors) == 1:
+        return _numbers(question.vectors[0], ARGUMENT)
+    return _bracketed("[", [_numbers(vector, ARGUMENT + INDENT) for vector in question.vectors], "]", ARGUMENT)
 
 
 def _item_query(question: Question) -> str:
@@ -63,28 +68,30 @@ def _item_query(question: Question) -> str:
         for item in question.items
     ]
     keep = ", keep_query_items=True" if question.keep_query_items else ""
-    return f"ItemQuery({_bracketed('[', items, ']')}{keep})"
+    return f"ItemQuery({_bracketed('[', items, ']', ARGUMENT)}{keep})"
 
 
 def _feature(feature: Feature) -> str:
     if not feature.values:
         return EMPTY[feature.type]
-    values = ", ".join(map(_literal, feature.values))
-    return f"[{values}]" if feature.is_list else values
+    values = [_literal(value) for value in feature.values]
+    if not feature.is_list:
+        return values[0]
+    return _bracketed("[", values, "]", ARGUMENT + INDENT, fill=feature.type != "string")
 
 
-def _numbers(vector: tuple[float, ...]) -> str:
-    return _bracketed("[", [repr(number) for number in vector], "]", fill=True)
+def _numbers(vector: tuple[float, ...], depth: int) -> str:
+    return _bracketed("[", [repr(number) for number in vector], "]", depth, fill=True)
 
 
-def _bracketed(opening: str, entries: list[str], closing: str, *, fill: bool = False) -> str:
-    """On one line, or on several below the argument that they are of."""
+def _bracketed(opening: str, entries: list[str], closing: str, depth: int, *, fill: bool = False) -> str:
+    """On one line, or on several of which the last is `depth` deep. `fill`: as many entries on a line as it holds."""
     short = f"{opening}{', '.join(entries)}{closing}"
-    if len(short) + 2 * INDENT + STEP <= WIDTH and "\n" not in short:
+    if len(short) + depth + ROOM <= WIDTH and "\n" not in short:
         return short
-    pad = " " * 3 * INDENT
-    inside = filled(entries, 3 * INDENT) if fill else ",\n".join(pad + entry for entry in entries)
-    return f"{opening}\n{inside},\n{' ' * 2 * INDENT}{closing}"
+    deeper = depth + INDENT
+    inside = filled(entries, deeper) if fill else ",\n".join(" " * deeper + entry for entry in entries)
+    return f"{opening}\n{inside},\n{' ' * depth}{closing}"
 
 
 def _options(question: Question) -> Iterator[str]:
