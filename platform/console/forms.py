@@ -25,7 +25,9 @@ OVERLAPS = (
 
 class KeyForm(forms.Form):
     name = forms.CharField(required=False, max_length=KEY_NAME_CHARACTERS_MAX, help_text="Who will use it.")
-    scope = forms.ChoiceField(choices=[(scope, scope) for scope in Scope.values], help_text="What each may, see below.")
+    scope = forms.ChoiceField(
+        choices=[(scope, scope) for scope in Scope.values], help_text="Each includes those before it."
+    )
     service = forms.ChoiceField(required=False)
     life_days = forms.ChoiceField(required=False, label="Life", choices=LIVES, initial=LIFE_DAYS_DEFAULT)
     expires_at = forms.DateTimeField(
