@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -36,7 +37,7 @@ class KeyUsesWriter:
 
     async def put(self, uses: Sequence[KeyUse]) -> None:
         """Writes what came last of each key and service; of two gateways the later to write counts."""
-        fields = {f"{use.prefix} {use.service}": f"{use.at_seconds:.3f} {use.address}" for use in uses}
+        fields: dict[Any, Any] = {f"{use.prefix} {use.service}": f"{use.at_seconds:.3f} {use.address}" for use in uses}
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.hset(KEY_USES_KEY, mapping=fields)
             pipeline.expire(KEY_USES_KEY, KEY_USES_TTL_SECONDS)

@@ -133,11 +133,11 @@ def _shares(
     own = [each for each in loaded_replicas() if each.version.service.tenant_id == tenant.pk]
     held = sum(held_bytes(each) for each in own if each.version.service_id != itself)
     live = sum(count for service, count in live_items(tenant).items() if service != itself)
-    services = living_services_of(tenant).exclude(pk=itself).count()
+    others = living_services_of(tenant).exclude(pk=itself or 0)
     cap = settings.BUILD_MEMORY_BYTES_MAX
     larger = "Choose smaller engine parameters or fewer items, or have RECALL_BUILD_MEMORY_BYTES_MAX raised."
     return (
-        Share("services_max", "services", quota.services_max, services, 1),
+        Share("services_max", "services", quota.services_max, others.count(), 1),
         Share("items_max", "items in live versions", quota.items_max, live, items),
         Share("memory_bytes_max", "memory, also while switching", quota.memory_bytes_max, held, memory, BYTES),
         Share("qps_max", "queries a second of one service", quota.qps_max, 0, spec["limits"]["qps"]),
