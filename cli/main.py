@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import typer
 
-from cli.commands import alerts, audit, bench, builds, demo, platform, query, services, tenants, versions
+from cli.commands import alerts, audit, bench, builds, demo, platform, query, services, tenants, traffic, versions
 from cli.errors import ERROR_PREFIX, EXIT_FAILED, CliError
 from cli.output import Json
 
@@ -40,7 +40,7 @@ COMMANDS: tuple[tuple[str, tuple[Callable[..., None], ...]], ...] = (
     ("Builds", (builds.build, builds.builds, builds.cancel, builds.retry, builds.override)),
     ("Versions", (versions.versions, versions.replicas, versions.activate, versions.rollback)),
     ("Asking", (query.query, bench.bench)),
-    ("What happened", (audit.audit,)),
+    ("What happened", (traffic.traffic, audit.audit)),
 )
 GROUPS: tuple[tuple[str, str, typer.Typer], ...] = (
     (HERE, "admin", tenants.admin_app),

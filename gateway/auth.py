@@ -34,12 +34,16 @@ CLAIMS: dict[str, Any] = {"t": str, "s": str, "scope": str, "exp": int | float}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A proved identity. An empty `service` stands for every service of the tenant."""
+    """A proved identity. An empty `service` stands for every service of the tenant.
+
+    `key`: the public prefix of the key; empty for an internal token.
+    """
 
     tenant: str
     service: str
     scope: str
     expires_at: float
+    key: str = ""
 
     def may(self, scope: str, route: Route | None) -> bool:
         """Whether this caller may do what needs `scope` on the service; False for one that does not exist."""
@@ -132,7 +136,7 @@ def _caller(matches: list[tuple[str, Key]]) -> Caller:
     if key.scope not in SCOPES:
         raise PermissionDenied
     expires_at = min(held.expires_at_seconds or NEVER for _, held in matches)
-    return Caller(tenant, key.service, key.scope, expires_at)
+    return Caller(tenant, key.service, key.scope, expires_at, key.prefix)
 
 
 def _claims(text: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from gateway.balancer import Balancer
 from gateway.dataplane import DataPlane
 from gateway.feed import RedisConnection, RouteFeed
 from gateway.healthcheck import Health
+from gateway.key_uses import KeyUses
 from gateway.limits import Limits
 from gateway.metrics import Metrics, MetricsServer
 from gateway.reports import Reporter
@@ -67,6 +68,7 @@ class Gateway:
             self.auth, settings.console_url, internal_token, on_change=self.snapshot.changed
         )
         striding = Striding()
+        self.key_uses = KeyUses()
         self.dataplane = DataPlane(
             auth=self.auth,
             routes=self.routes,
@@ -80,6 +82,7 @@ class Gateway:
             self.dataplane,
             striding,
             self.metrics,
+            self.key_uses,
             deadline_seconds_default=settings.gateway_deadline_ms_default / 1e3,
             deadline_seconds_max=deadline_seconds_max,
         )
@@ -162,7 +165,7 @@ class Gateway:
     def _teller(self, port: int) -> TrafficTeller:
         # With its pid, so that a gateway and its successor can both tell of the span in which one followed the other.
         process = f"{self._settings.lease_name(port, self._worker)}:{os.getpid()}"
-        return TrafficTeller(process=process, metrics=self.metrics, connection=self.connection)
+        return TrafficTeller(process=process, metrics=self.metrics, key_uses=self.key_uses, connection=self.connection)
 
     def _metrics_port(self) -> int:
         given = self._settings.metrics_port

@@ -19,6 +19,7 @@ from gateway import convert, statuses
 from gateway.auth import Caller
 from gateway.dataplane import DataPlane
 from gateway.errors import GatewayError, InternalError
+from gateway.key_uses import KeyUses
 from gateway.metrics import Metrics
 from gateway.queries import Call
 from gateway.strides import Striding
@@ -42,6 +43,7 @@ class Servicer:
         dataplane: DataPlane,
         striding: Striding,
         metrics: Metrics,
+        key_uses: KeyUses,
         *,
         deadline_seconds_default: float,
         deadline_seconds_max: float,
@@ -49,6 +51,7 @@ class Servicer:
         self._dataplane = dataplane
         self._striding = striding
         self._metrics = metrics
+        self._key_uses = key_uses
         self._deadline_seconds_default = deadline_seconds_default
         self._deadline_seconds_max = deadline_seconds_max
 
@@ -102,6 +105,8 @@ class Servicer:
                 await _abort(context, InternalError(repr(error)))
             finally:
                 self._metrics.ended(rpc, call.service, code, time.monotonic() - started, call.queries)
+                if call.service and call.caller.key:
+                    self._key_uses.note(call.caller.key, call.service, context.peer)
             return reply
 
         return handle

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from audit.actions import record
@@ -28,12 +28,12 @@ from tenants.checks import (
 )
 from tenants.models import ApiKey, Member, Quota, Role, Scope, Tenant
 from tenants.selectors import active_keys_of
+from tenants.uses import key_uses_forget
 
 # Every route document of a tenant carries its keys.
 ACTIVE_KEYS_PER_TENANT_MAX = 200
 KEY_OVERLAP_SECONDS = 3_600
 KEY_OVERLAP_SECONDS_MAX = 30 * 24 * 3_600
-KEY_TOUCH_SECONDS = 600
 TITLE_CHARACTERS_MAX = 200
 KEY_NAME_CHARACTERS_MAX = 100
 
@@ -287,18 +287,10 @@ def key_revoke(*, actor: Actor, key: ApiKey) -> ApiKey:
 
 @transaction.atomic
 def keys_revoke_of_service(*, actor: Actor, tenant: Tenant, service: str) -> None:
-    """Ends every key of one service, so that the next service of that name does not inherit them."""
+    """Ends every key of one service, so that the next service of that name does not inherit them, or their uses."""
     for key in active_keys_of(tenant).filter(service=service):
         key_revoke(actor=actor, key=key)
-
-
-def key_touch(key: ApiKey) -> None:
-    """Notes that a key was used, at most once in KEY_TOUCH_SECONDS; no audit event."""
-    now = timezone.now()
-    if key.last_used_at and (now - key.last_used_at).total_seconds() < KEY_TOUCH_SECONDS:
-        return
-    unseen = Q(last_used_at__isnull=True) | Q(last_used_at__lt=now - timedelta(seconds=KEY_TOUCH_SECONDS))
-    ApiKey.objects.filter(unseen, pk=key.pk).update(last_used_at=now)
+    key_uses_forget(tenant=tenant, service=service)
 
 
 # ---- helpers, in the order of their first use

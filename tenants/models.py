@@ -77,7 +77,7 @@ class ApiKey(TenantScoped):
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.CharField(max_length=150)
     expires_at = models.DateTimeField(null=True, blank=True)
-    # Coarse: written at most once in ten minutes.
+    # Right to the minute; `KeyUse` says on what and from where.
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     # Replaced by a newer key; this one still works until it expires.
@@ -88,6 +88,27 @@ class ApiKey(TenantScoped):
 
     def __str__(self) -> str:
         return f"rk_{self.prefix}_…"
+
+
+class KeyUse(TenantScoped):
+    """The first and the newest use of a key on one service, or, when `service` is empty, on the tenant itself."""
+
+    tenant_path = "key__tenant"
+
+    key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="uses")
+    # A name, as in ApiKey.
+    service = models.CharField(max_length=63, blank=True)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    # From where the newest use came, as the gateway or the console saw it; a proxy in between hides the caller.
+    address = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key", "service"], name="key_use_once_per_service")]
+        indexes = [models.Index(fields=["service", "first_at"], name="key_use_first")]
+
+    def __str__(self) -> str:
+        return f"{self.key} on {self.service or 'the tenant'}"
 
 
 class Quota(models.Model):

@@ -59,6 +59,7 @@ class Caller:
     key_scope: str = ""
     # Empty: every service of the key's tenant.
     key_service: str = ""
+    key_prefix: str = ""
 
     def permissions_in(self, tenant: Tenant) -> frozenset[Permission]:
         """Everything this caller may do in `tenant`; empty when the tenant is not theirs."""
@@ -83,7 +84,13 @@ def caller_of_user(user: User | AnonymousUser, *, request_id: str = "", address:
 def caller_of_key(key: ApiKey, *, request_id: str = "", address: str = "") -> Caller:
     """A caller for a key that `selectors.key_verify` has accepted."""
     actor = Actor(kind="key", name=f"key:{key.prefix}", request_id=request_id, address=address)
-    return Caller(actor=actor, key_tenant=key.tenant.name, key_scope=key.scope, key_service=key.service)
+    return Caller(
+        actor=actor,
+        key_tenant=key.tenant.name,
+        key_scope=key.scope,
+        key_service=key.service,
+        key_prefix=key.prefix,
+    )
 
 
 def require(caller: Caller, permission: Permission, tenant: Tenant, service_name: str = "") -> None:

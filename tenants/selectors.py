@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from django.conf import settings
@@ -10,9 +11,11 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from tenants import keys
-from tenants.models import ApiKey, Member, Tenant, is_valid_name
+from tenants.models import ApiKey, Member, Role, Tenant, is_valid_name
 from tenants.permissions import Caller, caller_of_user, tenant_not_found
 
+# How long before its end people are warned of a key.
+KEY_WARNING_DAYS = 14
 # Routes stop naming a key when it is revoked; gateways hear of its prefix this long, in case a route is stale.
 REVOCATIONS_TOLD_DAYS = 7
 REVOCATIONS_MAX = 10_000
@@ -56,6 +59,23 @@ def active_keys_of(tenant: Tenant) -> QuerySet[ApiKey]:
     """The keys that open something now: those that routes carry."""
     unexpired = Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now())
     return keys_of(tenant).filter(unexpired, revoked_at__isnull=True)
+
+
+def keys_ending(tenants: Iterable[Tenant]) -> QuerySet[ApiKey]:
+    """Keys that end within KEY_WARNING_DAYS, the next one first; whose they may be is the caller's to say.
+
+    One that was replaced is meant to end, and is not among them.
+    """
+    now = timezone.now()
+    ending = ApiKey.objects.filter(tenant__in=list(tenants), revoked_at__isnull=True, rotated_at__isnull=True)
+    soon = {"expires_at__gt": now, "expires_at__lte": now + timedelta(days=KEY_WARNING_DAYS)}
+    return ending.filter(**soon).select_related("tenant").order_by("expires_at", "pk")
+
+
+def owners_of(tenant: Tenant) -> list[str]:
+    """Who may make keys, register services and take people in, by name."""
+    owners = Member.objects.of(tenant).filter(role=Role.OWNER).order_by("user__username")
+    return list(owners.values_list("user__username", flat=True))
 
 
 def key_get(tenant: Tenant, prefix: str) -> ApiKey:

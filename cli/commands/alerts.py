@@ -15,6 +15,7 @@ UNRESOLVED = ("OPEN", "ACKNOWLEDGED")
 HOW_MANY = 100
 
 State = Annotated[str, typer.Option(help="OPEN, ACKNOWLEDGED or RESOLVED; without it, what is not over.")]
+OfSeverity = Annotated[str, typer.Option(help="info, warning or critical; without it, all.")]
 OfService = Annotated[str, typer.Option(help="Only those of this service.")]
 HowMany = Annotated[int, typer.Option("-n", help="How many.", min=1)]
 
@@ -27,6 +28,7 @@ alerts_app = typer.Typer(
 def alerts(
     context: typer.Context,
     state: State = "",
+    severity: OfSeverity = "",
     service: OfService = "",
     number: HowMany = HOW_MANY,
     tenant: Tenant = "",
@@ -34,12 +36,13 @@ def alerts(
 ) -> None:
     """What is wrong with services, newest first."""
     if context.invoked_subcommand is None:
-        list_alerts(state, service, number, tenant, as_json)
+        list_alerts(state, severity, service, number, tenant, as_json)
 
 
 @alerts_app.command(name="list")
 def list_alerts(
     state: State = "",
+    severity: OfSeverity = "",
     service: OfService = "",
     number: HowMany = HOW_MANY,
     tenant: Tenant = "",
@@ -48,7 +51,7 @@ def list_alerts(
     """The same as `recall alerts`."""
     api = open_api()
     path = f"/tenants/{api.tenant(tenant)}/alerts"
-    filters = {"service": service} if service else {}
+    filters = {name: value for name, value in (("service", service), ("severity", severity)) if value}
     listed = [list(api.pages(path, "alerts", state=each, **filters)) for each in ([state] if state else UNRESOLVED)]
     found = sorted((one for page in listed for one in page), key=lambda one: -one["number"])[:number]
     show(found, as_json=as_json, human=lambda: _tell(found))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli import estimates
 from cli.api import Api, open_api
 from cli.errors import EXIT_NOT_FOUND, EXIT_USAGE, CliError
 from cli.options import Reason, ReasonNeeded, ServiceName, SpecFile, Tenant
@@ -16,22 +17,36 @@ from cli.output import Json, bytes_text, count, pairs, remark, show, table
 BAD_ROWS_TOLD = 5
 BLOCKS = ("schema", "source", "engine", "search", "guards", "versions", "replicas", "limits", "notify")
 
+Expected = Annotated[int | None, typer.Option("--items", help="With --dry-run: how many are expected.", min=1)]
+
 service_app = typer.Typer(help="Services: create, change, look, hold.", no_args_is_help=True)
 source_app = typer.Typer(help="Model paths: what lies there.", no_args_is_help=True)
 
 
 @service_app.command()
-def create(file: SpecFile, tenant: Tenant = "", as_json: Json = False) -> None:
+def create(
+    file: SpecFile,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would mean.")] = False,
+    items: Expected = None,
+    tenant: Tenant = "",
+    as_json: Json = False,
+) -> None:
     """Register a service from a YAML or JSON file: name, schema, source, and what differs from the defaults."""
-    api = open_api()
-    made = api.post(f"/tenants/{api.tenant(tenant)}/services", read_spec(file))
+    api, spec = open_api(), read_spec(file)
+    services = f"/tenants/{api.tenant(tenant)}/services"
+    if dry_run:
+        told = estimates.ask(api, services, spec, items)
+        show(told, as_json=as_json, human=lambda: estimates.tell(told))
+        return
+    made = api.post(services, spec)
     show(made, as_json=as_json, human=lambda: _tell(made))
 
 
 @service_app.command()
 def apply(
     file: SpecFile,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change, and mean.")] = False,
+    items: Expected = None,
     tenant: Tenant = "",
     as_json: Json = False,
 ) -> None:
@@ -45,7 +60,9 @@ def apply(
         api.post(services, spec)
     elif not dry_run and changes:
         api.patch(f"{services}/{name}", {block: value for block, value in spec.items() if block != "name"})
-    done = {"name": name, "created": present is None, "changes": changes, "applied": not dry_run}
+    done: dict[str, Any] = {"name": name, "created": present is None, "changes": changes, "applied": not dry_run}
+    if dry_run:
+        done["outlook"] = estimates.ask_if_permitted(api, services, spec, items)
     show(done, as_json=as_json, human=lambda: _tell_changes(done))
 
 
@@ -212,6 +229,8 @@ def _tell_changes(done: dict[str, Any]) -> None:
     remark(f"{done['name']} {said}:")
     for change in done["changes"]:
         print(f"{change['field']}: {change['from']} -> {change['to']}")
+    if done.get("outlook"):
+        estimates.tell(done["outlook"])
 
 
 def _tell_source(found: dict[str, Any]) -> None:

@@ -160,7 +160,7 @@ def key_create(
 
 @key_app.command(name="list")
 def list_keys(tenant: Tenant = "", as_json: Json = False) -> None:
-    """The keys of a tenant, newest first; ended ones too. `last used` knows of REST only: gRPC calls leave no trace."""
+    """The keys of a tenant, newest first; ended ones too. `last used` is right to the minute."""
     api = open_api()
     found = list(api.pages(f"/tenants/{api.tenant(tenant)}/keys", "keys"))
     rows = [

@@ -14,12 +14,13 @@ from tenants.models import Tenant, is_valid_name
 GRAVEST_FIRST = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
 
 
-def alerts_of(tenant: Tenant, *, service: str = "", state: str = "") -> QuerySet[Alert]:
-    """Newest first; of one service, or in one state, when these are given."""
+def alerts_of(tenant: Tenant, *, service: str = "", state: str = "", severity: str = "") -> QuerySet[Alert]:
+    """Newest first; of one service, in one state, of one severity, when these are given."""
     alerts = Alert.objects.of(tenant).select_related("service", "tenant").order_by("-number")
     if service:
         # What can be no name is not looked for: PostgreSQL refuses some texts.
         alerts = alerts.filter(service__name=service) if is_valid_name(service) else alerts.none()
+    alerts = alerts.filter(severity=severity) if severity else alerts
     return alerts.filter(state=state) if state else alerts
 
 

@@ -9,9 +9,9 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from tenants.actions import key_touch
 from tenants.permissions import Caller, caller_of_key, caller_of_user
 from tenants.selectors import key_verify
+from tenants.uses import key_used
 
 SCHEME = b"bearer"
 
@@ -33,8 +33,9 @@ class KeyAuthentication(BaseAuthentication):
         key = key_verify(parts[1].decode("latin-1")) if len(parts) == 2 else None
         if key is None:
             raise AuthenticationFailed("The key is missing, unknown, expired or revoked.")
-        key_touch(key)
-        return Machine(str(key)), caller_of_key(key, **_origin(request))
+        origin = _origin(request)
+        key_used(key=key, address=origin["address"])
+        return Machine(str(key)), caller_of_key(key, **origin)
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="recall"'

@@ -3,7 +3,7 @@
 from django.urls import path, re_path, register_converter
 
 from api.converters import NameConverter, NumberConverter, UsernameConverter
-from api.views import alerts, builds, platform, queries, services, tenants
+from api.views import alerts, builds, outlooks, platform, queries, services, tenants
 from api.views.docs import DocsView, SchemaView
 
 register_converter(NameConverter, "name")
@@ -31,6 +31,7 @@ urlpatterns = [
     path(f"{TENANT}/webhookSecret:rotate", alerts.WebhookSecretRotateView.as_view()),
     path(f"{TENANT}/sources:inspect", platform.SourceInspectView.as_view()),
     path(f"{TENANT}/services", services.ServicesView.as_view()),
+    path(f"{TENANT}/services:estimate", outlooks.EstimateView.as_view()),
     path(SERVICE, services.ServiceView.as_view()),
     path(f"{SERVICE}:build", services.ServiceBuildView.as_view()),
     path(f"{SERVICE}:rollback", services.ServiceRollbackView.as_view()),
@@ -49,6 +50,7 @@ urlpatterns = [
     path(f"{SERVICE}/versions", builds.VersionsView.as_view()),
     path(f"{SERVICE}/versions/<number:number>", builds.VersionView.as_view()),
     path(f"{SERVICE}/replicas", builds.ReplicasView.as_view()),
+    path(f"{SERVICE}/metrics", outlooks.MetricsView.as_view()),
     path(f"{SERVICE}/audit", platform.ServiceAuditView.as_view()),
     path("nodes", builds.NodesView.as_view()),
     path("health", platform.HealthView.as_view()),

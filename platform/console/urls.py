@@ -4,7 +4,20 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
 from console.playground import views as playground
-from console.views import alerts, audit, builds, home, keys, operations, query, services, traffic, versions
+from console.views import (
+    alerts,
+    audit,
+    builds,
+    connect,
+    downloads,
+    home,
+    keys,
+    operations,
+    query,
+    services,
+    traffic,
+    versions,
+)
 from console.wizard import views as wizard
 
 app_name = "console"
@@ -21,6 +34,8 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("search/", home.search, name="search"),
     path("operations/", operations.index, name="operations"),
+    path("clients/recall-client.tar.gz", downloads.python_client, name="client-python"),
+    path("clients/recall.proto", downloads.proto, name="client-proto"),
     path("alerts/", alerts.index, name="alerts"),
     path("t/<str:tenant>/alerts/<int:number>/acknowledge/", alerts.acknowledge, name="alert-acknowledge"),
     path("t/<str:tenant>/services/new/", wizard.begin, name="service-create"),
@@ -37,10 +52,13 @@ urlpatterns = [
     path("t/<str:tenant>/audit.csv", audit.export, name="audit-export"),
     path("t/<str:tenant>/keys/", keys.index, name="keys"),
     path("t/<str:tenant>/keys/create/", keys.create, name="key-create"),
+    path("t/<str:tenant>/keys/<str:prefix>/rotate/", keys.rotate, name="key-rotate"),
     path("t/<str:tenant>/keys/<str:prefix>/revoke/", keys.revoke, name="key-revoke"),
     path(_SERVICE, services.show, name="service"),
     path(_SERVICE + "status/", services.status, name="service-status"),
     path(_SERVICE + "traffic/", traffic.show, name="service-traffic"),
+    path(_SERVICE + "connect/", connect.show, name="connect"),
+    path(_SERVICE + "connect/status/", connect.status, name="connect-status"),
     path(_SERVICE + "query/", query.query, name="query"),
     path(_SERVICE + "playground/", playground.show, name="playground"),
     path(_SERVICE + "build/", builds.request_build, name="build-request"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
+from catalog.models import Service
 from catalog.selectors import living_services_of
 from engines import registry
 from tenants.models import Tenant
@@ -87,8 +88,13 @@ def engine_params(spec: Mapping[str, Any], engine: str) -> dict[str, Any]:
     return params
 
 
-def estimate(*, tenant: Tenant, spec: Mapping[str, Any], items: int, row_bytes: int) -> Estimate:
-    """Of a complete spec of a new service of `tenant`; `row_bytes`: what a row takes beside its vector."""
+def estimate(
+    *, tenant: Tenant, spec: Mapping[str, Any], items: int, row_bytes: int, present: Service | None = None
+) -> Estimate:
+    """Of a complete spec of `tenant`; `row_bytes`: what a row takes beside its vector.
+
+    `present`: the service whose spec this is going to be; None for a new one. What it takes now it gives back.
+    """
     engine, reason = chosen_engine(spec, items)
     schema = spec["schema"]
     plan = Plan(
@@ -115,22 +121,25 @@ def estimate(*, tenant: Tenant, spec: Mapping[str, Any], items: int, row_bytes: 
         loaded_versions=loaded,
         serving_bytes=sizes.replica * replicas * loaded,
         switching_bytes=switching,
-        shares=_shares(tenant, spec, items=items, build=sizes.build, memory=switching),
+        shares=_shares(tenant, spec, present, items=items, build=sizes.build, memory=switching),
     )
 
 
-def _shares(tenant: Tenant, spec: Mapping[str, Any], *, items: int, build: int, memory: int) -> tuple[Share, ...]:
+def _shares(
+    tenant: Tenant, spec: Mapping[str, Any], present: Service | None, *, items: int, build: int, memory: int
+) -> tuple[Share, ...]:
     quota = tenant.quota
+    itself = present.pk if present else None
     own = [each for each in loaded_replicas() if each.version.service.tenant_id == tenant.pk]
+    held = sum(held_bytes(each) for each in own if each.version.service_id != itself)
+    live = sum(count for service, count in live_items(tenant).items() if service != itself)
+    others = living_services_of(tenant).exclude(pk=itself or 0)
     cap = settings.BUILD_MEMORY_BYTES_MAX
     larger = "Choose smaller engine parameters or fewer items, or have RECALL_BUILD_MEMORY_BYTES_MAX raised."
     return (
-        Share("services_max", "services", quota.services_max, living_services_of(tenant).count(), 1),
-        Share("items_max", "items in live versions", quota.items_max, sum(live_items(tenant).values()), items),
-        Share(
-            "memory_bytes_max", "memory, also while switching", quota.memory_bytes_max, sum(map(held_bytes, own)),
-            memory, BYTES,
-        ),
+        Share("services_max", "services", quota.services_max, others.count(), 1),
+        Share("items_max", "items in live versions", quota.items_max, live, items),
+        Share("memory_bytes_max", "memory, also while switching", quota.memory_bytes_max, held, memory, BYTES),
         Share("qps_max", "queries a second of one service", quota.qps_max, 0, spec["limits"]["qps"]),
         Share("build_memory_bytes_max", "memory of one build", cap, 0, build, BYTES, larger),
-    )  # fmt: skip
+    )

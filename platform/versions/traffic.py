@@ -19,6 +19,8 @@ LATELY_SECONDS = 60
 # A chart has at most about so many points.
 POINTS_MAX = 360
 HOURS_MAX = 24
+# At the finest there is a point for every span that is kept.
+SPANS_MAX = HOURS_MAX * 3_600 // SPAN_SECONDS
 # Rows come a little later than what they tell of: the span, its settling, and the tick that takes it.
 LAG_SECONDS = 2 * SPAN_SECONDS + SETTLED_AFTER_SECONDS
 # Memory is noted every minute when nobody calls; one that is older says nothing any more.
@@ -29,6 +31,8 @@ CALLERS_OWN = frozenset(
     {"INVALID_ARGUMENT", "CANCELLED", "PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION"}
 )
 OK = "OK"
+# Few enough for a chart, and enough to tell one call in a day.
+RATE_DECIMALS = 6
 P50, P95, P99 = 0.5, 0.95, 0.99
 
 
@@ -84,11 +88,11 @@ def history_of(service: Service, *, hours: int, points_max: int = POINTS_MAX) ->
     return History(
         step_seconds=step,
         at=points,
-        queries_per_second=[round(traffic.queries / step, 2) for traffic in asked],
+        queries_per_second=[round(traffic.queries / step, RATE_DECIMALS) for traffic in asked],
         p50_ms=[percentile_ms(traffic.counts, P50) for traffic in asked],
         p95_ms=[percentile_ms(traffic.counts, P95) for traffic in asked],
         p99_ms=[percentile_ms(traffic.counts, P99) for traffic in asked],
-        errors={code: [round(traffic.codes.get(code, 0) / step, 3) for traffic in asked] for code in codes},
+        errors={code: [round(traffic.codes.get(code, 0) / step, RATE_DECIMALS) for traffic in asked] for code in codes},
         memory_bytes=_carried_on(memory, step),
         age_seconds=_ages(service, switches, points),
         switches=[switch for switch in switches if switch["at"] >= begin],
@@ -111,9 +115,17 @@ def rows_of(history: History) -> list[dict[str, Any]]:
             "p99_ms": history.p99_ms[place],
             "errors": errors(place),
             "memory_bytes": history.memory_bytes[place],
+            "version_age_seconds": history.age_seconds[place],
         }
         for place, at in reversed(list(enumerate(history.at)))
     ]
+
+
+def metrics_of(service: Service, *, hours: int, points_max: int) -> dict[str, Any]:
+    """The last `hours` for programs: a point for every `step_seconds`, oldest first, and the switches among them."""
+    history = history_of(service, hours=hours, points_max=points_max)
+    switches = [{**switch, "at": datetime.fromtimestamp(switch["at"], UTC)} for switch in history.switches]
+    return {"step_seconds": history.step_seconds, "points": rows_of(history)[::-1], "switches": switches}
 
 
 def percentile_ms(counts: Sequence[int], share: float) -> float | None:

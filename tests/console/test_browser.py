@@ -20,13 +20,14 @@ from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
-from alerts.actions import alert_raise
+from alerts.actions import alert_raise, alert_resolve
 from alerts.states import Severity
 from catalog.actions.drafts import draft_create
 from catalog.intents import Intent
 from catalog.models import Draft, Service
-from tenants.actions import key_create
+from tenants.actions import key_create, key_revoke, key_rotate
 from tenants.models import Tenant
+from tenants.uses import Use, keys_used
 from tests.client.scripted import serving
 from tests.console.browser import DESK, PHONE, launch, visit
 from tests.console.posters import ADDRESS, answer, make_posters
@@ -55,6 +56,10 @@ PAGES = {
     "held-build": "/t/films/s/movies/builds/3/",
     "version": "/t/films/s/movies/versions/2/",
     "keys": "/t/films/keys/",
+    "connect": "/t/films/s/movies/connect/",
+    "connect-java": "/t/films/s/movies/connect/?in=java&by=vector",
+    "connect-empty": "/t/films/s/shows/connect/?in=grpcurl",
+    "alerts-over": "/alerts/?state=RESOLVED",
     "audit": "/t/films/audit/",
     "new-service": "/t/films/services/new/",
     "draft-intent": "/t/films/services/new/series/intent/",
@@ -134,7 +139,9 @@ def stage(live_server: LiveServer, alice: User, dana: User, films: Tenant, films
     alert_raise(service=films_service, reason="replica.slow", message="r2 on node local answers slowly: p99 41 ms.",
                 severity=Severity.CRITICAL, evidence={"p99_ms": 41})  # fmt: skip
     alert_raise(service=films_service, reason="drop.late", message="No drop came for 26 h.", severity=Severity.WARNING)
-    key_create(actor=TESTER, tenant=films, name="ranker", scope="read")
+    alert_raise(service=films_service, reason="version.skew", message="Replica r3 serves version 1.")
+    alert_resolve(service=films_service, reason="version.skew")
+    keys_in_all_states(films)
     return Stage(alice, dana, live_server.url)
 
 
@@ -145,6 +152,25 @@ def posters(films: Tenant, settings: Any) -> Iterator[None]:
     with serving(answer) as gateway:
         settings.GATEWAY_ADDRESS = gateway.address
         yield
+
+
+def keys_in_all_states(films: Tenant) -> None:
+    """One in use, one that ends soon, one that was replaced and is used all the same, one that is revoked."""
+    now = timezone.now()
+    soon = now + timedelta(days=9)
+    ranker, batch, old, lost = (
+        key_create(actor=TESTER, tenant=films, name=name, scope=scope, service=service, expires_at=ends).key
+        for name, scope, service, ends in (
+            ("ranker", "read", "movies", None),
+            ("nightly batch", "write", "", soon),
+            ("homepage", "read", "", None),
+            ("laptop of a leaver", "manage", "", None),
+        )
+    )
+    key_rotate(actor=TESTER, key=old, overlap_seconds=86_400)
+    key_revoke(actor=TESTER, key=lost)
+    used = [(ranker, 0, "10.0.3.7"), (batch, 600, "10.0.3.9"), (old, -5, "fe80::dead:beef")]
+    keys_used(uses=[Use(key.prefix, "films", "movies", now - timedelta(minutes=ago), at) for key, ago, at in used])
 
 
 @pytest.mark.usefixtures("wizard", "posters")
@@ -163,6 +189,44 @@ def test_every_page_obeys_the_policy_and_can_be_used_by_everybody(browser: Brows
                     faults.append(f"{name}: wider than the window")
             faults += [complaint for complaint in window.complaints if "404" not in complaint]
     assert not faults, "\n".join(faults)
+
+
+def test_what_a_page_offers_to_copy_is_copied(browser: Browser, stage: Stage) -> None:
+    with visit(browser, stage.server, stage.alice, permissions=["clipboard-read", "clipboard-write"]) as window:
+        page = window.go("/t/films/s/movies/connect/?in=cli")
+        for label, element in (("Copy the question", "#snippet"), ("Copy the installation", "#install")):
+            page.get_by_role("button", name=label).click()
+            shown = page.locator(element).text_content()
+            assert page.evaluate("navigator.clipboard.readText()") == shown
+        page.get_by_role("button", name="Copy the command").first.click()
+        assert page.evaluate("navigator.clipboard.readText()") == "recall key create films/movies --scope read"
+        assert window.complaints == []
+
+
+def test_without_a_clipboard_the_text_is_copied_by_selecting_it(browser: Browser, stage: Stage) -> None:
+    """As where the console is reached over plain http from another machine."""
+    with visit(browser, stage.server, stage.alice) as window:
+        window.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+        page = window.go("/t/films/s/movies/connect/?in=cli")
+        button = page.get_by_role("button", name="Copy the question")
+        button.click()
+        expect(page.locator("#snippet + button")).to_have_text("Copied")
+        assert (
+            page.evaluate("getSelection().toString()").strip()
+            == (page.locator("#snippet").text_content() or "").strip()
+        )
+
+
+def test_the_first_call_appears_by_itself_and_the_page_stops_asking(
+    browser: Browser, stage: Stage, films: Tenant
+) -> None:
+    with visit(browser, stage.server, stage.alice) as window:
+        page = window.go("/t/films/s/shows/connect/")
+        expect(page.get_by_text("No program has called shows with a key yet.")).to_be_visible()
+        key = key_create(actor=TESTER, tenant=films, name="trial", scope="read").key
+        keys_used(uses=[Use(key.prefix, "films", "shows", timezone.now(), "10.0.3.7")])
+        expect(page.get_by_text("First call seen at")).to_be_visible()
+        assert page.locator("#first-call").get_attribute("hx-trigger") is None
 
 
 def test_signing_in_and_out_by_keyboard(browser: Browser, stage: Stage) -> None:

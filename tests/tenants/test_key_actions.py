@@ -17,7 +17,6 @@ from tenants.actions import (
     key_create,
     key_revoke,
     key_rotate,
-    key_touch,
     keys_revoke_of_service,
 )
 from tenants.models import ApiKey, Tenant
@@ -192,19 +191,6 @@ def test_it_keeps_the_number_of_keys_in_bounds(films, monkeypatch):
         key_create(actor=TESTER, tenant=films, scope="read")
     key_revoke(actor=TESTER, key=first)
     assert key_create(actor=TESTER, tenant=films, scope="read").key.pk
-
-
-def test_it_notes_the_use_of_a_key_at_most_once_in_ten_minutes(films):
-    key = key_create(actor=TESTER, tenant=films, scope="read").key
-    key_touch(key)
-    first = key_get(films, key.prefix).last_used_at
-    assert first is not None
-    key_touch(key)
-    key_touch(key_get(films, key.prefix))
-    assert key_get(films, key.prefix).last_used_at == first
-    ApiKey.objects.filter(pk=key.pk).update(last_used_at=first - timedelta(minutes=11))
-    key_touch(key_get(films, key.prefix))
-    assert key_get(films, key.prefix).last_used_at >= first
 
 
 def test_it_ends_the_keys_of_one_service_and_no_others(films, books):

@@ -8,7 +8,11 @@ import time
 import pytest
 import redis.asyncio
 
+from documents.key_uses import KeyUse, KeyUsesWriter
 from documents.traffic import SETTLED_AFTER_SECONDS, SPAN_SECONDS, TrafficWriter, span_of
+from tenants.actions import key_create
+from tenants.selectors import key_get
+from tests.factories import TESTER
 from tests.support.traffic import calls
 from versions.models import TrafficSpan
 from workers import tasks
@@ -37,6 +41,23 @@ def test_every_settled_span_becomes_rows_and_is_taken_away(films_service, valkey
     rows = TrafficSpan.objects.order_by("at").values_list("at", "queries")
     assert [(int(at.timestamp()), queries) for at, queries in rows] == [(newest - 5 * SPAN_SECONDS, 10), (newest, 50)]
     assert valkey.client().keys("recall:traffic:*") == [f"recall:traffic:{newest + 100 * SPAN_SECONDS}".encode()]
+
+
+def test_what_gateways_tell_of_keys_is_noted_and_taken_away(films_service, valkey) -> None:
+    key = key_create(actor=TESTER, tenant=films_service.tenant, scope="read").key
+    at = time.time()
+
+    async def put() -> None:
+        async with redis.asyncio.Redis.from_url(valkey.url) as client:
+            use = KeyUse(key.prefix, "tenants/films/services/movies", at, "10.0.0.7")
+            await KeyUsesWriter(client).put([use])
+
+    asyncio.run(put())
+    tasks.sweep_traffic()
+    [use] = key.uses.all()
+    assert (use.service, use.address) == ("movies", "10.0.0.7")
+    assert key_get(films_service.tenant, key.prefix).last_used_at.timestamp() == pytest.approx(at, abs=0.01)
+    assert valkey.client().keys("recall:key_uses") == []
 
 
 def test_without_redis_the_tick_says_so_and_ends(films_service) -> None:

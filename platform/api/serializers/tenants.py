@@ -99,9 +99,7 @@ class KeyOut(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
     created_by = serializers.CharField()
     expires_at = serializers.DateTimeField(allow_null=True)
-    last_used_at = serializers.DateTimeField(
-        allow_null=True, help_text="Within ten minutes; calls over gRPC are not recorded."
-    )
+    last_used_at = serializers.DateTimeField(allow_null=True, help_text="Right to the minute; over gRPC and REST.")
     revoked_at = serializers.DateTimeField(allow_null=True)
     rotated_at = serializers.DateTimeField(allow_null=True, help_text="When a newer key took over.")
 

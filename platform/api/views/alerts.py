@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from alerts import actions, selectors
 from alerts.signing import secrets_of
-from alerts.states import AlertState
+from alerts.states import AlertState, Severity
 from alerts.views import alert_view
 from api.base import ApiView
 from api.pagination import NEWEST_NUMBER_FIRST, paginate
@@ -19,8 +19,10 @@ from common.errors import InvalidArgument
 from tenants.models import Tenant
 from tenants.permissions import Permission
 
+CHOICES = {"state": AlertState.values, "severity": Severity.values}
 FILTERS = (
     OpenApiParameter("state", str, enum=AlertState.values, description="Only those in this state."),
+    OpenApiParameter("severity", str, enum=Severity.values, description="Only those of this severity."),
     OpenApiParameter("service", str, description="Only those of the service of this name."),
 )
 
@@ -36,10 +38,11 @@ class AlertsView(ApiView):
     )
     def get(self, request: Request, tenant: str) -> Response:
         found = self.tenant(tenant, Permission.VIEW)
-        state, service = request.query_params.get("state", ""), request.query_params.get("service", "")
-        if state and state not in AlertState.values:
-            raise InvalidArgument(f"The state is one of {', '.join(AlertState.values)}.", field="state")
-        rows = selectors.alerts_of(found, service=service, state=state).prefetch_related("deliveries")
+        wanted = {name: request.query_params.get(name, "") for name in ("service", "state", "severity")}
+        for name, known in CHOICES.items():
+            if wanted[name] and wanted[name] not in known:
+                raise InvalidArgument(f"The {name} is one of {', '.join(known)}.", field=name)
+        rows = selectors.alerts_of(found, **wanted).prefetch_related("deliveries")
         return Response(paginate(request, rows, order=NEWEST_NUMBER_FIRST, name="alerts", render=alert_view))
 
 

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api import examples
 from api.schema import operation
 from api.views.services import HIDDEN, ServiceApiView
+from catalog.models import Service
 from tenants.permissions import Permission
+from tenants.uses import Use, keys_used
 from versions import queries
 from versions.queries import shapes
 
 ERRORS = (*HIDDEN, 429, 504)
 
 
-class ServiceRecallView(ServiceApiView):
+class QueryView(ServiceApiView):
+    """Base of the views that a service answers: a key that may come here has called the service."""
+
+    def asked(self, tenant: str, service: str) -> Service:
+        found = self.service(tenant, service, Permission.QUERY)
+        if self.caller.key_prefix:
+            caller = self.caller
+            use = Use(caller.key_prefix, found.tenant.name, found.name, timezone.now(), caller.actor.address)
+            keys_used(uses=[use])
+        return found
+
+
+class ServiceRecallView(QueryView):
     @operation(
         "services_recall",
         "One query, one ranked list",
@@ -26,11 +41,11 @@ class ServiceRecallView(ServiceApiView):
         examples=examples.RECALL,
     )
     def post(self, request: Request, tenant: str, service: str) -> Response:
-        found = self.service(tenant, service, Permission.QUERY)
+        found = self.asked(tenant, service)
         return Response(queries.recall(caller=self.caller, service=found, request=self.body))
 
 
-class ServiceBatchRecallView(ServiceApiView):
+class ServiceBatchRecallView(QueryView):
     @operation(
         "services_batch_recall",
         "Up to 1,000 queries, a response or an error for each",
@@ -41,11 +56,11 @@ class ServiceBatchRecallView(ServiceApiView):
         examples=examples.BATCH_RECALL,
     )
     def post(self, request: Request, tenant: str, service: str) -> Response:
-        found = self.service(tenant, service, Permission.QUERY)
+        found = self.asked(tenant, service)
         return Response(queries.batch_recall(caller=self.caller, service=found, request=self.body))
 
 
-class ServiceCountView(ServiceApiView):
+class ServiceCountView(QueryView):
     @operation(
         "services_count",
         "How many items the live version holds",
@@ -55,5 +70,5 @@ class ServiceCountView(ServiceApiView):
         examples=examples.COUNT,
     )
     def post(self, request: Request, tenant: str, service: str) -> Response:
-        found = self.service(tenant, service, Permission.QUERY)
+        found = self.asked(tenant, service)
         return Response(queries.count(caller=self.caller, service=found))

@@ -14,6 +14,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 
+from console.cli_lines import cli_line
+
 register = template.Library()
 
 NOTHING = "–"
@@ -22,9 +24,9 @@ CELL_ENTRIES_MAX = 6
 
 # What a state means to who looks: all is well, something is under way, somebody should look, it is broken.
 TONES = {
-    "green": ("succeeded", "done", "ready", "live", "complete", "resolved", "pass", "ok", "sent"),
+    "green": ("succeeded", "done", "ready", "live", "complete", "resolved", "pass", "ok", "sent", "active"),
     "blue": ("pending", "running", "building", "loading", "wanted", "info"),
-    "amber": ("held", "acknowledged", "warning", "warn", "lagging", "slow", "stale"),
+    "amber": ("held", "acknowledged", "warning", "warn", "lagging", "slow", "stale", "replaced"),
     "red": ("failed", "wrong", "critical", "open", "hold", "frozen", "bad", "revoked", "error"),
 }
 TONE_OF = {state: tone for tone, states in TONES.items() for state in states}
@@ -59,6 +61,17 @@ def here(context: dict[str, Any], *names: str) -> SafeString | str:
     return SafeString('aria-current="page"') if is_here else ""
 
 
+@register.simple_tag
+def cli(name: str, **values: Any) -> SafeString:
+    """What an action is called in a shell, with a button that copies it."""
+    line = cli_line(name, **values)
+    shape = (
+        '<div class="cli"><code data-cli>{}</code>'
+        '<button type="button" class="btn btn-sm" data-copy aria-label="Copy the command">Copy</button></div>'
+    )
+    return format_html(shape, line)
+
+
 @register.filter
 def control(field: BoundField) -> SafeString:
     """A form's field in the look of the console, tied to its hint."""
@@ -80,6 +93,15 @@ def age(when: datetime | str | None) -> str:
         return NOTHING
     seconds = max(0, int((timezone.now() - parsed).total_seconds()))
     return next((f"{seconds // size} {unit}" for unit, size in AGES if seconds >= size), "0 s")
+
+
+@register.filter
+def until(when: datetime) -> str:
+    """How long until then, in its largest unit: in 3 h; and how long ago when it is over."""
+    seconds = int((when - timezone.now()).total_seconds())
+    if seconds < 0:
+        return f"{age(when)} ago"
+    return next((f"in {seconds // size} {unit}" for unit, size in AGES if seconds >= size), "now")
 
 
 @register.filter
@@ -143,9 +165,14 @@ def moment(when: datetime | str | None) -> str:
 
 @register.filter
 def duration(seconds: float) -> str:
-    """75 -> 1 min 15 s."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    """75 -> 1 min 15 s; 5400 -> 1 h 30 min; the two largest units."""
+    left = round(seconds)
+    place = next((place for place, (_, size) in enumerate(AGES) if left >= size), len(AGES) - 1)
+    unit, size = AGES[place]
+    if place == len(AGES) - 1:
+        return f"{left} {unit}"
+    next_unit, next_size = AGES[place + 1]
+    return f"{left // size} {unit} {left % size // next_size} {next_unit}"
 
 
 @register.filter

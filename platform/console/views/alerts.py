@@ -1,33 +1,50 @@
-"""What is wrong, in every team that one is in."""
+"""What is wrong, and what was, in every team that one is in."""
 
 from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
 from alerts.actions import alert_acknowledge
+from alerts.models import Alert
 from alerts.selectors import alert_get, alerts_of
-from alerts.states import AlertState
+from alerts.states import AlertState, Severity
 from alerts.views import alert_view
 from console.base import caller_of, page, tenant_for
 from console.views.home import TENANTS_ON_HOME_MAX
-from tenants.models import Tenant
+from tenants.models import NAME_CHARACTERS_MAX, Tenant, is_valid_name
 from tenants.permissions import Caller, Permission, is_allowed
-from tenants.selectors import tenants_of
+from tenants.selectors import tenant_get, tenants_of
 
 # Of each team.
 UNRESOLVED_SHOWN_MAX = 100
 RESOLVED_SHOWN_MAX = 20
+# With a filter people look for something, and it may be long over.
+RESOLVED_FOUND_MAX = 100
 
 
 @require_GET
 @page
 def index(request: HttpRequest) -> HttpResponse:
-    caller = caller_of(request)
-    groups = [_group(tenant, caller) for tenant in tenants_of(caller)[:TENANTS_ON_HOME_MAX]]
-    return render(request, "console/alerts.html", {"groups": groups})
+    """Every team's alerts, or those of the one that `?team=` names; narrowed by state, severity and service."""
+    caller, team, wanted = caller_of(request), request.GET.get("team", ""), _wanted(request)
+    tenants = [tenant_get(caller, team)] if team else list(tenants_of(caller)[:TENANTS_ON_HOME_MAX])
+    context = {
+        "groups": [_group(tenant, caller, wanted) for tenant in tenants],
+        "team": team,
+        "wanted": wanted,
+        "states": AlertState.values,
+        "severities": Severity.values[::-1],
+        "here": _address(team, wanted),
+    }
+    return render(request, "console/alerts.html", context)
 
 
 @require_POST
@@ -36,18 +53,43 @@ def acknowledge(request: HttpRequest, tenant: str, number: int) -> HttpResponse:
     caller, owner = tenant_for(request, tenant, Permission.OPERATE)
     alert = alert_acknowledge(actor=caller.actor, alert=alert_get(owner, number))
     messages.success(request, f"You look after alert {alert.number} of {owner.name}.")
-    return redirect("console:alerts")
+    back = request.POST.get("back", "")
+    safe = url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()})
+    return redirect(back if safe else "console:alerts")
 
 
-def _group(tenant: Tenant, caller: Caller) -> dict[str, object]:
-    alerts = alerts_of(tenant).prefetch_related("deliveries")
+def _address(team: str, wanted: dict[str, str]) -> str:
+    """Of this page as it is filtered now."""
+    filters = {**({"team": team} if team else {}), **wanted}
+    return reverse("console:alerts") + (f"?{urlencode(filters)}" if filters else "")
+
+
+def _wanted(request: HttpRequest) -> dict[str, str]:
+    """What the person filters by; what can be in no alert is no filter."""
+    service = request.GET.get("service", "").strip()[:NAME_CHARACTERS_MAX]
+    typed = {
+        "state": request.GET.get("state", "") if request.GET.get("state") in AlertState.values else "",
+        "severity": request.GET.get("severity", "") if request.GET.get("severity") in Severity.values else "",
+        "service": service if is_valid_name(service) else "",
+    }
+    return {name: value for name, value in typed.items() if value}
+
+
+def _group(tenant: Tenant, caller: Caller, wanted: dict[str, str]) -> dict[str, object]:
+    alerts = alerts_of(tenant, **wanted).prefetch_related("deliveries")
     unresolved = alerts.exclude(state=AlertState.RESOLVED)[:UNRESOLVED_SHOWN_MAX]
-    resolved = alerts.filter(state=AlertState.RESOLVED)[:RESOLVED_SHOWN_MAX]
+    resolved = alerts.filter(state=AlertState.RESOLVED)[: RESOLVED_FOUND_MAX if wanted else RESOLVED_SHOWN_MAX]
     return {
         "tenant": tenant,
         "may_operate": is_allowed(caller, Permission.OPERATE, tenant),
         "lists": [
-            {"title": "Now", "empty": "Nothing is wrong.", "alerts": [alert_view(alert) for alert in unresolved]},
-            {"title": "Over", "empty": "", "alerts": [alert_view(alert) for alert in resolved]},
+            {"title": "Now", "alerts": [_told(alert) for alert in unresolved]},
+            {"title": "Over", "alerts": [_told(alert) for alert in resolved]},
         ],
     }
+
+
+def _told(alert: Alert) -> dict[str, Any]:
+    """The alert, and how many seconds it lasted when it is over."""
+    lasted = (alert.resolved_at - alert.opened_at).total_seconds() if alert.resolved_at else None
+    return {**alert_view(alert), "lasted_seconds": lasted}

@@ -14,13 +14,14 @@ from catalog.selectors import services_in
 from console.base import caller_of, page
 from tenants.models import Tenant
 from tenants.permissions import Permission, is_allowed
-from tenants.selectors import tenant_get, tenants_of
+from tenants.selectors import keys_ending, tenant_get, tenants_of
 from versions.overview import Overview, overviews
 
 # More than this on one page is no overview any more.
 TENANTS_ON_HOME_MAX = 50
 SERVICES_ON_HOME_MAX = 500
 ALERTS_ON_HOME_MAX = 10
+KEYS_ON_HOME_MAX = 10
 FOUND_MAX = 20
 SEARCH_CHARACTERS_MAX = 100
 
@@ -33,15 +34,17 @@ def home(request: HttpRequest) -> HttpResponse:
     tenants = [tenant_get(caller, team)] if team else list(tenants_of(caller)[:TENANTS_ON_HOME_MAX])
     services = list(services_in(tenants)[: SERVICES_ON_HOME_MAX + 1])
     rows = {name: list(group) for name, group in groupby(overviews(services[:SERVICES_ON_HOME_MAX]), _tenant_of)}
+    managed = [tenant for tenant in tenants if is_allowed(caller, Permission.MANAGE, tenant)]
     context: dict[str, Any] = {
         "team": team,
         "alerts": unresolved_in(tenants)[:ALERTS_ON_HOME_MAX],
+        "ending_keys": keys_ending(managed)[:KEYS_ON_HOME_MAX] if managed else [],
         "left_out": len(services) > SERVICES_ON_HOME_MAX,
         "groups": [
             {
                 "tenant": tenant,
                 "rows": rows.get(tenant.name, []),
-                "may_manage": is_allowed(caller, Permission.MANAGE, tenant),
+                "may_manage": tenant in managed,
             }
             for tenant in tenants
         ],

@@ -1,31 +1,64 @@
-"""Keys for machines: shown once, revoked at once."""
+"""Keys for machines: shown once, replaced without an outage, revoked at once."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from catalog.selectors import services_of
+from common.errors import InvalidArgument
 from console.base import page, tenant_for
-from console.forms import KeyForm
-from tenants.actions import key_create, key_revoke
-from tenants.permissions import Permission
-from tenants.selectors import key_get, keys_of
+from console.forms import KeyForm, RotateForm
+from tenants.actions import NewKey, key_create, key_revoke, key_rotate
+from tenants.models import ApiKey, KeyUse, Scope, Tenant
+from tenants.permissions import SCOPES, Caller, Permission
+from tenants.selectors import key_get, keys_ending, keys_of
+from tenants.uses import last_uses_of
 
 KEYS_SHOWN_MAX = 200
+# What a scope's permissions are called on the page.
+PERMISSION_WORDS: Mapping[Permission, str] = {
+    Permission.VIEW: "look at services, versions, builds and alerts",
+    Permission.QUERY: "ask for recalls",
+    Permission.WRITE_ITEMS: "write and delete items in real time",
+    Permission.BUILD: "build, cancel, retry",
+    Permission.OPERATE: "activate, roll back, hold, override, acknowledge",
+    Permission.MANAGE: "create and change services, keys and members",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One key in the list. `state`: active, replaced, expired or revoked; `use` is its newest use."""
+
+    key: ApiKey
+    state: str
+    use: KeyUse | None
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ("expired", "revoked")
+
+    @property
+    def is_still_used(self) -> bool:
+        """Whether somebody goes on using a key that was replaced."""
+        replaced, used = self.key.rotated_at, self.key.last_used_at
+        return self.state == "replaced" and replaced is not None and used is not None and used > replaced
 
 
 @require_GET
 @page
 def index(request: HttpRequest, tenant: str) -> HttpResponse:
     caller, owner = tenant_for(request, tenant, Permission.MANAGE)
-    form = KeyForm(services=[service.name for service in services_of(owner, caller)])
-    return render(
-        request, "console/keys.html", {"tenant": owner, "keys": keys_of(owner)[:KEYS_SHOWN_MAX], "form": form}
-    )
+    wanted = {name: request.GET[name] for name in ("service", "scope", "name") if name in request.GET}
+    return _shown(request, owner, KeyForm(services=_services(caller, owner), initial=wanted))
 
 
 @require_POST
@@ -34,13 +67,30 @@ def index(request: HttpRequest, tenant: str) -> HttpResponse:
 def create(request: HttpRequest, tenant: str) -> HttpResponse:
     """Shows the key in the answer itself: it is kept nowhere, so that no page can show it again."""
     caller, owner = tenant_for(request, tenant, Permission.MANAGE)
-    services = [service.name for service in services_of(owner, caller)]
-    form, made = KeyForm(request.POST, services=services), None
-    if form.is_valid():
-        made = key_create(actor=caller.actor, tenant=owner, **form.cleaned_data)
-        form = KeyForm(services=services)
-    context = {"tenant": owner, "keys": keys_of(owner)[:KEYS_SHOWN_MAX], "form": form, "made": made}
-    return render(request, "console/keys.html", context)
+    services = _services(caller, owner)
+    form = KeyForm(request.POST, services=services)
+    if not form.is_valid():
+        return _shown(request, owner, form)
+    try:
+        made = key_create(actor=caller.actor, tenant=owner, **form.asked())
+    except InvalidArgument as error:
+        form.add_error(error.field if error.field in form.fields else None, error.message)
+        return _shown(request, owner, form)
+    return _shown(request, owner, KeyForm(services=services), made=made)
+
+
+@require_POST
+@never_cache
+@page
+def rotate(request: HttpRequest, tenant: str, prefix: str) -> HttpResponse:
+    """As `create`: the new key is shown in this answer and nowhere else."""
+    caller, owner = tenant_for(request, tenant, Permission.MANAGE)
+    form, old = RotateForm(request.POST), key_get(owner, prefix)
+    if not form.is_valid():
+        raise InvalidArgument("Say how long the old key goes on working.", field="overlap_seconds")
+    made = key_rotate(actor=caller.actor, key=old, overlap_seconds=form.cleaned_data["overlap_seconds"])
+    old = key_get(owner, prefix)
+    return _shown(request, owner, KeyForm(services=_services(caller, owner)), made=made, replaced=old)
 
 
 @require_POST
@@ -50,3 +100,50 @@ def revoke(request: HttpRequest, tenant: str, prefix: str) -> HttpResponse:
     key_revoke(actor=caller.actor, key=key_get(owner, prefix))
     messages.success(request, f"The key rk_{prefix}_… is revoked; gateways refuse it within five seconds.")
     return redirect("console:keys", owner.name)
+
+
+def _shown(
+    request: HttpRequest,
+    tenant: Tenant,
+    form: KeyForm,
+    made: NewKey | None = None,
+    replaced: ApiKey | None = None,
+) -> HttpResponse:
+    keys = list(keys_of(tenant)[:KEYS_SHOWN_MAX])
+    uses = last_uses_of(keys)
+    context = {
+        "tenant": tenant,
+        "rows": [Row(key, _state(key), uses.get(key.pk)) for key in keys],
+        "ending": list(keys_ending([tenant])),
+        "form": form,
+        "rotate_form": RotateForm(auto_id=False),
+        "scopes": scopes_told(),
+        "made": made,
+        "replaced": replaced,
+        "replaced_has_ended": replaced is not None and _state(replaced) == "expired",
+    }
+    return render(request, "console/keys.html", context)
+
+
+def scopes_told() -> list[tuple[str, list[str]]]:
+    """Each scope with what it may beyond the one before it, from the table by which the server decides."""
+    told, before = [], frozenset[Permission]()
+    for scope in Scope.values:
+        told.append((str(scope), [PERMISSION_WORDS[each] for each in Permission if each in SCOPES[scope] - before]))
+        before |= SCOPES[scope]
+    return told
+
+
+def _services(caller: Caller, tenant: Tenant) -> list[str]:
+    return [service.name for service in services_of(tenant, caller)]
+
+
+def _state(key: ApiKey) -> str:
+    now = timezone.now()
+    if key.revoked_at:
+        return "revoked"
+    if key.expires_at and key.expires_at <= now:
+        return "expired"
+    if key.rotated_at:
+        return "replaced"
+    return "active"

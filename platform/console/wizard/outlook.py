@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from catalog.actions import spec_check
-from catalog.intents import Intent, items_of
+from catalog.intents import Intent
 from catalog.models import Draft
 from common.errors import InvalidArgument
 from tenants.models import Tenant
-from versions.estimates import Estimate, estimate
+from versions import previews
+from versions.previews import Outlook
 
-# What a row takes beside its vector when nobody has seen one: an id and its key.
-ROW_BYTES_UNSEEN = 24
 INTENT_FIELDS = ("name", "source.uri", "source.files")
 REVIEW_FIELDS = ("engine", "search", "limits", "replicas", "source.notice", "versions", "guards")
 REASON_WORDS: Mapping[str, str] = {
@@ -28,24 +27,12 @@ REASON_WORDS: Mapping[str, str] = {
 }
 
 
-class Outlook(NamedTuple):
-    """`faults`: {field, message, step} of the spec as it is. `estimate` is None with faults, or without a count."""
-
-    faults: list[dict[str, Any]]
-    estimate: Estimate | None
-
-
 def outlook(tenant: Tenant, draft: Draft, spec: Mapping[str, Any]) -> Outlook:
-    """Of the draft with `spec` as its spec."""
-    try:
-        checked = spec_check(tenant=tenant, spec=spec)
-    except InvalidArgument as error:
-        return Outlook([{**fault, "step": step_of(str(fault["field"]))} for fault in error.details], None)
-    items = items_of(Intent.from_dict(draft.intent), draft.inspection)
-    if items is None:
-        return Outlook([], None)
-    row_bytes = draft.inspection["check"]["row_bytes"] if draft.inspection else ROW_BYTES_UNSEEN
-    return Outlook([], estimate(tenant=tenant, spec=checked.stored(), items=items, row_bytes=row_bytes))
+    """Of the draft with `spec` as its spec; each fault with the `step` that mends it."""
+    items = Intent.from_dict(draft.intent).items
+    found = previews.outlook(tenant=tenant, spec=spec, items=items, inspection=draft.inspection)
+    faults = [{**fault, "step": step_of(str(fault["field"]))} for fault in found.faults]
+    return Outlook(faults, found.estimate)
 
 
 def step_of(field: str) -> str:

@@ -25,6 +25,7 @@ from versions.routes.reports import (
     reporting_nodes,
     served_stamps,
     settled_traffic,
+    take_key_uses,
 )
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "reporting_nodes",
     "served_stamps",
     "settled_traffic",
+    "take_key_uses",
     "wanted_placements",
     "wanted_routes",
 ]

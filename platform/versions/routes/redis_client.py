@@ -9,6 +9,7 @@ from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from documents.key_uses import KeyUsesReader
 from documents.store import DocumentWriter
 from documents.traffic import TrafficReader
 
@@ -24,6 +25,11 @@ def writer() -> DocumentWriter:
 def traffic() -> TrafficReader:
     """As `writer`."""
     return TrafficReader(_client(settings.REDIS_URL))
+
+
+def key_uses() -> KeyUsesReader:
+    """As `writer`."""
+    return KeyUsesReader(_client(settings.REDIS_URL))
 
 
 @cache

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from catalog.models import Service
+from documents.key_uses import KeyUse
 from documents.store import ZERO, Stamp
 from documents.traffic import Traffic
 from recallpb.internal.v1 import documents_pb2
@@ -93,6 +94,11 @@ def settled_traffic() -> dict[datetime, dict[str, Traffic]]:
 def forget_traffic(spans: Sequence[datetime]) -> None:
     """Says that these spans were taken. Raises redis.RedisError."""
     redis_client.traffic().forget([int(began.timestamp()) for began in spans])
+
+
+def take_key_uses() -> list[KeyUse]:
+    """Which keys called which services since this was last asked. Raises redis.RedisError."""
+    return redis_client.key_uses().take()
 
 
 def _node_seen(report: documents_pb2.NodeReport) -> NodeSeen:

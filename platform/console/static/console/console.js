@@ -1,17 +1,29 @@
 // The little that pages need beside htmx: copying, search by keyboard, and not losing what somebody is filling in.
 "use strict";
 
+// A button copies what its data-copy selects or, when that is empty, what stands before it. Without https a browser has
+// no clipboard to write to; then the text is selected and copied as a person would.
+const copied = (source) => {
+  if (navigator.clipboard) return navigator.clipboard.writeText(source.textContent);
+  getSelection().selectAllChildren(source);
+  return document.execCommand("copy") ? Promise.resolve() : Promise.reject(new Error("the browser refused"));
+};
+
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
-  const text = document.querySelector(button.dataset.copy).textContent;
-  navigator.clipboard.writeText(text).then(() => { button.textContent = "Copied"; });
+  const source = button.dataset.copy ? document.querySelector(button.dataset.copy) : button.previousElementSibling;
+  const tell = (text) => {
+    button.textContent = text;
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  };
+  copied(source).then(() => tell("Copied"), () => tell("Select it and press Ctrl-C"));
 });
 
 // A refresh must not close a confirmation that somebody is filling in, and nobody looks at a hidden page.
 document.addEventListener("htmx:beforeRequest", (event) => {
   const swapped = event.detail.elt;
-  if (!swapped.matches("#status, #progress")) return;
+  if (!swapped.matches("#status, #progress, #first-call")) return;
   if (document.hidden || swapped.querySelector("details.confirm[open], form :focus")) event.preventDefault();
 });
 

@@ -1,0 +1,83 @@
+"""Alerts as people meet them: what is wrong now, what was, and who looks after it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from alerts.actions import alert_acknowledge, alert_raise, alert_resolve
+from alerts.models import Alert
+from alerts.states import Severity
+from catalog.models import Service
+from common.actor import Actor
+from tests.console.test_home import text_of
+from tests.console.test_pages import signed_in
+from tests.factories import make_service
+
+BOB = Actor(kind="user", name="bob")
+
+
+@pytest.fixture
+def raised(films_service: Service) -> None:
+    """One that is over after 90 minutes, one that Bob looks after, one critical one that nobody does."""
+    alert_raise(service=films_service, reason="drop.late", message="Nothing came.")
+    Alert.objects.update(opened_at=timezone.now() - timedelta(minutes=90))
+    alert_resolve(service=films_service, reason="drop.late")
+    alert_acknowledge(actor=BOB, alert=alert_raise(service=films_service, reason="version.skew", message="It differs."))
+    shows = make_service(films_service.tenant, "shows")
+    alert_raise(service=shows, reason="replica.wrong", message="It lies.", severity=Severity.CRITICAL)
+
+
+def reasons(page: bytes) -> set[str]:
+    text = text_of(page)
+    return {reason for reason in ("drop.late", "version.skew", "replica.wrong") if reason in text}
+
+
+def test_it_says_who_looks_after_it_and_how_long_it_lasted(victor: User, raised: None) -> None:
+    text = text_of(signed_in(victor).get("/alerts/").content)
+    assert "bob looks after it since 2" in text
+    assert "over after 1 h 30 min" in text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("", {"drop.late", "version.skew", "replica.wrong"}),
+        ("state=RESOLVED", {"drop.late"}),
+        ("state=OPEN", {"replica.wrong"}),
+        ("state=ACKNOWLEDGED", {"version.skew"}),
+        ("severity=critical", {"replica.wrong"}),
+        ("service=movies", {"drop.late", "version.skew"}),
+        ("service=movies&state=OPEN", set()),
+        ("team=films&severity=warning", {"drop.late", "version.skew"}),
+        # What is no filter filters nothing.
+        ("state=BROKEN&severity=%00&service=%00", {"drop.late", "version.skew", "replica.wrong"}),
+    ],
+)
+def test_filters_narrow_it(alice: User, raised: None, wanted: str, found: set[str]) -> None:
+    assert reasons(signed_in(alice).get(f"/alerts/?{wanted}").content) == found
+
+
+def test_who_acknowledges_comes_back_to_the_same_filter_and_nowhere_else(bob: User, raised: None) -> None:
+    client = signed_in(bob)
+    filtered = "/alerts/?severity=critical"
+    assert f'name="back" value="{filtered}"' in client.get(filtered).content.decode()
+    assert client.post("/t/films/alerts/3/acknowledge/", {"back": filtered})["Location"] == filtered
+    away = client.post("/t/films/alerts/3/acknowledge/", {"back": "https://elsewhere.example/"})
+    assert away["Location"] == "/alerts/"
+    assert Alert.objects.get(number=3).acknowledged_by == "bob"
+
+
+def test_a_viewer_has_no_button(victor: User, raised: None) -> None:
+    page = signed_in(victor).get("/alerts/").content.decode()
+    assert "acknowledge/" not in page
+    assert "recall alerts ack" not in page
+
+
+def test_another_teams_alerts_are_not_there(charlie: User, books_service: object, raised: None) -> None:
+    client = signed_in(charlie)
+    assert reasons(client.get("/alerts/?service=movies").content) == set()
+    assert client.get("/alerts/?team=films").status_code == 404
