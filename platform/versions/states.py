@@ -9,6 +9,8 @@ Step       PENDING -> RUNNING -> DONE | HELD | FAILED | CANCELLED; a retry or ov
 Version    BUILDING -> READY -> RETIRING -> RETIRED; BUILDING or READY -> FAILED with its build.
 Replica    WANTED -> LOADING -> READY; READY <-> LOADING on respawn; any -> FAILED; any -> WITHDRAWN -> GONE.
 Activation PENDING -> COMPLETE, or PENDING -> LAGGING -> COMPLETE.
+Comparison ASKED -> RUNNING -> DONE | FAILED; RUNNING -> RUNNING when its worker is gone; FAILED -> ASKED when somebody
+           asks again later.
 """
 
 from __future__ import annotations
@@ -75,6 +77,13 @@ class ActivationState(models.TextChoices):
     LAGGING = "LAGGING"
 
 
+class ComparisonState(models.TextChoices):
+    ASKED = "ASKED"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"
+
+
 BUILD = {
     "PENDING": frozenset({"RUNNING", "CANCELLED", "FAILED"}),
     "RUNNING": frozenset({"RUNNING", "HELD", "SUCCEEDED", "FAILED", "CANCELLED"}),
@@ -121,3 +130,11 @@ ACTIVATION = {
     "LAGGING": frozenset({"COMPLETE"}),
     "COMPLETE": frozenset(),
 }
+
+COMPARISON = {
+    "ASKED": frozenset({"RUNNING"}),
+    "RUNNING": frozenset({"RUNNING", "DONE", "FAILED"}),
+    "FAILED": frozenset({"ASKED"}),
+    "DONE": frozenset(),
+}
+COMPARISON_UNDER_WAY = frozenset({"ASKED", "RUNNING"})

@@ -11,7 +11,7 @@ document.addEventListener("click", (event) => {
 // A refresh must not close a confirmation that somebody is filling in, and nobody looks at a hidden page.
 document.addEventListener("htmx:beforeRequest", (event) => {
   const swapped = event.detail.elt;
-  if (!swapped.matches("#status, #progress")) return;
+  if (!swapped.matches("#status, #progress, #compared")) return;
   if (document.hidden || swapped.querySelector("details.confirm[open], form :focus")) event.preventDefault();
 });
 
