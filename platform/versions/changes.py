@@ -105,8 +105,11 @@ def _steps(version: Version) -> dict[str, float]:
     build = version.build
     if build.version_number != version.number:
         return {}  # It was retried since, and its steps are those of another version.
-    ended = [step for step in build.steps.all() if step.started_at and step.ended_at]
-    return {step.name: (step.ended_at - step.started_at).total_seconds() for step in ended}  # type: ignore[operator]
+    return {
+        step.name: (step.ended_at - step.started_at).total_seconds()
+        for step in build.steps.all()
+        if step.started_at and step.ended_at
+    }
 
 
 def _difference(change: Change) -> float | None:

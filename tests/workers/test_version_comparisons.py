@@ -111,7 +111,7 @@ def test_a_new_model_is_asked_by_the_items_that_both_have(service, tmp_path, val
 
 
 def test_recorded_features_are_encoded_by_the_model_of_each_version(tmp_path):
-    recorded = [([1_000 + 3 * n, 1_003], float(n)) for n in range(40)]
+    recorded = [([n, n + 5], float(n)) for n in range(40)]
     towers = [Tower.of(seed, dimension=16, vectors=2) for seed in (1, 2)]
     same = [make_artifact(tmp_path / "a", version=n, tower=towers[0], recorded=recorded) for n in (1, 2)]
     other = make_artifact(tmp_path / "b", version=3, tower=towers[1], recorded=recorded, model_version="mind-8")

@@ -140,18 +140,18 @@ def _asked(ours: VersionData, other: VersionData, picked: Sequence[Any], notes: 
 
 
 def _by_features(ours: VersionData, other: VersionData, notes: list[str]) -> Asked | None:
-    specs = [ModelSpec.of(each.schema) for each in (ours, other)]
+    spec, other_spec = ModelSpec.of(ours.schema), ModelSpec.of(other.schema)
     path = ours.artifact.path / layout.FEATURES
-    if None in specs or not path.is_file():
+    if spec is None or other_spec is None or not path.is_file():
         return None
     features = recorded.read(path)
     some = [features[place] for place in spread(len(features), QUERIES_MAX).tolist()]
     try:
-        encoded = [_encode(data, spec, some) for data, spec in zip((ours, other), specs, strict=True) if spec]
+        encoded, others = _encode(ours, spec, some), _encode(other, other_spec, some)
     except QueryModelError as error:
         notes.append(f"Recorded features were not asked by: {error.message}.")
         return None
-    return _both("features", *encoded, [None] * len(some))
+    return _both("features", encoded, others, [None] * len(some))
 
 
 def _encode(data: VersionData, spec: ModelSpec, features: Sequence[Features]) -> list[Float32 | None]:
@@ -185,12 +185,12 @@ def _by_items(ours: VersionData, other: VersionData, picked: Sequence[Any]) -> A
     some = [picked[place] for place in spread(len(picked), QUERIES_MAX).tolist()]
     if not some:
         return None
-    vectors = []
-    for data in (ours, other):
-        rows = data.artifact.id_to_rows(some)
-        matrix = np.array(data.artifact.vectors()[rows])
-        vectors.append([_searched(data, each[np.newaxis]) for each in matrix])
-    return _both("items", *vectors, some)
+    return _both("items", _vectors_of(ours, some), _vectors_of(other, some), some)
+
+
+def _vectors_of(data: VersionData, ids: Sequence[Any]) -> list[Float32 | None]:
+    matrix = np.array(data.artifact.vectors()[data.artifact.id_to_rows(ids)])
+    return [_searched(data, each[np.newaxis]) for each in matrix]
 
 
 def _searched(data: VersionData, vectors: Float32) -> Float32 | None:

@@ -6,6 +6,7 @@ would count as one id: of 2^64 keys that is nothing beside a percentage.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +64,7 @@ def compare(ours: Lookup, other: Lookup, said: RowsDone) -> IdSets:
     )
 
 
-def _looked_up(keys: Int64, others: Int64) -> Any:
+def _looked_up(keys: Int64, others: Int64) -> Iterator[tuple[int, Int64, Flags]]:
     """(place of the first, chunk of `keys`, whether each is among `others`), chunk after chunk; both are sorted."""
     for start in range(0, len(keys), CHUNK_KEYS):
         chunk = keys[start : start + CHUNK_KEYS]

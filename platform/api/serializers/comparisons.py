@@ -11,8 +11,9 @@ OTHER = "Of the version that it is compared to."
 
 class ChangeOut(serializers.Serializer[Any]):
     name = serializers.CharField()
-    value = serializers.JSONField(allow_null=True, help_text="Null where this version has no such thing.")
-    to = serializers.JSONField(allow_null=True, help_text=OTHER)
+    # Any JSON, null too.
+    value = serializers.JSONField(help_text="Null where this version has no such thing.")
+    to = serializers.JSONField(help_text=OTHER)
     differs = serializers.BooleanField()
 
 
