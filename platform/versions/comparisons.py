@@ -51,7 +51,7 @@ def usual_other(version: Version) -> Version | None:
 def previous_of(version: Version) -> Version | None:
     """What was live when it was built, else the newest older one that came as far as its files."""
     older = versions_of(version.service).filter(number__lt=version.number, completed_at__isnull=False)
-    beside = _stored_items(version).get("live_version")
+    beside = int(_stored_items(version).get("live_version") or 0)
     return older.filter(number=beside).first() or older.first()
 
 

@@ -22,8 +22,7 @@ def work(order: Order) -> dict[str, Any]:
     ours, other = (_opened(order[name]) for name in ("version", "other"))
     if ours.id_type != other.id_type:
         return {"items": None, "answers": None}
-    lookups = [Catalogue.of(artifact.path).lookup for artifact in (ours, other)]
-    sets = id_sets.compare(*lookups, RowsDone())
+    sets = id_sets.compare(Catalogue.of(ours.path).lookup, Catalogue.of(other.path).lookup, RowsDone())
     likeness = answers.compare(
         answers.VersionData(ours), answers.VersionData(other), sets.picked, order["top_k"], RowsDone()
     )
