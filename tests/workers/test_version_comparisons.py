@@ -21,6 +21,7 @@ from versions import actions
 from versions.actions.comparisons import TAKES_MAX
 from versions.comparisons import comparison_view
 from versions.models import Version, VersionComparison
+from versions.selectors import version_get
 from workers import doorbell, tasks, version_comparisons
 from workers.children import answers, version_comparing
 
@@ -76,6 +77,30 @@ def test_items_and_answers_of_two_versions_are_compared_by_their_files(service, 
     scores = [exact_ids(made_newer, query, AT)[1].mean() for query in made_newer.queries]
     assert found["mean_score"] == pytest.approx(np.mean(scores), rel=1e-5)
     assert 0 < found["gone"] < 1 - found["overlap"]
+
+
+@pytest.mark.servers
+def test_versions_of_real_builds_know_their_predecessor_and_are_compared_with_any_other(
+    films_service, build_of, node, valkey
+):
+    for name, first_id in (("1", 1), ("2", 11), ("3", 21)):
+        assert build_of(films_service, name, first_id=first_id).state == "SUCCEEDED"
+    versions = [version_get(films_service, number) for number in (1, 2, 3)]
+
+    assert actions.comparison_ask(version=versions[1], other=versions[0]) is None
+    stored = comparison_view(versions[1], versions[0])
+    items, answers = stored["items"], stored["answers"]
+    assert (stored["state"], items["measured"], answers["overlap"]) == ("DONE", "by its build", 0.9)
+    assert (items["added"], items["removed"], items["kept"]) == (10, 10, 50)
+    assert (items["samples"]["removed"][0], items["samples"]["added"][-1]) == ("1", "70")
+    assert all(each["value"] > 0 and each["to"] > 0 for each in stored["steps"] if each["name"] == "build_index")
+
+    row = asked(versions[2], versions[0])
+    tasks.run_comparison(row.pk)
+    computed = comparison_view(versions[2], versions[0])
+    assert (computed["state"], computed["error"]) == ("DONE", None)
+    assert (computed["items"]["added"], computed["items"]["kept"]) == (20, 40)
+    assert (computed["answers"]["asked"], computed["answers"]["queries"]) == ("items", 40)
 
 
 def test_the_other_way_round_it_is_the_same_told_from_the_other_side(service, tmp_path, valkey):

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from bundles import layout
-from bundles.catalogue import Catalogue
+from bundles.catalogue import Lookup
 from failpoints import failpoint
 from workers.children import id_sets
 from workers.children.program import Order, RowsDone, run
@@ -26,10 +26,10 @@ def work(order: Order) -> dict[str, Any]:
     failpoint("compare_child.started")
     new_dir, live_dir = Path(order["new_dir"]), Path(order["live_dir"])
     try:
-        live, live_attributes = Catalogue.of(live_dir).lookup, _attributes(live_dir)
+        live, live_attributes = Lookup.of(live_dir), _attributes(live_dir)
     except (OSError, ValueError, pa.ArrowException) as error:
         return {"not_compared": f"The files of the live version cannot be read: {error}"}
-    new = Catalogue.of(new_dir).lookup
+    new = Lookup.of(new_dir)
     sets = id_sets.compare(new, live, RowsDone())
     return {
         "not_compared": "",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bundles.artifact import Artifact, open_artifact
-from bundles.catalogue import Catalogue
+from bundles.catalogue import Lookup
 from workers.children import answers, id_sets
 from workers.children.program import Order, RowsDone, run
 
@@ -22,7 +22,7 @@ def work(order: Order) -> dict[str, Any]:
     ours, other = (_opened(order[name]) for name in ("version", "other"))
     if ours.id_type != other.id_type:
         return {"items": None, "answers": None}
-    sets = id_sets.compare(Catalogue.of(ours.path).lookup, Catalogue.of(other.path).lookup, RowsDone())
+    sets = id_sets.compare(Lookup.of(ours.path), Lookup.of(other.path), RowsDone())
     likeness = answers.compare(
         answers.VersionData(ours), answers.VersionData(other), sets.picked, order["top_k"], RowsDone()
     )
