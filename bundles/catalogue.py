@@ -24,6 +24,13 @@ class Lookup:
     rows: Int64
     texts: pa.Array | None
 
+    @classmethod
+    def of(cls, folder: Path) -> Lookup:
+        """What `import_items` wrote into `folder` of ids; arrays are memory maps."""
+        has_texts = (folder / layout.IDS_ARROW).is_file()
+        texts = table(folder / layout.IDS_ARROW).column(0).chunk(0) if has_texts else None
+        return cls(array(folder / layout.ID_KEYS), array(folder / layout.ID_ROWS), texts)
+
     def rows_of(self, wanted: Int64 | Sequence[int] | Sequence[str]) -> Int64:
         """The row of each id, -1 for one that is not here; ids of the type that the items have."""
         if self.texts is None:
@@ -41,10 +48,7 @@ class Catalogue:
     @classmethod
     def of(cls, folder: Path) -> Catalogue:
         """What `import_items` wrote into `folder`; arrays are memory maps."""
-        has_texts = (folder / layout.IDS_ARROW).is_file()
-        texts = table(folder / layout.IDS_ARROW).column(0).chunk(0) if has_texts else None
-        lookup = Lookup(array(folder / layout.ID_KEYS), array(folder / layout.ID_ROWS), texts)
-        return cls(array(folder / layout.VECTORS), lookup)
+        return cls(array(folder / layout.VECTORS), Lookup.of(folder))
 
 
 def array(path: Path) -> Any:

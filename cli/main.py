@@ -38,7 +38,7 @@ def _before_the_command(as_json: Json = False) -> None:
 COMMANDS: tuple[tuple[str, tuple[Callable[..., None], ...]], ...] = (
     (HERE, (demo.demo, platform.up, platform.down, platform.status)),
     ("Builds", (builds.build, builds.builds, builds.cancel, builds.retry, builds.override)),
-    ("Versions", (versions.versions, versions.replicas, versions.activate, versions.rollback)),
+    ("Versions", (versions.versions, versions.compare, versions.replicas, versions.activate, versions.rollback)),
     ("Asking", (query.query, bench.bench)),
     ("What happened", (traffic.traffic, audit.audit)),
 )

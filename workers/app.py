@@ -38,6 +38,7 @@ app.conf.beat_schedule = {
     "versions": _every(5, "sweep.versions"),
     "sources": _every(2, "sweep.sources"),
     "drafts": _every(2, "sweep.drafts"),
+    "comparisons": _every(2, "sweep.comparisons"),
     "files": _every(30, "sweep.files"),
     "alerts": _every(5, "sweep.alerts"),
     "traffic": _every(SPAN_SECONDS, "sweep.traffic"),

@@ -35,6 +35,12 @@ def may_ring_for_draft(draft_id: int, question: int) -> bool:
     return bool(_client(settings.REDIS_URL).set(key, 1, nx=True, ex=RING_AGAIN_SECONDS))
 
 
+def may_ring_for_comparison(comparison_id: int, takes: int) -> bool:
+    """The same for a comparison of two versions. Raises redis.RedisError."""
+    key = f"{KEY_PREFIX}comparison:{comparison_id}:{takes}"
+    return bool(_client(settings.REDIS_URL).set(key, 1, nx=True, ex=RING_AGAIN_SECONDS))
+
+
 @contextmanager
 def alone(tick: str, *, seconds_max: int) -> Iterator[bool]:
     """Whether no other worker is in this tick; one that died in it is forgotten after `seconds_max`.

@@ -8,7 +8,7 @@ from celery import shared_task
 
 from alerts import sending
 from versions import routes
-from workers import audit, drafts, files, pipeline, samples, sources, standby, sweep, traffic
+from workers import audit, drafts, files, pipeline, samples, sources, standby, sweep, traffic, version_comparisons
 
 
 @shared_task(name="build.run")
@@ -19,6 +19,11 @@ def run_build(build_id: int, **_unknown: Any) -> None:
 @shared_task(name="draft.read", time_limit=drafts.TASK_SECONDS_KILLED)
 def read_draft(draft_id: int, **_unknown: Any) -> None:
     drafts.read_alone(draft_id)
+
+
+@shared_task(name="comparison.run", time_limit=version_comparisons.TASK_SECONDS_KILLED)
+def run_comparison(comparison_id: int, **_unknown: Any) -> None:
+    version_comparisons.compute_alone(comparison_id)
 
 
 @shared_task(name="routes.publish")
@@ -71,6 +76,11 @@ def sweep_sources(**_unknown: Any) -> None:
 def sweep_drafts(**_unknown: Any) -> None:
     drafts.ring_for_waiting()
     drafts.expire()
+
+
+@shared_task(name="sweep.comparisons")
+def sweep_comparisons(**_unknown: Any) -> None:
+    version_comparisons.ring_for_waiting()
 
 
 @shared_task(name="sweep.files")

@@ -1,4 +1,4 @@
-"""recall versions, replicas, activate, rollback."""
+"""recall versions, compare, replicas, activate, rollback."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.api import open_api
+from cli.comparisons import await_comparison, tell_comparison
 from cli.options import Reason, ServiceName, Tenant
 from cli.output import Json, bytes_text, count, moment, pairs, remark, show, table
 
@@ -65,6 +66,23 @@ def replicas(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -
     ]
     columns = ("replica", "version", "", "node", "state", "", "health", "since", "agreement", "p99 ms", "respawns", "")
     show(found, as_json=as_json, human=lambda: table(columns, rows, empty="No version is loaded."))
+
+
+def compare(
+    service: ServiceName,
+    number: Annotated[int, typer.Argument(metavar="N", help="The version's number.", min=1)],
+    to: Annotated[
+        int | None, typer.Option(help="The other one; without it the live one, or what was live before it.", min=1)
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Until a worker has compared items and answers.")] = True,
+    tenant: Tenant = "",
+    as_json: Json = False,
+) -> None:
+    """Two versions side by side: items, answers, parameters, recall, the steps of their builds."""
+    api = open_api()
+    path = f"{api.service_path(service, tenant)}/versions/{number}:compare"
+    compared = await_comparison(api, path if to is None else f"{path}?to={to}", wait=wait)
+    show(compared, as_json=as_json, human=lambda: tell_comparison(compared))
 
 
 def activate(

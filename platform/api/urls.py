@@ -3,7 +3,7 @@
 from django.urls import path, re_path, register_converter
 
 from api.converters import NameConverter, NumberConverter, UsernameConverter
-from api.views import alerts, builds, outlooks, platform, queries, services, tenants
+from api.views import alerts, builds, outlooks, platform, queries, services, tenants, versions
 from api.views.docs import DocsView, SchemaView
 
 register_converter(NameConverter, "name")
@@ -49,6 +49,7 @@ urlpatterns = [
     path(f"{BUILD}:override", builds.BuildOverrideView.as_view()),
     path(f"{SERVICE}/versions", builds.VersionsView.as_view()),
     path(f"{SERVICE}/versions/<number:number>", builds.VersionView.as_view()),
+    path(f"{SERVICE}/versions/<number:number>:compare", versions.VersionCompareView.as_view()),
     path(f"{SERVICE}/replicas", builds.ReplicasView.as_view()),
     path(f"{SERVICE}/metrics", outlooks.MetricsView.as_view()),
     path(f"{SERVICE}/audit", platform.ServiceAuditView.as_view()),

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 # Message -> queue. A test holds this table to the registered Celery tasks.
 QUEUES = {
     "build.run": "builds",
+    "comparison.run": "control",
     "draft.read": "control",
     "routes.publish": "control",
     "routes.publish_tenant": "control",

@@ -142,6 +142,39 @@ class Version(TenantScoped):
         return f"{self.service} version {self.number}"
 
 
+class VersionComparison(TenantScoped):
+    """What a worker found when it compared the files of two versions of one service. The row is the queue.
+
+    Versions never change, so neither does a result; it outlives their files. `version` is the newer one.
+    """
+
+    tenant_path = "version__service__tenant"
+
+    version = models.ForeignKey(Version, on_delete=models.CASCADE, related_name="comparisons")
+    other = models.ForeignKey(Version, on_delete=models.CASCADE, related_name="comparisons_beside")
+    state = models.CharField(
+        max_length=10, choices=states.ComparisonState.choices, default=states.ComparisonState.ASKED
+    )
+    asked_at = models.DateTimeField()
+    # How often a worker took it, and until when the last one may be at it.
+    takes = models.PositiveSmallIntegerField(default=0)
+    taken_until = models.DateTimeField(null=True, blank=True)
+    # 0 to 1 of what is being done; null when nothing is.
+    progress = models.FloatField(null=True, blank=True)
+    # As workers.children.version_comparing tells it, or why there is none.
+    result = models.JSONField(default=dict)
+    problem_reason = models.CharField(max_length=100, blank=True)
+    problem = models.TextField(blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["version", "other"], name="comparison_once_per_pair")]
+        indexes = [models.Index(fields=["state", "asked_at"], name="comparison_queue")]
+
+    def __str__(self) -> str:
+        return f"{self.version} beside {self.other}"
+
+
 class SourceWatch(TenantScoped):
     """What the watcher knows of the source of one service; made by the first tick after the service."""
 

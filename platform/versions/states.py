@@ -9,6 +9,8 @@ Step       PENDING -> RUNNING -> DONE | HELD | FAILED | CANCELLED; a retry or ov
 Version    BUILDING -> READY -> RETIRING -> RETIRED; BUILDING or READY -> FAILED with its build.
 Replica    WANTED -> LOADING -> READY; READY <-> LOADING on respawn; any -> FAILED; any -> WITHDRAWN -> GONE.
 Activation PENDING -> COMPLETE, or PENDING -> LAGGING -> COMPLETE.
+Comparison ASKED -> RUNNING -> DONE | FAILED; RUNNING -> RUNNING when its worker is gone; FAILED -> ASKED when somebody
+           asks again later.
 
 A move that nobody makes is in no table.
 """
@@ -77,6 +79,13 @@ class ActivationState(models.TextChoices):
     LAGGING = "LAGGING"
 
 
+class ComparisonState(models.TextChoices):
+    ASKED = "ASKED"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"
+
+
 BUILD = {
     "PENDING": frozenset({"RUNNING", "CANCELLED"}),
     "RUNNING": frozenset({"RUNNING", "HELD", "SUCCEEDED", "FAILED", "CANCELLED"}),
@@ -123,3 +132,11 @@ ACTIVATION = {
     "LAGGING": frozenset({"COMPLETE"}),
     "COMPLETE": frozenset(),
 }
+
+COMPARISON = {
+    "ASKED": frozenset({"RUNNING"}),
+    "RUNNING": frozenset({"RUNNING", "DONE", "FAILED"}),
+    "FAILED": frozenset({"ASKED"}),
+    "DONE": frozenset(),
+}
+COMPARISON_UNDER_WAY = frozenset({"ASKED", "RUNNING"})

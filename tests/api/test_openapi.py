@@ -32,7 +32,7 @@ def test_the_description_is_made_without_a_warning() -> None:
 
 
 def test_it_knows_the_operations_of_the_contract() -> None:
-    assert len(PATHS) == 49
+    assert len(PATHS) == 50
     assert len({operation["operationId"] for _, _, operation in PATHS}) == len(PATHS)
 
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 from django.db.models.functions import Now
 
+from cli import comparisons
 from recallpb.internal.v1 import documents_pb2
 from tests.cli.conftest import Recall
 from tests.support.history import activated, made_version, unfinished_version
 from tests.support.valkey import running_valkey
+from tests.versions.test_comparisons import built_beside, done
 from versions import actions
-from versions.models import Replica, Version
+from versions.models import Replica, Version, VersionComparison
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,3 +104,35 @@ def test_a_list_of_versions_says_until_when_one_retires(local: Recall, films_ser
     Version.objects.filter(pk=old.pk).update(retiring_at="2026-11-21T23:47:35.5Z")
     [retiring] = [line for line in local("versions", "movies").out.splitlines() if "RETIRING" in line]
     assert "RETIRING until 2026-11-22 00:47:35" in retiring
+
+
+def test_two_versions_are_told_side_by_side(local: Recall, films_service: Service) -> None:
+    built_beside(films_service)
+    ran = local("compare", "movies", "2", "--to", "1")
+    assert ran.code == 0
+    lines = [" ".join(line.split()) for line in ran.out.splitlines()]
+    assert "items 120 100 +20" in lines
+    assert "added 30 7, 9" in lines
+    assert "overlap at 100 0.8000 by its build, on replicas of both" in lines
+    assert "drop drop-0002 drop-0001" in lines
+    assert local("compare", "movies", "2", "--json").data["to"] == 1
+
+
+def test_who_does_not_wait_is_told_what_is_under_way(local: Recall, films_service: Service) -> None:
+    for _ in range(2):
+        made_version(films_service)
+    ran = local("compare", "movies", "2", "--to", "1", "--no-wait")
+    assert "The items are not compared (yet)." in ran.err
+    assert "ask again" in ran.err
+
+
+def test_who_waits_is_told_when_it_is_done(
+    local: Recall, films_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        made_version(films_service)
+    # The worker is done while the command sleeps.
+    monkeypatch.setattr(comparisons.time, "sleep", lambda _: done(VersionComparison.objects.get()))
+    ran = local("compare", "movies", "2", "--to", "1")
+    assert "added 5 5" in [" ".join(line.split()) for line in ran.out.splitlines()]
+    assert "ask again" not in ran.err

@@ -36,7 +36,9 @@ from tests.factories import TESTER, make_service
 from tests.support.history import activated, held, made_version, refreshed
 from tests.support.history import asked as build_asked
 from tests.support.traffic import asked, calls
-from versions.models import Activation, Replica, Version
+from tests.versions.test_comparisons import done
+from versions.actions import comparison_ask
+from versions.models import Activation, Replica, Version, VersionComparison
 from workers import drafts
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
@@ -53,8 +55,10 @@ PAGES = {
     "service": "/t/films/s/movies/",
     "empty-service": "/t/films/s/shows/",
     "build": "/t/films/s/movies/builds/2/",
-    "held-build": "/t/films/s/movies/builds/3/",
+    "held-build": "/t/films/s/movies/builds/4/",
     "version": "/t/films/s/movies/versions/2/",
+    "compare": "/t/films/s/movies/versions/2/compare/1/",
+    "compare-waiting": "/t/films/s/movies/versions/3/compare/1/",
     "keys": "/t/films/keys/",
     "connect": "/t/films/s/movies/connect/",
     "connect-java": "/t/films/s/movies/connect/?in=java&by=vector",
@@ -121,13 +125,20 @@ def wizard(films: Tenant, tmp_path: Path, settings: Any) -> None:
 def stage(live_server: LiveServer, alice: User, dana: User, films: Tenant, films_service: Service) -> Stage:
     """A team with a service in everyday trouble, and one that was never built."""
     make_service(films, "shows")
-    activated(made_version(films_service, items=1_250_000))
+    slower = {**TUNE, "curve": [{**point, "ms": 1.3 * point["ms"]} for point in CURVE[:-1]]}
+    older = activated(made_version(films_service, items=1_250_000, report={"tune": slower}))
     for spans_ago in range(300, 40, -1):
         busy = calls(900 + spans_ago, codes={"OK": 880 + spans_ago, "UNAVAILABLE": 20 if spans_ago % 50 < 4 else 0})
         asked(films_service, busy, spans_ago=spans_ago)
-    activated(
-        made_version(films_service, items=1_260_000, report={"tune": TUNE, "items": {"id_overlap_percent": 99.1}})
+    newer = activated(
+        made_version(
+            films_service, items=1_260_000, recall=0.987, report={"tune": TUNE, "items": {"id_overlap_percent": 99.1}}
+        )
     )
+    row = comparison_ask(version=newer, other=older)
+    assert row is not None
+    done(row)
+    made_version(films_service, items=1_262_000, model_version="mind-8")
     for number, minutes in ((1, 300), (2, 7)):
         then = timezone.now() - timedelta(minutes=minutes)
         Activation.objects.filter(to_version=number).update(at=then)
@@ -181,7 +192,7 @@ def test_every_page_obeys_the_policy_and_can_be_used_by_everybody(browser: Brows
         with visit(browser, stage.server, user, **LOOKS[look]) as window:
             for name, path in pages.items():
                 page = window.go(path)
-                if page.locator("[data-traffic], [data-curve]").count():
+                if page.locator("[data-traffic], [data-curve], [data-curves]").count():
                     page.locator("canvas, .chart .muted").first.wait_for()
                 keep(page, f"{name}-{look}")
                 faults += [f"{name}: {barrier}" for barrier in barriers(page, AXE_RULES[look])]
@@ -316,6 +327,29 @@ def test_a_question_is_asked_without_javascript(browser: Browser, stage: Stage) 
         page.get_by_role("button", name="Recall").click()
         expect(page.get_by_role("region", name="Answer of live, version 2").get_by_role("row")).to_have_count(6)
         expect(page).to_have_url(re.compile(r"f\.watched=3,\+4"))
+
+
+def test_two_picked_versions_are_drawn_in_the_same_charts(browser: Browser, stage: Stage) -> None:
+    with visit(browser, stage.server, stage.alice) as window:
+        page = window.go("/t/films/s/movies/")
+        for number in (1, 2):
+            page.get_by_label(f"Pick version {number}").check()
+        page.get_by_role("button", name="Compare two").click()
+        expect(page.get_by_role("heading", name="Version 2 beside version 1")).to_be_visible()
+        expect(page.locator("[data-curves] canvas")).to_have_count(2)
+        assert window.complaints == []
+
+
+def test_a_page_shows_what_a_worker_found_meanwhile_and_asks_no_more(browser: Browser, stage: Stage) -> None:
+    with visit(browser, stage.server, stage.alice) as window:
+        page = window.go("/t/films/s/movies/versions/3/compare/2/")
+        expect(page.get_by_text("Waiting for a worker")).to_be_visible()
+        done(VersionComparison.objects.get(version__number=3))
+        expect(page.get_by_role("heading", name="Answers to the same queries")).to_be_visible()
+        polls: list[str] = []
+        page.on("request", lambda request: polls.append(request.url))
+        page.wait_for_timeout(1_500)
+        assert (polls, window.complaints) == ([], [])
 
 
 def test_nobody_is_asked_while_the_page_is_hidden(browser: Browser, stage: Stage) -> None:

@@ -98,6 +98,7 @@ def test_when_another_version_went_live_meanwhile_items_are_compared_with_that_o
         folder = folders / f"v{number}"
         folder.mkdir()
         np.save(folder / layout.ID_KEYS, np.arange(first_id, first_id + 60))
+        np.save(folder / layout.ID_ROWS, np.arange(60))
         Version.objects.filter(number=number).update(artifact=str(folder))
     for number in (1, 2):
         actions.version_activate(actor=TESTER, service=films_service, number=number)
@@ -116,6 +117,8 @@ def test_growth_is_no_matter_of_overlap(films, folders, steps_until, node):
     build = delivered(service, name="2", items=240)
     assert build.state == "SUCCEEDED", build.error_message
     assert build.report["items"]["ids"] == {"items": 240, "live_items": 60, "shared": 60}
+    samples = build.report["items"]["samples"]
+    assert (len(samples["added"]), samples["removed"], len(samples["kept"])) == (10, [], 10)
 
 
 def test_a_first_version_has_nothing_to_be_compared_with(films_service, folders, steps_until):

@@ -1,8 +1,9 @@
 """`python -m workers.children.comparing ORDER.json`: imported items beside those of the live version.
 
 Everything is mapped and read in chunks, so that memory does not grow with the items. Result: {"items", "live_items",
-"shared", "not_compared", "attributes"}; `attributes` holds for each of the schema its type as stored, and the share of
-nulls in percent, here and (where it has the attribute) in the live version.
+"shared", "samples", "not_compared", "attributes"}; `samples` are some ids that were added, removed and kept;
+`attributes` holds for each of the schema its type as stored, and the share of nulls in percent, here and (where it has
+the attribute) in the live version.
 """
 
 from __future__ import annotations
@@ -11,17 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from bundles import layout
+from bundles.catalogue import Lookup
 from failpoints import failpoint
+from workers.children import id_sets
 from workers.children.program import Order, RowsDone, run
-
-CHUNK_KEYS = 1 << 20
-
-Keys = NDArray[np.int64]
 
 
 def work(order: Order) -> dict[str, Any]:
@@ -29,36 +26,19 @@ def work(order: Order) -> dict[str, Any]:
     failpoint("compare_child.started")
     new_dir, live_dir = Path(order["new_dir"]), Path(order["live_dir"])
     try:
-        live_keys, live_attributes = _keys(live_dir), _attributes(live_dir)
+        live, live_attributes = Lookup.of(live_dir), _attributes(live_dir)
     except (OSError, ValueError, pa.ArrowException) as error:
         return {"not_compared": f"The files of the live version cannot be read: {error}"}
-    keys = _keys(new_dir)
+    new = Lookup.of(new_dir)
+    sets = id_sets.compare(new, live, RowsDone())
     return {
         "not_compared": "",
-        "items": len(keys),
-        "live_items": len(live_keys),
-        "shared": shared_keys(keys, live_keys, RowsDone()),
+        "items": len(new.keys),
+        "live_items": len(live.keys),
+        "shared": sets.kept,
+        "samples": sets.samples,
         "attributes": _compared(_attributes(new_dir), live_attributes),
     }
-
-
-def shared_keys(keys: Keys, others: Keys, said: RowsDone) -> int:
-    """How many of the sorted `keys` are among the sorted `others`.
-
-    Two texts with one key would count as one id: of 2^64 keys that is nothing beside a percentage.
-    """
-    shared = 0
-    for start in range(0, len(keys), CHUNK_KEYS):
-        chunk = keys[start : start + CHUNK_KEYS]
-        low, high = np.searchsorted(others, chunk[0]), np.searchsorted(others, chunk[-1], side="right")
-        shared += int(np.isin(chunk, others[low:high], assume_unique=True, kind="sort").sum())
-        said(start + len(chunk), len(keys))
-    return shared
-
-
-def _keys(folder: Path) -> Keys:
-    keys: Keys = np.load(folder / layout.ID_KEYS, mmap_mode="r", allow_pickle=False)
-    return keys
 
 
 def _attributes(folder: Path) -> dict[str, tuple[str, float]]:

@@ -71,16 +71,15 @@ def _compared_before(ctx: BuildContext, live: Version) -> dict[str, Any] | None:
 def _compare(ctx: BuildContext, live: Version, new_dir: str) -> dict[str, Any]:
     order = {"new_dir": new_dir, "live_dir": live.artifact}
     done = ctx.run_child("workers.children.comparing", order)
-    is_same_ids = live.spec["schema"]["id_type"] == ctx.spec["schema"]["id_type"]
+    # Ids of another type, as a changed schema may have, can have nothing in common.
+    is_same_ids = live.spec["schema"]["id_type"] == ctx.spec["schema"]["id_type"] and not done["not_compared"]
     return {
         "live_version": live.number,
         "fingerprint": ctx.build.drop_fingerprint,
         "not_compared": done["not_compared"],
         "attributes": done.get("attributes", {}),
-        # Ids of another type, as a changed schema may have, can have nothing in common.
-        "ids": {name: done[name] for name in ("items", "live_items", "shared")}
-        if is_same_ids and not done["not_compared"]
-        else None,
+        "ids": {name: done[name] for name in ("items", "live_items", "shared")} if is_same_ids else None,
+        "samples": done["samples"] if is_same_ids else None,
         "norms": _norms(ctx, live),
     }
 

@@ -190,5 +190,23 @@ def as_yaml(value: Any) -> str:
     return text
 
 
+@register.filter
+def seconds(value: float | None) -> str:
+    """0.42 -> 0.4 s, and from a minute on 1 min 15 s."""
+    if value is None:
+        return NOTHING
+    return f"{value:.1f} s" if value < 60 else duration(value)
+
+
+@register.filter
+def setting(value: Any) -> str:
+    """A value of a spec, as people write it."""
+    if value is None or value == "":
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _time(when: datetime | str | None) -> datetime | None:
     return parse_datetime(when) if isinstance(when, str) else when

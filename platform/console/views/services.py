@@ -16,6 +16,7 @@ from tenants.permissions import Caller, Permission, is_allowed
 from versions import selectors
 from versions.outlook import release_outlook
 from versions.overview import overviews
+from versions.switches import switches_from
 from versions.traffic import history_of, rows_of
 
 BUILDS_SHOWN_MAX = 10
@@ -65,6 +66,9 @@ def release(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
 def _context(caller: Caller, tenant: Tenant, service: Service) -> dict[str, object]:
     target, live = selectors.rollback_target(service), selectors.live_version(service)
     builds = list(selectors.builds_of(service)[:BUILDS_SHOWN_MAX])
+    versions = list(selectors.versions_of(service)[:VERSIONS_SHOWN_MAX])
+    views = [selectors.version_view(version) for version in versions]
+    activatable = [version for version, view in zip(versions, views, strict=True) if view["activatable"]]
     return {
         "tenant": tenant,
         "service": service,
@@ -73,9 +77,8 @@ def _context(caller: Caller, tenant: Tenant, service: Service) -> dict[str, obje
         "recall_label": f"Recall@{service.spec['search']['at']}",
         "on_release": release_outlook(service) if service.held_at else "",
         "builds": [selectors.build_view(build) for build in builds],
-        "versions": [
-            selectors.version_view(version) for version in selectors.versions_of(service)[:VERSIONS_SHOWN_MAX]
-        ],
+        "versions": views,
+        "switches": switches_from(live, [*activatable, *([target] if target else [])]),
         "replicas": [selectors.replica_view(replica) for replica in selectors.replicas_of(service)],
         "activations": selectors.activations_of(service)[:BUILDS_SHOWN_MAX],
         "rollback_target": target.number if target else None,

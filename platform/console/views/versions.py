@@ -1,6 +1,8 @@
-"""A version and its evidence; the switch and the way back."""
+"""A version and its evidence, two of them side by side; the switch and the way back."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -11,17 +13,53 @@ from common.errors import InvalidArgument
 from console.base import page, service_for
 from tenants.permissions import Permission
 from versions import selectors
-from versions.actions import version_activate, version_rollback
+from versions.actions import comparison_ask, version_activate, version_rollback
+from versions.comparisons import comparison_view, previous_of, versions_compared
 
 VERSION_DIGITS_MAX = 9
+PICKED = 2
 
 
 @require_GET
 @page
 def show(request: HttpRequest, tenant: str, service: str, number: int) -> HttpResponse:
     _, owner, found = service_for(request, tenant, service, Permission.VIEW)
-    version = selectors.version_view(selectors.version_get(found, number))
-    return render(request, "console/version.html", {"tenant": owner, "service": found, "version": version})
+    version = selectors.version_get(found, number)
+    previous = previous_of(version)
+    context = {
+        "tenant": owner,
+        "service": found,
+        "version": selectors.version_view(version),
+        "live": found.live_version if found.live_version != number else None,
+        "previous": previous.number if previous and previous.number != found.live_version else None,
+    }
+    return render(request, "console/version.html", context)
+
+
+@require_GET
+@page
+def pick(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
+    """From the table of versions to the page of the two that were picked there."""
+    _, owner, found = service_for(request, tenant, service, Permission.VIEW)
+    picked = sorted({text for text in request.GET.getlist("pick") if _is_number(text)}, key=int)
+    if len(picked) != PICKED:
+        messages.warning(request, "Pick two versions to compare.")
+        return redirect("console:service", owner.name, found.name)
+    older, newer = map(int, picked)
+    return redirect("console:version-compare", owner.name, found.name, newer, older)
+
+
+@require_GET
+@page
+def compare(request: HttpRequest, tenant: str, service: str, number: int, other: int) -> HttpResponse:
+    """What is known at once; the rest a worker finds out, for which the page asks until there is nothing to come."""
+    _, owner, found = service_for(request, tenant, service, Permission.VIEW)
+    version, beside = versions_compared(found, number, other)
+    comparison_ask(version=version, other=beside)
+    view = comparison_view(version, beside)
+    context = {"tenant": owner, "service": found, "compared": view, "efforts": efforts_of(view["curves"])}
+    is_part = request.headers.get("HX-Request") is not None
+    return render(request, "console/_compared.html" if is_part else "console/compare.html", context)
 
 
 @require_POST
@@ -51,7 +89,23 @@ def rollback(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     return redirect("console:service", owner.name, found.name)
 
 
+def efforts_of(curves: dict[str, Any]) -> list[dict[str, Any]]:
+    """The points of both curves as the rows of one table: each effort once, with what each version found there."""
+    rows: dict[tuple[str, float], dict[str, Any]] = {}
+    for side in ("value", "to"):
+        curve = curves[side]
+        for point in curve["points"] if curve else ():
+            name, effort = curve["effort"], point["effort"]
+            row = rows.setdefault((name, effort or 0), {"name": name, "effort": effort, "value": None, "to": None})
+            row[side] = point
+    return [rows[key] for key in sorted(rows)]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= VERSION_DIGITS_MAX
+
+
 def _version_number(text: str) -> int:
-    if not text.isdigit() or len(text) > VERSION_DIGITS_MAX:
+    if not _is_number(text):
         raise InvalidArgument("Say from which version to roll back, as a whole number.", field="from_version")
     return int(text)

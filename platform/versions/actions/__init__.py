@@ -9,6 +9,7 @@ health        what becomes of replicas that an audit found sick
 alarms        what else is wrong with builds, switches and live versions, and when it is over
 activations   the switch of the live pointer, the way back, and to nothing
 standby       what is kept unloaded, and loaded again before it serves
+comparisons   two versions beside each other, asked for by whoever looks
 retirement    how versions go
 sources       what a look at a source leads to
 traffic       what was asked of services, for charts
@@ -33,6 +34,13 @@ from versions.actions.builds import (
     build_retry,
 )
 from versions.actions.claims import LEASE_SECONDS, CancelAsked, Claim, FenceLost, build_claim, lease_renew
+from versions.actions.comparisons import (
+    comparison_ask,
+    comparison_done,
+    comparison_failed,
+    comparison_renew,
+    comparison_take,
+)
 from versions.actions.epochs import epoch_raise
 from versions.actions.health import (
     replica_audited,
@@ -118,6 +126,11 @@ __all__ = [
     "build_stop",
     "build_succeed",
     "build_wait",
+    "comparison_ask",
+    "comparison_done",
+    "comparison_failed",
+    "comparison_renew",
+    "comparison_take",
     "drop_blame",
     "drop_resolve",
     "epoch_raise",

@@ -23,7 +23,7 @@ document.addEventListener("click", (event) => {
 // A refresh must not close a confirmation that somebody is filling in, and nobody looks at a hidden page.
 document.addEventListener("htmx:beforeRequest", (event) => {
   const swapped = event.detail.elt;
-  if (!swapped.matches("#status, #progress, #first-call")) return;
+  if (!swapped.matches("#status, #progress, #first-call, #compared")) return;
   if (document.hidden || swapped.querySelector("details.confirm[open], form :focus")) event.preventDefault();
 });
 

@@ -1,0 +1,56 @@
+"""What a switch from one version to another changes, from what is stored: nothing is computed for it.
+
+For the confirmations of activate and roll back, which a person reads before they press.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.db.models import Q
+
+from versions import changes
+from versions.comparisons import items_between, newer_first
+from versions.models import Version, VersionComparison
+from versions.states import ComparisonState
+
+
+def switches_from(live: Version | None, targets: Iterable[Version]) -> dict[int, dict[str, Any]]:
+    """The number of each target -> what a switch to it changes."""
+    rows = _comparisons_of(live) if live is not None else {}
+    return {target.number: _switch(live, target, rows) for target in targets}
+
+
+def _switch(live: Version | None, target: Version, rows: Mapping[tuple[int, int], VersionComparison]) -> dict[str, Any]:
+    """`items` are counted by ids, None where nobody has; `difference` is of the numbers of items."""
+    items = None
+    if live is not None:
+        newer, older = newer_first(target, live)
+        items = items_between(target, live, rows.get((newer.pk, older.pk)))
+    return {
+        "from": _told(live) if live is not None else None,
+        "to": _told(target),
+        "items": items,
+        "difference": target.items - live.items if live is not None else None,
+        "is_other_model": live is not None and live.model_version != target.model_version,
+        "schema": changes.schema_changes(live, target) if live is not None else [],
+    }
+
+
+def _told(version: Version) -> dict[str, Any]:
+    return {
+        "number": version.number,
+        "items": version.items,
+        "recall": version.recall,
+        "p99_ms": version.p99_ms,
+        "model_version": version.model_version,
+        "drop": version.build.drop_name,
+        "completed_at": version.completed_at,
+    }
+
+
+def _comparisons_of(live: Version) -> dict[tuple[int, int], VersionComparison]:
+    """What workers computed of `live` and any other, by the keys of both."""
+    done = VersionComparison.objects.filter(Q(version=live) | Q(other=live), state=ComparisonState.DONE)
+    return {(row.version_id, row.other_id): row for row in done}
