@@ -140,7 +140,7 @@ def test_every_page_obeys_the_policy_and_can_be_used_by_everybody(browser: Brows
         with visit(browser, stage.server, user, **LOOKS[look]) as window:
             for name, path in pages.items():
                 page = window.go(path)
-                if page.locator("[data-traffic], [data-curve]").count():
+                if page.locator("[data-traffic], [data-curves]").count():
                     page.locator("canvas, .chart .muted").first.wait_for()
                 keep(page, f"{name}-{look}")
                 faults += [f"{name}: {barrier}" for barrier in barriers(page, AXE_RULES[look])]

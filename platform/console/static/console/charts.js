@@ -1,18 +1,11 @@
-// Draws what the page's tables and endpoints tell: a service's traffic over time, and recall against latency.
+// Draws a service's traffic over time, with each switch of its live version.
 "use strict";
 
 (() => {
+  const { HEIGHT, tone, width, axis, decimals, onNewLook } = recallPlots;
   const POLL_MS = 10000;
-  const HEIGHT = 176;
   const DAY = 86400;
 
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-  const tone = (name) => colour(`tone-${name}`);
-  const soft = () => tone("grey");
-  const faint = () => colour("faint");
-  const width = (place) => Math.max(240, place.clientWidth);
-  const axis = (more) => ({ stroke: soft(), grid: { stroke: faint(), width: 1 }, ticks: { stroke: faint() }, ...more });
-  const decimals = (digits) => (_, value) => (value === null ? "–" : value.toFixed(digits));
   const bytes = (value) => {
     if (value === null) return "–";
     return value < 2 ** 30 ? `${(value / 2 ** 20).toFixed(value < 2 ** 27 ? 1 : 0)} MB` : `${(value / 2 ** 30).toFixed(1)} GB`;
@@ -128,40 +121,8 @@
     return redraw;
   };
 
-  // Recall against milliseconds, from the rows of the table beside it; the chosen effort stands out.
-  const curve = (table) => {
-    const place = document.getElementById(table.dataset.curve);
-    const points = [...table.querySelectorAll("tr[data-ms]")]
-      .map((row) => ({ ms: Number(row.dataset.ms), recall: Number(row.dataset.recall), chosen: "chosen" in row.dataset }))
-      .sort((one, other) => one.ms - other.ms);
-    // One point is no curve, and the table tells it.
-    if (points.length < 2) return () => {};
-    const redraw = () => {
-      place.replaceChildren();
-      new uPlot({
-        width: width(place),
-        height: HEIGHT + 40,
-        scales: { x: { time: false } },
-        axes: [axis({ label: "ms", values: (_, t) => t.map((v) => v.toFixed(2)) }), axis({ label: "recall", size: 56, values: (_, t) => t.map((v) => v.toFixed(3)) })],
-        series: [
-          { label: "ms", value: decimals(3) },
-          { label: "recall", stroke: tone("blue"), width: 1.5, value: decimals(4), points: { show: true, size: 6 } },
-          { label: "chosen", stroke: tone("green"), width: 0, value: decimals(4), points: { show: true, size: 12, fill: tone("green") } },
-        ],
-      }, [points.map((p) => p.ms), points.map((p) => p.recall), points.map((p) => (p.chosen ? p.recall : null))], place);
-    };
-    redraw();
-    return redraw;
-  };
-
   document.addEventListener("DOMContentLoaded", () => {
-    const redraws = [
-      ...[...document.querySelectorAll("[data-traffic]")].map(traffic),
-      ...[...document.querySelectorAll("[data-curve]")].map(curve),
-    ];
-    const all = () => redraws.forEach((redraw) => redraw());
-    let waiting = 0;
-    window.addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(all, 150); });
-    document.addEventListener("recall:theme", all);
+    const redraws = [...document.querySelectorAll("[data-traffic]")].map(traffic);
+    onNewLook(() => redraws.forEach((redraw) => redraw()));
   });
 })();
