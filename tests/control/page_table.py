@@ -63,6 +63,8 @@ PAGE_DOORS = (
     page(f"{SERVICE}/hold/", "POST", OPERATE, {"reason": "a holiday"}),
     page(f"{SERVICE}/release/", "POST", OPERATE),
     page(f"{SERVICE}/versions/<int:number>/", "GET", VIEW),
+    page(f"{SERVICE}/versions/<int:number>/projection/", "GET", VIEW),
+    page(f"{SERVICE}/versions/<int:number>/neighbours/", "GET", QUERY, {"item": "1"}),
     page(f"{SERVICE}/versions/<int:number>/activate/", "POST", OPERATE),
     page(f"{SERVICE}/rollback/", "POST", OPERATE, {"from_version": "1"}),
     page(f"{BUILD}/", "GET", VIEW),

@@ -47,18 +47,26 @@
   const MEBIBYTES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536].map((n) => n * 2 ** 20);
   const TIMES = [60, 300, 600, 1800, 3600, 2 * 3600, 4 * 3600, 12 * 3600, DAY, 2 * DAY, 7 * DAY, 30 * DAY, 365 * DAY];
 
+  const DASHED = [6, 4];
+  const always = (told, value) => (value === null ? null : told.at.map(() => value));
+  const fromZero = (_, low, high) => [0, high > 0 ? high * 1.1 : 1];
+  // What is below 1 is what is looked at.
+  const recallRange = (_, low) => (low === null ? [0, 1] : [Math.max(0, low - 0.2 * Math.max(1 - low, 0.01)), 1 + 0.1 * Math.max(1 - low, 0.01)]);
+
   // One entry for each chart: its title, its lines as (label, colour, values), and how its figures are written.
   const CHARTS = [
     { title: "Queries a second", lines: (t) => [["QPS", "blue", t.queries_per_second]], show: decimals(1) },
     { title: "Latency at the gateways, ms", lines: (t) => [["p50", "green", t.p50_ms], ["p95", "amber", t.p95_ms], ["p99", "red", t.p99_ms]], show: decimals(2) },
     { title: "Calls a second that ended otherwise", lines: (t) => Object.entries(t.errors).map(([code, values], i) => [code, ["red", "amber", "blue", "green", "grey"][i % 5], values]), show: decimals(2) },
+    { title: "Recall of the live version", lines: (t) => [["recall", "blue", t.recall], ["target", "green", always(t, t.recall_target), DASHED], ["least", "red", always(t, t.recall_min), DASHED]].filter(([, , values]) => values), show: decimals(3), size: 56, range: recallRange },
     { title: "Memory of its replicas", lines: (t) => [["memory", "blue", t.memory_bytes]], show: (_, v) => bytes(v), size: 64, incrs: MEBIBYTES },
     { title: "Age of the live version", lines: (t) => [["age", "blue", t.age_seconds]], show: (_, v) => age(v), size: 56, incrs: TIMES },
   ];
 
   const draw = (place, chart, told) => {
     const lines = chart.lines(told());
-    if (!lines.some(([, , values]) => values.some((value) => value !== null && value !== 0))) {
+    // Limits alone say nothing.
+    if (!lines.some(([, , values, limit]) => !limit && values.some((value) => value !== null && value !== 0))) {
       const nothing = document.createElement("p");
       nothing.className = "muted";
       nothing.textContent = "Nothing in this time.";
@@ -70,14 +78,14 @@
       width: width(place),
       height: HEIGHT,
       cursor: { sync: { key: "traffic" } },
-      scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+      scales: { x: { time: true }, y: { range: chart.range || fromZero } },
       axes: [
         axis({ values: (_, ticks) => ticks.map(utc) }),
         axis({ size: chart.size || 50, ...(chart.incrs && { incrs: chart.incrs }), values: (plot, ticks) => ticks.map((tick) => chart.show(plot, tick)) }),
       ],
       series: [
         { label: "UTC", value: (_, seconds) => (seconds === null ? "–" : utc(seconds)) },
-        ...lines.map(([label, hue]) => ({ label, stroke: tone(hue), width: 1.5, value: chart.show, points: { show: false } })),
+        ...lines.map(([label, hue, , dash]) => ({ label, stroke: tone(hue), width: 1.5, dash, value: chart.show, points: { show: false } })),
       ],
       plugins: [switchLines(told)],
     }, [told().at, ...lines.map(([, , values]) => values)], place);
