@@ -3,7 +3,19 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from console.views import alerts, audit, builds, home, keys, operations, pictures, query, services, traffic, versions
+from console.views import (
+    alerts,
+    audit,
+    builds,
+    home,
+    keys,
+    operations,
+    projections,
+    query,
+    services,
+    traffic,
+    versions,
+)
 from console.wizard import views as wizard
 
 app_name = "console"
@@ -45,8 +57,8 @@ urlpatterns = [
     path(_SERVICE + "hold/", services.hold, name="service-hold"),
     path(_SERVICE + "release/", services.release, name="service-release"),
     path(_SERVICE + "versions/<int:number>/", versions.show, name="version"),
-    path(_SERVICE + "versions/<int:number>/projection/", pictures.show, name="version-projection"),
-    path(_SERVICE + "versions/<int:number>/neighbours/", pictures.neighbours, name="version-neighbours"),
+    path(_SERVICE + "versions/<int:number>/projection/", projections.show, name="version-projection"),
+    path(_SERVICE + "versions/<int:number>/neighbours/", projections.neighbours, name="version-neighbours"),
     path(_SERVICE + "versions/<int:number>/activate/", versions.activate, name="version-activate"),
     path(_SERVICE + "rollback/", versions.rollback, name="rollback"),
     path(_BUILD, builds.show, name="build"),

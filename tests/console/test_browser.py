@@ -161,7 +161,7 @@ def test_every_page_obeys_the_policy_and_can_be_used_by_everybody(browser: Brows
         with visit(browser, stage.server, user, **LOOKS[look]) as window:
             for name, path in pages.items():
                 page = window.go(path)
-                for drawn in page.locator("[data-traffic], [data-curves], [data-picture]").all():
+                for drawn in page.locator("[data-traffic], [data-curves], [data-projection]").all():
                     drawn.locator("canvas, .muted").first.wait_for()
                 keep(page, f"{name}-{look}")
                 faults += [f"{name}: {barrier}" for barrier in barriers(page, AXE_RULES[look])]

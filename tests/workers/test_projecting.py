@@ -1,4 +1,4 @@
-"""The picture of a version's items: its numbers, what is read for it, and that a build never fails by it."""
+"""The projection of a version's items: its numbers, what is read for it, and that a build never fails by it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.history import activated, asked, claimed, expired, made_versi
 from versions import actions
 from versions.actions import Completed, FenceLost
 from versions.models import Projection
-from versions.pictures import place_of
+from versions.projections import place_of
 from versions.selectors import version_get
 from workers.children import projecting
 from workers.children.projecting import BYTES_MAX, ITEMS_MAX, principal_plane, project, sample_rows
@@ -25,7 +25,7 @@ ON_PAPER = Completed(
     artifact="/artifacts/v1", manifest_sha256="ab" * 32, items=1, searchable_items=1, bytes=1, engine="flat",
     engine_params={}, search_params={},
 )  # fmt: skip
-PICTURE = {"sample": {"ids": ["1"]}, "plane": {"reach": 1.0}}
+PROJECTION = {"sample": {"ids": ["1"]}, "plane": {"reach": 1.0}}
 
 
 def normal(items: int, *deviations: float) -> np.ndarray:
@@ -59,7 +59,7 @@ def test_it_says_how_much_of_the_variance_it_shows() -> None:
 
 
 def test_what_lies_in_a_plane_is_shown_whole_and_undistorted() -> None:
-    """A plane somewhere in 16 dimensions: distances on the picture are the true ones, but for one factor."""
+    """A plane somewhere in 16 dimensions: distances on the projection are the true ones, but for one factor."""
     flat = normal(100, 2, 1)
     vectors = flat @ np.linalg.qr(np.random.default_rng(5).normal(size=(16, 2)))[0].T + 7
     plane = principal_plane(vectors)
@@ -70,7 +70,7 @@ def test_what_lies_in_a_plane_is_shown_whole_and_undistorted() -> None:
     )
 
 
-def test_the_same_items_give_the_same_picture_whichever_way_their_axes_come_out() -> None:
+def test_the_same_items_give_the_same_projection_whichever_way_their_axes_come_out() -> None:
     vectors = normal(500, 3, 2, 1)
     plane = principal_plane(vectors)
     again = principal_plane(vectors[::-1])
@@ -108,7 +108,7 @@ def test_a_sample_of_ten_million_rows_costs_no_more_than_a_small_one() -> None:
     assert sample_rows(5).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_the_picture_of_an_artifact_has_its_items_with_their_attributes(tmp_path: Path) -> None:
+def test_the_projection_of_an_artifact_has_its_items_with_their_attributes(tmp_path: Path) -> None:
     attributes = {
         "genre": ("list<string>", [["noir", "drama"], [], None] * 10),
         "score": ("float64", [0.5, float("inf"), None] * 10),
@@ -116,9 +116,9 @@ def test_the_picture_of_an_artifact_has_its_items_with_their_attributes(tmp_path
         "seen": ("bool", [True, False, None] * 10),
     }
     made = make_artifact(tmp_path, items=30, hidden=6, dimension=8, attributes=attributes)
-    picture = project(made.path, made.manifest["searchable_items"])
-    assert picture is not None
-    sample = json.loads(json.dumps(picture["sample"], allow_nan=False))
+    projection = project(made.path, made.manifest["searchable_items"])
+    assert projection is not None
+    sample = json.loads(json.dumps(projection["sample"], allow_nan=False))
     assert (sample["items"], sample["of"]) == (24, 24)
     assert sample["ids"] == [str(each) for each in made.ids[:24]]
     told = {column["name"]: column["values"][:3] for column in sample["attributes"]}
@@ -129,32 +129,32 @@ def test_the_picture_of_an_artifact_has_its_items_with_their_attributes(tmp_path
         "seen": [True, False, None],
     }
     for row in (0, 23):
-        assert place_of(picture["plane"], made.vectors[row].tolist()) == pytest.approx(
+        assert place_of(projection["plane"], made.vectors[row].tolist()) == pytest.approx(
             [sample["x"][row], sample["y"][row]], abs=1e-4
         )
 
 
 def test_ids_may_be_texts_and_there_may_be_more_items_than_are_shown(tmp_path: Path) -> None:
     made = make_artifact(tmp_path, items=ITEMS_MAX + 500, dimension=4, text_ids=True)
-    picture = project(made.path, ITEMS_MAX + 500)
-    assert picture is not None
-    assert (picture["sample"]["items"], picture["sample"]["of"]) == (ITEMS_MAX, ITEMS_MAX + 500)
-    assert picture["sample"]["ids"] == [made.ids[row] for row in sample_rows(ITEMS_MAX + 500)]
-    assert picture["sample"]["attributes"] == []
+    projection = project(made.path, ITEMS_MAX + 500)
+    assert projection is not None
+    assert (projection["sample"]["items"], projection["sample"]["of"]) == (ITEMS_MAX, ITEMS_MAX + 500)
+    assert projection["sample"]["ids"] == [made.ids[row] for row in sample_rows(ITEMS_MAX + 500)]
+    assert projection["sample"]["attributes"] == []
 
 
-def test_long_values_make_the_sample_smaller_and_never_the_picture_larger(tmp_path: Path) -> None:
+def test_long_values_make_the_sample_smaller_and_never_the_projection_larger(tmp_path: Path) -> None:
     tags = [[f"{row}-{place}-" + "x" * 90 for place in range(20)] for row in range(2_000)]
     made = make_artifact(tmp_path, items=2_000, dimension=4, attributes={"tags": ("list<string>", tags)})
-    picture = project(made.path, 2_000)
-    assert picture is not None
-    assert len(json.dumps(picture["sample"])) <= BYTES_MAX
-    assert picture["sample"]["items"] in (1_000, 500)
-    assert picture["sample"]["ids"][1] == str(made.ids[2_000 // picture["sample"]["items"]])
-    assert [len(values) for values in picture["sample"]["attributes"][0]["values"]][:2] == [8, 8]
+    projection = project(made.path, 2_000)
+    assert projection is not None
+    assert len(json.dumps(projection["sample"])) <= BYTES_MAX
+    assert projection["sample"]["items"] in (1_000, 500)
+    assert projection["sample"]["ids"][1] == str(made.ids[2_000 // projection["sample"]["items"]])
+    assert [len(values) for values in projection["sample"]["attributes"][0]["values"]][:2] == [8, 8]
 
 
-def test_without_an_item_there_is_no_picture(tmp_path: Path) -> None:
+def test_without_an_item_there_is_no_projection(tmp_path: Path) -> None:
     assert projecting.write(tmp_path, 0, tmp_path) == {"note": "There is no item to show."}
     assert not (tmp_path / projecting.FILE).exists()
 
@@ -163,48 +163,48 @@ def test_what_cannot_be_read_is_told_and_fails_nothing(tmp_path: Path) -> None:
     made = make_artifact(tmp_path, items=20, dimension=4, attributes={"year": ("int64", range(20))})
     (made.path / layout.ATTRIBUTES).write_bytes(b"no Arrow file")
     told = projecting.write(made.path, 20, tmp_path)
-    assert told["note"].startswith("The picture of the items could not be made: ")
+    assert told["note"].startswith("The projection of the items could not be made: ")
     assert [path.name for path in tmp_path.iterdir() if "projection" in path.name] == []
 
 
 @pytest.mark.servers
 @pytest.mark.django_db(transaction=True)
-def test_a_build_leaves_the_picture_of_its_version(films, build_of, node):
+def test_a_build_leaves_the_projection_of_its_version(films, build_of, node):
     service = make_service(films, schema={"dimension": 4, "attributes": [{"name": "year", "type": "int64"}]})
     build = build_of(service, "20260101", items=60, attributes={"year": range(1960, 2020)})
     assert build.state == "SUCCEEDED", build.error_message
-    picture = version_get(service, 1).projection
-    assert picture.sample["ids"] == [str(number) for number in range(1, 61)]
-    assert picture.sample["attributes"] == [{"name": "year", "values": list(range(1960, 2020))}]
+    projection = version_get(service, 1).projection
+    assert projection.sample["ids"] == [str(number) for number in range(1, 61)]
+    assert projection.sample["attributes"] == [{"name": "year", "values": list(range(1960, 2020))}]
     told = build.report["projection"]
-    assert (told["items"], told["of"], told["shown"]) == (60, 60, picture.sample["shown"])
+    assert (told["items"], told["of"], told["shown"]) == (60, 60, projection.sample["shown"])
     assert 0.5 <= sum(told["shown"]) <= 1.0
 
 
 @pytest.mark.servers
 @pytest.mark.django_db(transaction=True)
-def test_a_build_without_a_picture_makes_its_version_all_the_same(films_service, build_of, node, monkeypatch):
+def test_a_build_without_a_projection_makes_its_version_all_the_same(films_service, build_of, node, monkeypatch):
     monkeypatch.setattr(projecting, "FILE", "nobody-wrote-this.json")
     assert build_of(films_service, "20260101").state == "SUCCEEDED"
     assert not Projection.objects.exists()
 
 
 @pytest.mark.django_db
-def test_a_worker_that_lost_its_lease_leaves_no_picture(films_service):
+def test_a_worker_that_lost_its_lease_leaves_no_projection(films_service):
     build = asked(films_service)
     slow = claimed(build)
     version = actions.version_reserve(slow)
     expired(build)
     claimed(build, owner="worker-2")
     with pytest.raises(FenceLost):
-        actions.version_complete(slow, version=version, completed=ON_PAPER, picture=PICTURE)
+        actions.version_complete(slow, version=version, completed=ON_PAPER, projection=PROJECTION)
     assert not Projection.objects.exists()
 
 
 @pytest.mark.django_db
-def test_the_picture_goes_with_the_files_of_its_version(films_service):
+def test_the_projection_goes_with_the_files_of_its_version(films_service):
     old, live = made_version(films_service), activated(made_version(films_service))
     for version in (old, live):
-        Projection.objects.create(version=version, **PICTURE)
+        Projection.objects.create(version=version, **PROJECTION)
     actions.version_files_deleted(version=old)
     assert Projection.objects.get().version == live

@@ -1,11 +1,11 @@
-"""A picture of a version's items: a random sample of them on the plane that shows most of how they differ.
+"""A projection of a version's items: a random sample of them on the plane that shows most of how they differ.
 
 The plane is that of the first two principal components of the sample (PCA). It is linear: it turns the vectors and
 looks at them from one side, so that distances on it are never longer than the true ones, and items that are far apart
 may lie on each other. `shown` says how much of the sample's variance the plane shows, which is little where
-dimensions are many and equal. The same items give the same picture.
+dimensions are many and equal. The same items give the same projection.
 
-Not in charge of colours and drawing, nor of where the picture is kept.
+Not in charge of colours and drawing, nor of where the projection is kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Float64 = NDArray[np.float64]
 
 FILE = "projection.json"
 ITEMS_MAX = 2_000
-# A picture of more has fewer items: people load it, and a row of the database holds it.
+# A projection of more has fewer items: people load it, and a row of the database holds it.
 BYTES_MAX = 512 * 1024
 ATTRIBUTES_MAX = 20
 TEXT_CHARACTERS_MAX = 80
@@ -58,22 +58,22 @@ class Plane(NamedTuple):
 
 
 def write(folder: Path, rows: int, out_dir: Path) -> dict[str, Any]:
-    """Writes the picture of the first `rows` items that an import or an artifact holds to `out_dir`/FILE.
+    """Writes the projection of the first `rows` items that an import or an artifact holds to `out_dir`/FILE.
 
     Returns what a report says of it: {"items", "of", "shown"}, or {"note"} with the reason why there is none. A build
-    goes on without a picture, whatever the reason.
+    goes on without a projection, whatever the reason.
     """
     try:
-        picture = project(folder, rows)
-        if picture is None:
+        projection = project(folder, rows)
+        if projection is None:
             return {"note": "There is no item to show."}
         unfinished = out_dir / f".{FILE}"
-        unfinished.write_text(json.dumps(picture, allow_nan=False))
+        unfinished.write_text(json.dumps(projection, allow_nan=False))
         unfinished.rename(out_dir / FILE)
     except Exception as error:
-        log.exception("There is no picture of the items in %s.", folder)
-        return {"note": f"The picture of the items could not be made: {error or type(error).__name__}."}
-    return {name: picture["sample"][name] for name in ("items", "of", "shown")}
+        log.exception("There is no projection of the items in %s.", folder)
+        return {"note": f"The projection of the items could not be made: {error or type(error).__name__}."}
+    return {name: projection["sample"][name] for name in ("items", "of", "shown")}
 
 
 def project(folder: Path, rows: int) -> dict[str, Any] | None:

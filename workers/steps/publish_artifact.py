@@ -39,8 +39,8 @@ def step(ctx: BuildContext) -> Outcome:
         return Done(detail=f"version {version.number}")
     published = _publish(ctx, version)
     failpoint("publish.before_row")
-    completed, picture = _completed(ctx, published), _picture(ctx)
-    actions.version_complete(ctx.claim, version=version, completed=completed, picture=picture)
+    completed, projection = _completed(ctx, published), _projection(ctx)
+    actions.version_complete(ctx.claim, version=version, completed=completed, projection=projection)
     size = f"{published.bytes / 1e6:,.1f} MB"
     return Done(report={"artifact": {"bytes": published.bytes}}, detail=f"version {version.number}, {size}")
 
@@ -142,8 +142,8 @@ def _completed(ctx: BuildContext, published: Published) -> Completed:
     )
 
 
-def _picture(ctx: BuildContext) -> dict[str, Any] | None:
+def _projection(ctx: BuildContext) -> dict[str, Any] | None:
     """What the tuning child drew; it lies in the database and not in the artifact, where no console looks."""
     path = Path(ctx.values["tune"]["dir"]) / projecting.FILE
-    picture: dict[str, Any] | None = json.loads(path.read_text()) if path.is_file() else None
-    return picture
+    projection: dict[str, Any] | None = json.loads(path.read_text()) if path.is_file() else None
+    return projection

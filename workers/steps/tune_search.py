@@ -71,8 +71,8 @@ def step(ctx: BuildContext) -> Outcome:
     done = ctx.run_child("workers.children.tuning", order)
     for said in done["samples_ignored"]:
         log.warning("Build %s: sampled queries are left out: %s", ctx.build.pk, said)
-    if "note" in done["picture"]:
-        log.warning("Build %s: %s", ctx.build.pk, done["picture"]["note"])
+    if "note" in done["projection"]:
+        log.warning("Build %s: %s", ctx.build.pk, done["projection"]["note"])
     tuned = {
         **{name: done[name] for name in ("queries_source", "queries_note", "samples_ignored", "asked_top_k")},
         "asked": ASKED[done["queries_source"]],
@@ -88,7 +88,7 @@ def step(ctx: BuildContext) -> Outcome:
         "curve": done["curve"],
         "seconds": done["seconds"],
     }
-    report = {"tune": tuned, "projection": done["picture"]}
+    report = {"tune": tuned, "projection": done["projection"]}
     return Done(report=report, context={"tune": {**done, **tuned, "dir": str(out_dir)}}, detail=_detail(tuned))
 
 

@@ -10,13 +10,13 @@ from django.views.decorators.http import require_GET, require_POST
 from common.errors import InvalidArgument
 from console.base import page, service_for
 from tenants.permissions import Permission
-from versions import pictures, selectors
+from versions import projections, selectors
 from versions.actions import version_activate, version_rollback
 from versions.models import Version
 
 VERSION_DIGITS_MAX = 9
-PICTURE_ROWS_SHOWN = 20
-PICTURE_FIELDS = ("items", "of", "attributes")
+PROJECTION_ROWS_SHOWN = 20
+PROJECTION_FIELDS = ("items", "of", "attributes")
 
 
 @require_GET
@@ -25,7 +25,7 @@ def show(request: HttpRequest, tenant: str, service: str, number: int) -> HttpRe
     _, owner, found = service_for(request, tenant, service, Permission.VIEW)
     version = selectors.version_get(found, number)
     context = {"tenant": owner, "service": found, "version": selectors.version_view(version)}
-    return render(request, "console/version.html", context | _picture(version))
+    return render(request, "console/version.html", context | _projection(version))
 
 
 @require_POST
@@ -55,15 +55,15 @@ def rollback(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     return redirect("console:service", owner.name, found.name)
 
 
-def _picture(version: Version) -> dict[str, object]:
-    """Its items as a picture and as the beginning of a table; whoever may look may ask, if the version is loaded."""
-    picture = pictures.picture_of(version)
-    if picture is None:
-        return {"picture": None}
-    sample = picture.sample
-    shown = {"percent_shown": round(100 * sum(sample["shown"])), **{name: sample[name] for name in PICTURE_FIELDS}}
-    rows = pictures.sample_rows(picture, PICTURE_ROWS_SHOWN)
-    return {"picture": shown, "picture_rows": rows, "asks_neighbours": pictures.can_be_asked(version)}
+def _projection(version: Version) -> dict[str, object]:
+    """Its items as a projection and as the beginning of a table; whoever may look may ask, if the version is loaded."""
+    projection = projections.projection_of(version)
+    if projection is None:
+        return {"projection": None}
+    sample = projection.sample
+    shown = {"percent_shown": round(100 * sum(sample["shown"])), **{name: sample[name] for name in PROJECTION_FIELDS}}
+    rows = projections.sample_rows(projection, PROJECTION_ROWS_SHOWN)
+    return {"projection": shown, "projection_rows": rows, "asks_neighbours": projections.can_be_asked(version)}
 
 
 def _version_number(text: str) -> int:

@@ -89,19 +89,19 @@ def version_reserve(claim: Claim) -> Version:
 
 @transaction.atomic
 def version_complete(
-    claim: Claim, *, version: Version, completed: Completed, picture: dict[str, Any] | None = None
+    claim: Claim, *, version: Version, completed: Completed, projection: dict[str, Any] | None = None
 ) -> Version:
     """Publishes the version: from here on it is READY and nothing of it changes. Raises FenceLost.
 
-    `picture` is its items' Projection, as {"sample", "plane"}.
+    `projection` is its items' Projection, as {"sample", "plane"}.
     """
     build = fenced_build(claim)
     version = Version.objects.select_related("service__tenant").get(pk=version.pk)
     if version.number != build.version_number:
         raise FenceLost(f"Version {version.number} is not what build {build.number} makes.")
     move(version, VERSION, VersionState.READY, completed_at=Now(), **vars(completed))
-    if picture is not None:
-        Projection.objects.create(version=version, **picture)
+    if projection is not None:
+        Projection.objects.create(version=version, **projection)
     after = {"items": completed.items, "engine": completed.engine, "artifact": completed.artifact}
     record(
         actor=SYSTEM,

@@ -75,7 +75,7 @@ def version_retired(*, version: Version) -> Version:
 
 @transaction.atomic
 def version_files_deleted(*, version: Version) -> None:
-    """Its picture goes with the files that it shows."""
+    """Its projection goes with the files that it shows."""
     Projection.objects.filter(version=version).delete()
     Version.objects.filter(pk=version.pk).update(files_deleted_at=Now())
 

@@ -1,4 +1,4 @@
-"""The picture of a version's items in a real browser: pointing at an item, by mouse, finger and keys."""
+"""The projection of a version's items in a real browser: pointing at an item, by mouse, finger and keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 __all__ = ["browser"]
 
 PAGE = "/t/films/s/movies/versions/1/"
-# As static/console/pictures.js lays it out.
+# As static/console/projections.js lays it out.
 MARGIN = 18
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": DESK},
@@ -43,21 +43,21 @@ def shared_gateway(django_db_setup: None) -> Iterator[RunningGateway]:
 
 @pytest.fixture
 def gateway(shared_gateway: RunningGateway, settings: Any, films: Tenant) -> RunningGateway:
-    """Serves version 1 of films/movies, whose picture was drawn from what it serves."""
+    """Serves version 1 of films/movies, whose projection was drawn from what it serves."""
     settings.GATEWAY_ADDRESS = shared_gateway.address
     shared_gateway.publish()
     schema = {"dimension": DIMENSION, "metric": "ip", "attributes": [{"name": "year", "type": "int64"}]}
     version = activated(made_version(make_service(films, schema=schema)))
-    picture = project(shared_gateway.made.path, shared_gateway.made.manifest["searchable_items"])
-    assert picture is not None
-    Projection.objects.create(version=version, **picture)
+    projection = project(shared_gateway.made.path, shared_gateway.made.manifest["searchable_items"])
+    assert projection is not None
+    Projection.objects.create(version=version, **projection)
     return shared_gateway
 
 
 def pixel_of(page: Page, item: str) -> dict[str, float]:
     """Where an item of the sample is drawn, from the upper left corner of the canvas."""
     sample = Projection.objects.get().sample
-    box = page.locator(".picture canvas").last.bounding_box()
+    box = page.locator(".projection canvas").last.bounding_box()
     assert box is not None
     left, right, low, high = min(sample["x"]), max(sample["x"]), min(sample["y"]), max(sample["y"])
     scale = min((box["width"] - 2 * MARGIN) / (right - left), (box["height"] - 2 * MARGIN) / (high - low))
@@ -90,7 +90,7 @@ def test_a_click_on_a_point_shows_its_neighbours(
 ) -> None:
     with visit(browser, live_server.url, victor, **LOOKS[look]) as window:
         page = window.go(PAGE)
-        canvas = page.locator(".picture canvas[role=application]")
+        canvas = page.locator(".projection canvas[role=application]")
         canvas.scroll_into_view_if_needed()
         item = outermost()
         before = canvas.evaluate("element => element.toDataURL()")
@@ -99,7 +99,7 @@ def test_a_click_on_a_point_shows_its_neighbours(
         expect(page.get_by_role("heading", name=f"Nearest to {item}")).to_be_visible()
         assert shown(page) == neighbours_of(gateway, item)
         assert canvas.evaluate("element => element.toDataURL()") != before
-        keep(page, f"picture-{look}")
+        keep(page, f"projection-{look}")
         assert barriers(page, AXE_RULES[look]) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= LOOKS[look]["viewport"]["width"]
         second = shown(page)[0]
@@ -114,9 +114,9 @@ def test_arrows_walk_over_the_items_and_enter_asks(
 ) -> None:
     with visit(browser, live_server.url, victor) as window:
         page = window.go(PAGE)
-        canvas = page.locator(".picture canvas[role=application]")
+        canvas = page.locator(".projection canvas[role=application]")
         canvas.focus()
-        said = page.locator(".picture output")
+        said = page.locator(".projection output")
         page.keyboard.press("ArrowRight")
         first = said.inner_text()
         assert re.match(r"1\d{6} · year (\d{4}|null)$", first)
@@ -131,13 +131,13 @@ def test_arrows_walk_over_the_items_and_enter_asks(
         assert window.complaints == []
 
 
-def test_a_gateway_that_is_away_is_told_below_the_picture(
+def test_a_gateway_that_is_away_is_told_below_the_projection(
     browser: Browser, live_server: LiveServer, victor: User, gateway: RunningGateway, settings: Any
 ) -> None:
     settings.GATEWAY_ADDRESS = "127.0.0.1:9"
     with visit(browser, live_server.url, victor) as window:
         page = window.go(PAGE)
-        canvas = page.locator(".picture canvas[role=application]")
+        canvas = page.locator(".projection canvas[role=application]")
         canvas.scroll_into_view_if_needed()
         canvas.click(position=pixel_of(page, outermost()))
         expect(page.locator("#neighbours [role=alert]")).to_contain_text("The gateway does not answer.")
@@ -148,7 +148,7 @@ def test_without_a_script_the_table_leads_to_the_neighbours(
 ) -> None:
     with visit(browser, live_server.url, victor, java_script_enabled=False) as window:
         page = window.go(PAGE)
-        expect(page.get_by_text("The picture is drawn by a script")).to_be_visible()
+        expect(page.get_by_text("The projection is drawn by a script")).to_be_visible()
         page.get_by_text("Some of these items as a table").click()
         link = page.get_by_role("group", name="Some of these items").get_by_role("link").first
         item = link.inner_text()

@@ -1,4 +1,4 @@
-"""The picture of a version's items: what its page says without a script, and who its neighbours are."""
+"""The projection of a version's items: what its page says without a script, and who its neighbours are."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLANE = {"mean": [0.0] * 4, "axes": [[1.0, 0, 0, 0], [0, 1.0, 0, 0]], "reach": 1
 
 
 @pytest.fixture
-def pictured(films_service: Service) -> Version:
+def projected(films_service: Service) -> Version:
     version = activated(made_version(films_service))
     Projection.objects.create(version=version, sample=SAMPLE, plane=PLANE)
     return version
@@ -40,41 +40,41 @@ def text_of(user: User, path: str) -> str:
     return " ".join(html.unescape(signed_in(user).get(path).content.decode()).split())
 
 
-def test_the_page_says_what_the_picture_shows_and_has_its_items_as_a_table(victor: User, pictured: Version) -> None:
+def test_the_page_says_what_the_projection_shows_and_has_its_items_as_a_table(victor: User, projected: Version) -> None:
     page = text_of(victor, PAGE)
     assert "2 of 1,000,000 items, a random sample" in page
     assert "a linear view that shows 40 % of the variance: items that lie on each other here may be far apart" in page
-    assert "<noscript><p>The picture is drawn by a script; the table below has some of its items" in page
+    assert "<noscript><p>The projection is drawn by a script; the table below has some of its items" in page
     assert f'<a href="{PAGE}neighbours/?item=9007199254740993"><code>9007199254740993</code></a>' in page
     assert '<td>noir, drama</td></tr><tr><td><a href="' in page
     assert '<td><span class="muted">null</span></td>' in page
 
 
-def test_the_script_is_given_the_sample(victor: User, pictured: Version) -> None:
-    assert f'data-picture="{PAGE}projection/"' in text_of(victor, PAGE)
+def test_the_script_is_given_the_sample(victor: User, projected: Version) -> None:
+    assert f'data-projection="{PAGE}projection/"' in text_of(victor, PAGE)
     answer = signed_in(victor).get(f"{PAGE}projection/")
     assert answer.json() == SAMPLE
     assert "no-store" in answer.headers["Cache-Control"]
 
 
-def test_a_version_that_is_not_loaded_offers_no_neighbours(victor: User, pictured: Version) -> None:
-    actions.version_unload(version=pictured)
+def test_a_version_that_is_not_loaded_offers_no_neighbours(victor: User, projected: Version) -> None:
+    actions.version_unload(version=projected)
     page = text_of(victor, PAGE)
     assert "This version is not loaded, so it cannot be asked for neighbours." in page
     assert "data-neighbours" not in page
     assert "neighbours/?item=" not in page
 
 
-def test_a_version_without_a_picture_says_why(victor: User, films_service: Service) -> None:
+def test_a_version_without_a_projection_says_why(victor: User, films_service: Service) -> None:
     made_version(films_service)
-    assert "This version was built before there were pictures; the next build draws one." in text_of(victor, PAGE)
+    assert "This version was built before there were projections; the next build draws one." in text_of(victor, PAGE)
     assert signed_in(victor).get(f"{PAGE}projection/").status_code == 404
-    made_version(films_service, report={"projection": {"note": "The picture of the items could not be made: full."}})
+    made_version(films_service, report={"projection": {"note": "The projection of the items could not be made: full."}})
     assert "could not be made: full." in text_of(victor, "/t/films/s/movies/versions/2/")
 
 
 @pytest.mark.parametrize("item", ["", "abc", "1.5", "9" * 20, "١٢"])
-def test_what_cannot_be_an_id_is_not_asked_for(victor: User, pictured: Version, item: str) -> None:
+def test_what_cannot_be_an_id_is_not_asked_for(victor: User, projected: Version, item: str) -> None:
     answer = signed_in(victor).get(f"{PAGE}neighbours/", {"item": item}, headers={"HX-Request": "true"})
     assert b"by its id" in answer.content or b"whole numbers" in answer.content
 
@@ -87,14 +87,14 @@ def shared_gateway(django_db_setup: None) -> Iterator[RunningGateway]:
 
 @pytest.fixture
 def gateway(shared_gateway: RunningGateway, settings: Any, films: Tenant) -> RunningGateway:
-    """Serves version 1 of films/movies, whose picture was drawn from what it serves."""
+    """Serves version 1 of films/movies, whose projection was drawn from what it serves."""
     settings.GATEWAY_ADDRESS = shared_gateway.address
     shared_gateway.publish()
     schema = {"dimension": DIMENSION, "metric": "ip", "attributes": [{"name": "year", "type": "int64"}]}
     version = activated(made_version(make_service(films, schema=schema)))
-    picture = project(shared_gateway.made.path, shared_gateway.made.manifest["searchable_items"])
-    assert picture is not None
-    Projection.objects.create(version=version, **picture)
+    projection = project(shared_gateway.made.path, shared_gateway.made.manifest["searchable_items"])
+    assert projection is not None
+    Projection.objects.create(version=version, **projection)
     return shared_gateway
 
 
@@ -146,6 +146,6 @@ def test_an_item_or_a_version_that_is_not_there_is_told(victor: User, gateway: R
     answer = signed_in(victor).get(second, {"item": 2 * IDS_PER_VERSION}, headers={"HX-Request": "true"})
     expected, _ = exact_ids(gateway.newer, gateway.newer.vectors[0], 10, exclude=[2 * IDS_PER_VERSION])
     assert [int(each["id"]) for each in answer.context["rows"]] == expected
-    # This version has no picture on which they would lie.
+    # This version has no projection on which they would lie.
     assert {each["place"] for each in answer.context["rows"]} == {None}
     assert np.isfinite([each["score"] for each in answer.context["rows"]]).all()

@@ -1,7 +1,7 @@
 // A sample of a version's items on a plane: coloured by an attribute, and a click (or arrows and Enter) asks for
 // the neighbours of an item. The page's tables say the same without it.
 //
-// <div data-picture="URL of the sample" data-neighbours="URL to ask for ?item=">, and an element #neighbours.
+// <div data-projection="URL of the sample" data-neighbours="URL to ask for ?item=">, and an element #neighbours.
 "use strict";
 
 (() => {
@@ -118,7 +118,7 @@
     return ctx;
   };
 
-  class Picture {
+  class Projection {
     constructor(box, told) {
       this.box = box;
       this.told = told;
@@ -137,15 +137,15 @@
     build() {
       const { told, box } = this;
       const columns = told.attributes.filter((column) => column.values.some((value) => value !== null));
-      this.select = element("select", { class: "form-select", id: "picture-colour" }, element("option", { value: "" }, "nothing"));
+      this.select = element("select", { class: "form-select", id: "projection-colour" }, element("option", { value: "" }, "nothing"));
       columns.forEach((column) => this.select.append(element("option", { value: String(told.attributes.indexOf(column)) }, column.name)));
       if (columns.length) this.select.value = String(told.attributes.indexOf(columns[0]));
       this.legend = element("div", { class: "legend", role: "group", "aria-label": "Legend" });
-      const label = element("label", { class: "form-label mb-0", for: "picture-colour" }, "Colour by");
+      const label = element("label", { class: "form-label mb-0", for: "projection-colour" }, "Colour by");
       const asks = box.dataset.neighbours ? " Arrow keys walk from item to item, Enter asks for the neighbours, Escape forgets them." : "";
-      this.canvas = element("canvas", { tabindex: "0", role: "application", "aria-label": `Picture of ${told.items} items.${asks}` });
+      this.canvas = element("canvas", { tabindex: "0", role: "application", "aria-label": `Projection of ${told.items} items.${asks}` });
       this.said = element("output", { class: "muted", "aria-live": "polite" });
-      box.append(element("div", { class: "picture-tools", ...(columns.length ? {} : { hidden: "" }) }, label, this.select, this.legend), this.canvas, this.said);
+      box.append(element("div", { class: "projection-tools", ...(columns.length ? {} : { hidden: "" }) }, label, this.select, this.legend), this.canvas, this.said);
       this.select.addEventListener("change", () => this.recolour());
       this.canvas.addEventListener("pointermove", (event) => this.point(this.itemAt(event)));
       this.canvas.addEventListener("pointerleave", () => this.point(null));
@@ -153,7 +153,7 @@
       this.canvas.addEventListener("keydown", (event) => this.onKey(event));
       this.canvas.addEventListener("focus", () => this.draw());
       this.canvas.addEventListener("blur", () => this.draw());
-      // Links to neighbours in the tables of this page lead into the picture instead.
+      // Links to neighbours in the tables of this page lead into the projection instead.
       document.addEventListener("click", (event) => {
         const link = event.target.closest(`a[href^="${box.dataset.neighbours}?"]`);
         if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -327,13 +327,13 @@
   }
 
   const load = async (box) => {
-    const answer = await fetch(box.dataset.picture, { headers: { Accept: "application/json" } });
+    const answer = await fetch(box.dataset.projection, { headers: { Accept: "application/json" } });
     if (!answer.ok || answer.redirected) throw new Error(`status ${answer.status}`);
-    new Picture(box, await answer.json());
-    document.querySelectorAll("[data-picture-hint]").forEach((hint) => { hint.hidden = false; });
+    new Projection(box, await answer.json());
+    document.querySelectorAll("[data-projection-hint]").forEach((hint) => { hint.hidden = false; });
   };
 
-  document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("[data-picture]").forEach((box) => {
-    load(box).catch(() => box.append(element("p", { class: "muted" }, "The picture could not be loaded. Reload the page to try again.")));
+  document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("[data-projection]").forEach((box) => {
+    load(box).catch(() => box.append(element("p", { class: "muted" }, "The projection could not be loaded. Reload the page to try again.")));
   }));
 })();
