@@ -29,7 +29,7 @@ def show(request: HttpRequest, tenant: str, service: str, number: int) -> HttpRe
 @never_cache
 @page
 def neighbours(request: HttpRequest, tenant: str, service: str, number: int) -> HttpResponse:
-    """The items nearest to `?item=`, as this version answers: a part of the page, or a page of its own without a script."""
+    """The items nearest to `?item=`, as this version answers: a part of the page, or without a script a page."""
     caller, owner, found = service_for(request, tenant, service, Permission.QUERY)
     version = selectors.version_get(found, number)
     item = request.GET.get("item", "").strip()
