@@ -34,27 +34,31 @@ const recallCurves = (() => {
     return [Math.max(0, low - 0.08 * Math.max(1 - low, 0.02)), 1 + ROOM_ABOVE * Math.max(1 - low, 0.02)];
   };
 
+  // Returns where their texts are, at the left end, which a rising curve leaves free.
   const targetLines = (plot, curves) => {
     const { ctx, bbox } = plot;
+    const taken = [];
     ctx.setLineDash([6, 4]);
     ctx.strokeStyle = ctx.fillStyle = tone("green");
-    ctx.textAlign = "right";
+    ctx.textAlign = "left";
     for (const target of new Set(curves.map((curve) => curve.target).filter((each) => each !== null))) {
       const y = Math.round(plot.valToPos(target, "y", true));
       ctx.beginPath();
       ctx.moveTo(bbox.left, y);
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
-      ctx.fillText(`target ${target}`, bbox.left + bbox.width - 4 * devicePixelRatio, y + (FONT_PX + 3) * devicePixelRatio);
+      const [text, left, bottom] = [`target ${target}`, bbox.left + 4 * devicePixelRatio, y - 4 * devicePixelRatio];
+      ctx.fillText(text, left, bottom);
+      taken.push({ left, right: left + ctx.measureText(text).width, top: bottom - FONT_PX * devicePixelRatio, bottom });
     }
     ctx.setLineDash([]);
+    return taken;
   };
 
   // The chosen efforts first; of the others, those whose text still has room.
-  const efforts = (plot, curves) => {
+  const efforts = (plot, curves, taken) => {
     const { ctx, bbox } = plot;
     const near = FONT_PX * devicePixelRatio;
-    const taken = [];
     const all = curves.flatMap((curve, place) => curve.points.map((point) => ({ ...point, name: curve.effort, hue: HUES[place % HUES.length] })));
     for (const point of [...all.filter((p) => p.chosen), ...all.filter((p) => !p.chosen)]) {
       const x = plot.valToPos(point.ms, "x", true);
@@ -84,8 +88,7 @@ const recallCurves = (() => {
       draw: [(plot) => {
         plot.ctx.save();
         plot.ctx.font = `${FONT_PX * devicePixelRatio}px sans-serif`;
-        targetLines(plot, curves);
-        efforts(plot, curves);
+        efforts(plot, curves, targetLines(plot, curves));
         plot.ctx.restore();
       }],
     },
@@ -113,7 +116,7 @@ const recallCurves = (() => {
         { label: "ms", value: decimals(3) },
         ...shown.map((curve, i) => ({
           label: curve.name, stroke: tone(HUES[i % HUES.length]), width: 1.5, value: told(curve),
-          points: { show: true, size: 6, fill: colour("tblr-bg-surface") },
+          points: { show: true, size: 6, fill: colour("paper") },
         })),
       ],
       plugins: [marks(shown)],

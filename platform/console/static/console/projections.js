@@ -131,7 +131,7 @@
       this.places = new Map(told.ids.map((id, i) => [id, [told.x[i], told.y[i]]]));
       this.build();
       this.recolour();
-      onNewLook(() => { this.drawLegend(); this.draw(); });
+      onNewLook(() => this.repaint());
     }
 
     build() {
@@ -140,7 +140,7 @@
       this.select = element("select", { class: "form-select", id: "projection-colour" }, element("option", { value: "" }, "nothing"));
       columns.forEach((column) => this.select.append(element("option", { value: String(told.attributes.indexOf(column)) }, column.name)));
       if (columns.length) this.select.value = String(told.attributes.indexOf(columns[0]));
-      this.legend = element("div", { class: "legend", role: "group", "aria-label": "Legend" });
+      this.legend = element("div", { class: "projection-legend", role: "group", "aria-label": "Legend" });
       const label = element("label", { class: "form-label mb-0", for: "projection-colour" }, "Colour by");
       const asks = box.dataset.neighbours ? " Arrow keys walk from item to item, Enter asks for the neighbours, Escape forgets them." : "";
       this.canvas = element("canvas", { tabindex: "0", role: "application", "aria-label": `Projection of ${told.items} items.${asks}` });
@@ -165,6 +165,11 @@
     recolour() {
       this.only = null;
       this.colours = colouring(this.told.attributes[this.select.value]);
+      this.repaint();
+    }
+
+    repaint() {
+      this.marks = this.told.ids.map((_, i) => this.colours.mark(i));
       this.drawLegend();
       this.draw();
     }
@@ -173,9 +178,9 @@
       const shown = this.colours.entries.map((entry) => {
         const sign = element("canvas", { "aria-hidden": "true" });
         drawMark(sharp(sign, 14, 14), entry.mark(), 7, 7, 4.5);
-        if (!entry.has) return element("span", { class: "legend-entry" }, sign, entry.text);
+        if (!entry.has) return element("span", { class: "projection-entry" }, sign, entry.text);
         const pressed = String(this.only === entry);
-        const button = element("button", { type: "button", class: "btn btn-sm legend-entry", "aria-pressed": pressed }, sign, entry.text);
+        const button = element("button", { type: "button", class: "btn btn-sm projection-entry", "aria-pressed": pressed }, sign, entry.text);
         button.addEventListener("click", () => { this.only = this.only === entry ? null : entry; this.drawLegend(); this.draw(); });
         return button;
       });
@@ -202,7 +207,7 @@
       const ctx = sharp(this.canvas, this.wide, this.high);
       const dim = this.chosen !== null;
       const isDim = (i) => dim || (this.only && !this.only.has(i));
-      const marks = this.told.ids.map((_, i) => this.colours.mark(i));
+      const { marks } = this;
       // What has no colour of its own lies below.
       const order = marks.map((_, i) => i).sort((one, other) => this.rank(marks[one], isDim(one)) - this.rank(marks[other], isDim(other)));
       for (const i of order) {
@@ -210,7 +215,7 @@
         drawMark(ctx, marks[i], ...this.pixels[i], RADIUS);
       }
       ctx.globalAlpha = 1;
-      this.drawNeighbours(ctx, marks);
+      this.drawNeighbours(ctx);
       if (this.at !== null) this.ring(ctx, this.pixels[this.at], 7);
     }
 
@@ -218,20 +223,20 @@
       return (isDim ? 0 : 4) + (mark.small ? 0 : mark.hollow ? 1 : 2);
     }
 
-    drawNeighbours(ctx, marks) {
+    drawNeighbours(ctx) {
       if (this.chosen === null) return;
       const from = this.places.has(this.chosen) ? this.toPixels(this.places.get(this.chosen)) : null;
       const index = new Map(this.told.ids.map((id, i) => [id, i]));
-      ctx.strokeStyle = colour("soft");
       for (const { id, place } of this.neighbours) {
         const to = this.toPixels(place);
+        ctx.strokeStyle = colour("soft");
         if (from) { ctx.beginPath(); ctx.moveTo(...from); ctx.lineTo(...to); ctx.stroke(); }
-        const mark = index.has(id) ? marks[index.get(id)] : { fill: colour("soft"), draw: SHAPES.circle };
+        const mark = index.has(id) ? this.marks[index.get(id)] : { fill: colour("soft"), draw: SHAPES.circle };
         drawMark(ctx, mark, ...to, RADIUS + 1.5);
         this.ring(ctx, to, RADIUS + 3);
       }
       if (!from) return;
-      ctx.fillStyle = colour("tblr-body-color");
+      ctx.fillStyle = colour("ink");
       ctx.beginPath();
       ctx.arc(...from, RADIUS + 3, 0, 2 * Math.PI);
       ctx.fill();
@@ -239,7 +244,7 @@
 
     ring(ctx, [x, y], radius) {
       ctx.save();
-      ctx.strokeStyle = colour("tblr-body-color");
+      ctx.strokeStyle = colour("ink");
       ctx.lineWidth = 1.5;
       ctx.beginPath();
       ctx.arc(x, y, radius, 0, 2 * Math.PI);
