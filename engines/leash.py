@@ -44,8 +44,8 @@ def die_with_parent(parent_pid: int | None = None) -> None:
 def be_nice(nice: int) -> None:
     """Give way to others; a process that already gives way more stays so.
 
-    At 19 it runs when nobody else wants the core (SCHED_IDLE). In a session of its own, which gives way as a whole (see `let_session_give_way`): in that of its parent it would
-    have to share the parent's weight, or take it along.
+    At 19 it runs when nobody else wants the core (SCHED_IDLE). In a session of its own, which gives way as a whole (see
+    `let_session_give_way`): in that of its parent it would have to share the parent's weight, or take it along.
     """
     nice = max(nice, os.getpriority(os.PRIO_PROCESS, 0))
     # Each thread has a niceness of its own; a library that was imported may have started some.

@@ -175,6 +175,24 @@ class VersionComparison(TenantScoped):
         return f"{self.version} beside {self.other}"
 
 
+class Projection(TenantScoped):
+    """A sample of a version's items on a plane, for people to look at: written with the version, gone with its files.
+
+    A row and no file of the artifact: the console reads no artifacts, and replicas read all of them.
+    """
+
+    tenant_path = "version__service__tenant"
+
+    version = models.OneToOneField(Version, on_delete=models.CASCADE, related_name="projection")
+    # {"items", "of", "shown": [2], "ids", "x", "y", "attributes": [{"name", "values"}]}, a value for each item.
+    sample = models.JSONField()
+    # {"mean": [d], "axes": [[d], [d]], "reach"}: where other vectors of the version lie on it.
+    plane = models.JSONField()
+
+    def __str__(self) -> str:
+        return f"projection of {self.version}"
+
+
 class SourceWatch(TenantScoped):
     """What the watcher knows of the source of one service; made by the first tick after the service."""
 

@@ -49,7 +49,8 @@ class Load:
 class History:
     """A service over time; all lists are of one length, a point for every `step_seconds`. None: nothing is known.
 
-    `errors` are calls a second by gRPC code; `age_seconds` is how old the version was that was live then.
+    `errors` are calls a second by gRPC code. `versions` says which version was live then, `age_seconds` how old it was
+    and `recall` how it was measured when it was built; `recall_target` and `recall_min` are the spec's, as it is now.
     """
 
     step_seconds: int
@@ -60,7 +61,11 @@ class History:
     p99_ms: list[float | None]
     errors: dict[str, list[float]]
     memory_bytes: list[int | None]
+    versions: list[int | None]
     age_seconds: list[int | None]
+    recall: list[float | None]
+    recall_target: float | None
+    recall_min: float | None
     switches: list[dict[str, Any]]
 
 
@@ -84,6 +89,7 @@ def history_of(service: Service, *, hours: int, points_max: int = POINTS_MAX) ->
     points = list(range(begin, end, step))
     asked, memory = _summed(service, points, step)
     switches = _switches(service, begin)
+    lives = _lives(service, switches, points)
     codes = sorted({code for traffic in asked for code in traffic.codes} - {OK})
     return History(
         step_seconds=step,
@@ -94,7 +100,11 @@ def history_of(service: Service, *, hours: int, points_max: int = POINTS_MAX) ->
         p99_ms=[percentile_ms(traffic.counts, P99) for traffic in asked],
         errors={code: [round(traffic.codes.get(code, 0) / step, RATE_DECIMALS) for traffic in asked] for code in codes},
         memory_bytes=_carried_on(memory, step),
-        age_seconds=_ages(service, switches, points),
+        versions=[live.number if live else None for live in lives],
+        age_seconds=[live.age_seconds(at) if live else None for live, at in zip(lives, points, strict=True)],
+        recall=[live.recall if live else None for live in lives],
+        recall_target=service.spec["search"]["recall_target"],
+        recall_min=service.spec["guards"]["min_recall"],
         switches=[switch for switch in switches if switch["at"] >= begin],
     )
 
@@ -116,6 +126,8 @@ def rows_of(history: History) -> list[dict[str, Any]]:
             "errors": errors(place),
             "memory_bytes": history.memory_bytes[place],
             "version_age_seconds": history.age_seconds[place],
+            "version": history.versions[place],
+            "recall": history.recall[place],
         }
         for place, at in reversed(list(enumerate(history.at)))
     ]
@@ -198,15 +210,31 @@ def _switches(service: Service, begin: int) -> list[dict[str, Any]]:
     return found[::-1]
 
 
-def _ages(service: Service, switches: Sequence[dict[str, Any]], points: Sequence[int]) -> list[int | None]:
-    """How long before each point the version was made that was live then."""
+@dataclass(frozen=True)
+class _Live:
+    """What is to be known of a version that was live for a time."""
+
+    number: int
+    made_at: int
+    recall: float | None
+
+    def age_seconds(self, at: int) -> int:
+        return max(0, at - self.made_at)
+
+
+def _lives(service: Service, switches: Sequence[dict[str, Any]], points: Sequence[int]) -> list[_Live | None]:
+    """The version that was live at each point."""
     numbers = {switch["to_version"] for switch in switches}
     made = Version.objects.of(service.tenant).filter(service=service, number__in=numbers, completed_at__isnull=False)
-    made_at = dict(made.values_list("number", "completed_at"))
-    ages: list[int | None] = []
+    known = {
+        number: _Live(number, int(made_at.timestamp()), recall)
+        for number, made_at, recall in made.values_list("number", "completed_at", "recall")
+        if made_at
+    }
+    found: list[_Live | None] = []
     coming, live = list(switches[::-1]), None
     for point in points:
         while coming and coming[-1]["at"] <= point:
-            live = made_at.get(coming.pop()["to_version"])
-        ages.append(None if live is None else max(0, point - int(live.timestamp())))
-    return ages
+            live = known.get(coming.pop()["to_version"])
+        found.append(live)
+    return found

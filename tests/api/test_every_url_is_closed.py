@@ -30,7 +30,7 @@ from tests.control.page_table import PAGE_DOORS
 from tests.control.url_table import API_DOORS, ARGUMENTS, FOREIGN, INTERNAL_DOORS, UNKNOWN, Door, Need
 from tests.factories import TESTER, make_user
 from versions.actions import build_request
-from versions.models import Version
+from versions.models import Projection, Version
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 DOORS = (*API_DOORS, *INTERNAL_DOORS, *PAGE_DOORS)
@@ -124,8 +124,12 @@ def stage(
         build = build_request(actor=TESTER, service=service, drop="monday", force=True)
         TenantAlerts.objects.create(tenant=service.tenant, alerts_count=number - 1)
         alert_raise(service=service, reason="drop.late", message="Nothing came.")
-        for each in (number, named["other"]):
+        version, _ = (
             Version.objects.create(service=service, number=each, build=build, spec=service.spec, created_by="tests")
+            for each in (number, named["other"])
+        )
+        Projection.objects.create(version=version, sample={"items": 1, "shown": [1, 0], "of": 1, "ids": ["1"],
+                                  "x": [0], "y": [0], "attributes": []}, plane={})  # fmt: skip
     keys = {tenant.name: key_create(actor=TESTER, tenant=tenant, scope="read").key.prefix for tenant in (films, books)}
     users = {"alice": alice, "bob": bob, "victor": victor, "charlie": charlie, "dana": dana}
     return Stage(users, films, books, keys)

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
@@ -33,12 +34,12 @@ from tests.console.browser import DESK, PHONE, launch, visit
 from tests.console.posters import ADDRESS, answer, make_posters
 from tests.console.series import write_series
 from tests.factories import TESTER, make_service
-from tests.support.history import activated, held, made_version, refreshed
+from tests.support.history import activated, claimed, held, made_version, refreshed
 from tests.support.history import asked as build_asked
 from tests.support.traffic import asked, calls
 from tests.versions.test_comparisons import done
 from versions.actions import comparison_ask
-from versions.models import Activation, Replica, Version, VersionComparison
+from versions.models import Activation, Build, Projection, Replica, Version, VersionComparison
 from workers import drafts
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
@@ -89,6 +90,24 @@ AXE_RULES: dict[str, dict[str, Any] | None] = {
     "dark": {"runOnly": ["color-contrast"]},
     "phone": None,
 }
+
+
+def some_items() -> dict[str, Any]:
+    """A sample in three heaps, with an attribute of each type."""
+    random = np.random.default_rng(11)
+    heap = random.integers(0, 3, 600)
+    places = np.array([[-0.7, 0.1], [0.3, 0.4], [0.5, -0.3]])[heap] + random.normal(scale=0.13, size=(600, 2))
+    genres = [["noir"], ["drama", "family"], ["comedy"], ["western"], ["war"], ["musical"], ["sport"], ["news"]]
+    columns: dict[str, list[Any]] = {
+        "genre": [None if n % 11 == 0 else genres[(h + (n % 7 == 0) * n) % 8] for n, h in enumerate(heap.tolist())],
+        "year": [None if n % 13 == 0 else 1950 + 20 * h + n % 20 for n, h in enumerate(heap.tolist())],
+        "seen": [n % 3 == 0 for n in range(600)],
+        "title": [f"Film {n}" for n in range(600)],
+    }
+    attributes = [{"name": name, "values": values} for name, values in columns.items()]
+    x, y = (places / np.abs(places).max()).round(4).T.tolist()
+    ids = [str(1_000 + 3 * n) for n in range(600)]
+    return {"items": 600, "of": 1_260_000, "shown": [0.31, 0.12], "ids": ids, "x": x, "y": y, "attributes": attributes}
 
 
 @dataclass
@@ -146,7 +165,9 @@ def stage(live_server: LiveServer, alice: User, dana: User, films: Tenant, films
     Replica.objects.update(rss_bytes=900_000_000)
     for spans_ago in range(40, 0, -1):
         asked(films_service, calls(1000, seconds=0.004), spans_ago=spans_ago, with_idle=True)
+    Projection.objects.create(version=Version.objects.get(number=2), sample=some_items(), plane={})
     held(build_asked(refreshed(films_service), force=True))
+    Build.objects.filter(number=3).update(report={"tune": TUNE})
     alert_raise(service=films_service, reason="replica.slow", message="r2 on node local answers slowly: p99 41 ms.",
                 severity=Severity.CRITICAL, evidence={"p99_ms": 41})  # fmt: skip
     alert_raise(service=films_service, reason="drop.late", message="No drop came for 26 h.", severity=Severity.WARNING)
@@ -192,8 +213,8 @@ def test_every_page_obeys_the_policy_and_can_be_used_by_everybody(browser: Brows
         with visit(browser, stage.server, user, **LOOKS[look]) as window:
             for name, path in pages.items():
                 page = window.go(path)
-                if page.locator("[data-traffic], [data-curve], [data-curves]").count():
-                    page.locator("canvas, .chart .muted").first.wait_for()
+                for drawn in page.locator("[data-traffic], [data-curves], [data-compared], [data-projection]").all():
+                    drawn.locator("canvas, .muted").first.wait_for()
                 keep(page, f"{name}-{look}")
                 faults += [f"{name}: {barrier}" for barrier in barriers(page, AXE_RULES[look])]
                 if page.evaluate("document.documentElement.scrollWidth") > LOOKS[look]["viewport"]["width"]:
@@ -282,7 +303,7 @@ def test_colours_follow_the_system_until_somebody_chooses(browser: Browser, stag
 def test_charts_draw_what_was_asked_with_each_switch(browser: Browser, stage: Stage) -> None:
     with visit(browser, stage.server, stage.alice) as window:
         page = window.go("/t/films/s/movies/")
-        expect(page.locator("#traffic canvas")).to_have_count(5)
+        expect(page.locator("#traffic canvas")).to_have_count(6)
         with page.expect_response(lambda answer: "hours=24" in answer.url) as asked_for:
             page.get_by_role("button", name="24 h").click()
         told = asked_for.value.json()
@@ -336,7 +357,7 @@ def test_two_picked_versions_are_drawn_in_the_same_charts(browser: Browser, stag
             page.get_by_label(f"Pick version {number}").check()
         page.get_by_role("button", name="Compare two").click()
         expect(page.get_by_role("heading", name="Version 2 beside version 1")).to_be_visible()
-        expect(page.locator("[data-curves] canvas")).to_have_count(2)
+        expect(page.locator("[data-compared] canvas")).to_have_count(2)
         assert window.complaints == []
 
 
@@ -352,11 +373,36 @@ def test_a_page_shows_what_a_worker_found_meanwhile_and_asks_no_more(browser: Br
         assert (polls, window.complaints) == ([], [])
 
 
+def test_a_curve_outlives_the_refreshes_of_a_build_page_and_changes_with_its_figures(
+    browser: Browser, stage: Stage, films_service: Service
+) -> None:
+    running = build_asked(refreshed(films_service), force=True)
+    claimed(running)
+    measured = Build.objects.filter(pk=running.pk)
+    measured.update(report={"tune": {**TUNE, "curve": CURVE[:3]}})
+
+    def refresh() -> None:
+        with page.expect_response(lambda answer: "/progress/" in answer.url):
+            pass
+
+    with visit(browser, stage.server, stage.alice) as window:
+        page = window.go(f"/t/films/s/movies/builds/{running.number}/")
+        canvas = page.locator("#curve canvas")
+        canvas.evaluate("element => { element.dataset.first = 'yes'; }")
+        refresh()
+        refresh()
+        expect(canvas).to_have_attribute("data-first", "yes")
+        measured.update(report={"tune": TUNE})
+        expect(canvas).not_to_have_attribute("data-first", "yes")
+        expect(page.locator("#efforts tbody tr")).to_have_count(len(CURVE))
+        assert window.complaints == []
+
+
 def test_nobody_is_asked_while_the_page_is_hidden(browser: Browser, stage: Stage) -> None:
     with visit(browser, stage.server, stage.alice) as window:
         window.page.clock.install()
         page = window.go("/t/films/s/movies/")
-        expect(page.locator("#traffic canvas")).to_have_count(5)
+        expect(page.locator("#traffic canvas")).to_have_count(6)
         polls: list[str] = []
         page.on("request", lambda request: polls.append(request.url))
         page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")

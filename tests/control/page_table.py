@@ -72,6 +72,8 @@ PAGE_DOORS = (
     page(f"{SERVICE}/versions/compare/", "GET", VIEW),
     page(f"{SERVICE}/versions/<int:number>/", "GET", VIEW),
     page(f"{SERVICE}/versions/<int:number>/compare/<int:other>/", "GET", VIEW),
+    page(f"{SERVICE}/versions/<int:number>/projection/", "GET", VIEW),
+    page(f"{SERVICE}/versions/<int:number>/neighbours/", "GET", QUERY, {"item": "1"}),
     page(f"{SERVICE}/versions/<int:number>/activate/", "POST", OPERATE),
     page(f"{SERVICE}/rollback/", "POST", OPERATE, {"from_version": "1"}),
     page(f"{BUILD}/", "GET", VIEW),

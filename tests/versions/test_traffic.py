@@ -108,6 +108,24 @@ def test_memory_holds_until_it_is_too_old_to_be_believed(films_service: Service)
     assert memory[-1] is None
 
 
+def test_the_recall_of_what_was_live_beside_the_limits_of_the_spec(films_service: Service) -> None:
+    now = timezone.now()
+    for minutes, recall in ((90, 0.99), (20, 0.97)):
+        version = activated(made_version(films_service, recall=recall))
+        Activation.objects.filter(to_version=version.number).update(at=now - timedelta(minutes=minutes))
+    history = history_of(refreshed(films_service), hours=1)
+    assert (history.recall[0], history.recall[-1]) == (0.99, 0.97)
+    assert (history.versions[0], history.versions[-1], set(history.versions)) == (1, 2, {1, 2})
+    assert (history.recall_target, history.recall_min) == (0.98, 0.95)
+    newest = rows_of(history)[0]
+    assert (newest["version"], newest["recall"]) == (2, 0.97)
+
+
+def test_before_anything_was_live_there_is_no_recall_and_no_age(films_service: Service) -> None:
+    history = history_of(films_service, hours=1)
+    assert {*history.recall, *history.versions, *history.age_seconds} == {None}
+
+
 def test_switches_and_the_age_of_what_was_live(films_service: Service) -> None:
     now = timezone.now()
     for minutes in (90, 20):

@@ -43,6 +43,7 @@ def measure(
         {
             "engine": engine,
             "spec": asdict(spec),
+            "items_dir": str(folder),
             "vectors": str(folder / layout.VECTORS),
             "rows": len(vectors),
             "index_dir": str(folder / "index"),

@@ -3,8 +3,9 @@
 Tries the order's efforts, rising, until one reaches the target recall, and some beyond it; without a target the first
 one is the one. Result: {"count", "curve", "chosen", "recall", "reached", "complete", "queries", "rows_found",
 "rows_sampled", "search_ms", "known", "queries_file", "queries_source", "queries_note", "samples_ignored",
-"asked_top_k"}. Writes what this very index answers with the chosen effort, so that every replica
+"asked_top_k", "projection"}. Writes what this very index answers with the chosen effort, so that every replica
 can be asked the same: known_queries.npy [c, d], known_rows.npy [c, 10] and sampled_rows.npy [s].
+Beside them, once all is measured, a projection of the items (`projecting`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from engines.base import Float32, IndexSearcher, IndexSpec, Int64, SearchEffort
 from engines.exact import ExactScan
 from engines.metrics import exact_costs
 from failpoints import failpoint
+from workers.children import projecting
 from workers.children.live_queries import gather
 from workers.children.program import Order, RowsDone, run
 
@@ -84,6 +86,7 @@ def work(order: Order) -> dict[str, Any]:
         "rows_found": int((found < bench.top_k).sum()),
         "rows_sampled": len(selves),
         "known": known,
+        "projection": projecting.write(Path(order["items_dir"]), order["rows"], out_dir),
     }
 
 

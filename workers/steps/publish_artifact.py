@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from versions.actions import Completed
 from versions.models import Version
 from versions.states import VersionState
 from workers import query_model
+from workers.children import projecting
 from workers.context import BuildContext
 from workers.outcomes import Done, Outcome
 
@@ -37,7 +39,8 @@ def step(ctx: BuildContext) -> Outcome:
         return Done(detail=f"version {version.number}")
     published = _publish(ctx, version)
     failpoint("publish.before_row")
-    actions.version_complete(ctx.claim, version=version, completed=_completed(ctx, published))
+    completed, projection = _completed(ctx, published), _projection(ctx)
+    actions.version_complete(ctx.claim, version=version, completed=completed, projection=projection)
     size = f"{published.bytes / 1e6:,.1f} MB"
     return Done(report={"artifact": {"bytes": published.bytes}}, detail=f"version {version.number}, {size}")
 
@@ -137,3 +140,10 @@ def _completed(ctx: BuildContext, published: Published) -> Completed:
         recall=tuned["recall"],
         report=ctx.build.report,
     )
+
+
+def _projection(ctx: BuildContext) -> dict[str, Any] | None:
+    """What the tuning child drew; it lies in the database and not in the artifact, where no console looks."""
+    path = Path(ctx.values["tune"]["dir"]) / projecting.FILE
+    projection: dict[str, Any] | None = json.loads(path.read_text()) if path.is_file() else None
+    return projection

@@ -54,6 +54,7 @@ def step(ctx: BuildContext) -> Outcome:
         "engine": index["engine"],
         "spec": asdict(index_spec(ctx, index["engine"])),
         "index_dir": index["dir"],
+        "items_dir": imported["dir"],
         "vectors": str(Path(imported["dir"]) / layout.VECTORS),
         "rows": imported["searchable_items"],
         "queries": str(queries),
@@ -70,6 +71,8 @@ def step(ctx: BuildContext) -> Outcome:
     done = ctx.run_child("workers.children.tuning", order)
     for said in done["samples_ignored"]:
         log.warning("Build %s: sampled queries are left out: %s", ctx.build.pk, said)
+    if "note" in done["projection"]:
+        log.warning("Build %s: %s", ctx.build.pk, done["projection"]["note"])
     tuned = {
         **{name: done[name] for name in ("queries_source", "queries_note", "samples_ignored", "asked_top_k")},
         "asked": ASKED[done["queries_source"]],
@@ -85,7 +88,8 @@ def step(ctx: BuildContext) -> Outcome:
         "curve": done["curve"],
         "seconds": done["seconds"],
     }
-    return Done(report={"tune": tuned}, context={"tune": {**done, **tuned, "dir": str(out_dir)}}, detail=_detail(tuned))
+    report = {"tune": tuned, "projection": done["projection"]}
+    return Done(report=report, context={"tune": {**done, **tuned, "dir": str(out_dir)}}, detail=_detail(tuned))
 
 
 def _to_try(spec: Mapping[str, Any], description: EngineDescription) -> tuple[dict[str, Any], list[dict[str, int]]]:

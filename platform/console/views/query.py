@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -14,6 +13,7 @@ from common.errors import InvalidArgument
 from console.base import page, service_for
 from tenants.permissions import Caller, Permission
 from versions.queries import items_get, recall
+from versions.queries.answers import rows_of
 
 TOP_K_DEFAULT = 10
 TOP_K_DIGITS_MAX = 5
@@ -37,7 +37,7 @@ def query(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
             "trace": True,
         },
     )
-    context = {"tenant": owner, "service": found, "answer": answer, "rows": _rows(answer), "attributes": attributes}
+    context = {"tenant": owner, "service": found, "answer": answer, "rows": rows_of(answer), "attributes": attributes}
     return render(request, "console/_answer.html", context)
 
 
@@ -73,21 +73,3 @@ def _vector_of_item(item: str, caller: Caller, service: Service) -> list[float]:
 def _top_k(request: HttpRequest) -> int:
     text = request.POST.get("top_k", "")
     return int(text) if text.isdigit() and len(text) <= TOP_K_DIGITS_MAX else TOP_K_DEFAULT
-
-
-def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """The answer's columns as rows for the table."""
-    columns = [_plain(column) for column in answer["attributes"]]
-    pairs = zip(answer["ids"] or answer["text_ids"], answer["scores"], strict=True)
-    return [
-        {"rank": rank, "id": item, "score": score, "attributes": [column[rank - 1] for column in columns]}
-        for rank, (item, score) in enumerate(pairs, start=1)
-    ]
-
-
-def _plain(column: dict[str, Any]) -> list[Any]:
-    """An AttributeColumn in proto JSON as a list of values; None where there is none."""
-    values = next(kind["values"] for name, kind in column.items() if name not in ("name", "present"))
-    plain = [", ".join(value["values"]) if isinstance(value, dict) else value for value in values]
-    present = column.get("present") or [True] * len(plain)
-    return [value if there else None for value, there in zip(plain, present, strict=True)]

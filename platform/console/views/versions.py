@@ -12,12 +12,15 @@ from django.views.decorators.http import require_GET, require_POST
 from common.errors import InvalidArgument
 from console.base import page, service_for
 from tenants.permissions import Permission
-from versions import selectors
+from versions import projections, selectors
 from versions.actions import comparison_ask, version_activate, version_rollback
 from versions.comparisons import comparison_view, previous_of, versions_compared
+from versions.models import Version
 
 VERSION_DIGITS_MAX = 9
 PICKED = 2
+PROJECTION_ROWS_SHOWN = 20
+PROJECTION_FIELDS = ("items", "of", "attributes")
 
 
 @require_GET
@@ -33,7 +36,7 @@ def show(request: HttpRequest, tenant: str, service: str, number: int) -> HttpRe
         "live": found.live_version if found.live_version != number else None,
         "previous": previous.number if previous and previous.number != found.live_version else None,
     }
-    return render(request, "console/version.html", context)
+    return render(request, "console/version.html", context | _projection(version))
 
 
 @require_GET
@@ -87,6 +90,17 @@ def rollback(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     else:
         messages.info(request, f"Version {from_version} was not live any more; nothing changed.")
     return redirect("console:service", owner.name, found.name)
+
+
+def _projection(version: Version) -> dict[str, object]:
+    """Its items as a projection and as the beginning of a table; whoever may look may ask, if the version is loaded."""
+    projection = projections.projection_of(version)
+    if projection is None:
+        return {"projection": None}
+    sample = projection.sample
+    shown = {"percent_shown": round(100 * sum(sample["shown"])), **{name: sample[name] for name in PROJECTION_FIELDS}}
+    rows = projections.sample_rows(projection, PROJECTION_ROWS_SHOWN)
+    return {"projection": shown, "projection_rows": rows, "asks_neighbours": projections.can_be_asked(version)}
 
 
 def efforts_of(curves: dict[str, Any]) -> list[dict[str, Any]]:

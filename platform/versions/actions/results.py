@@ -15,7 +15,7 @@ from common.actor import SYSTEM
 from common.transitions import move
 from versions.actions.builds import builds_supersede
 from versions.actions.claims import Claim, FenceLost, fenced, fenced_build
-from versions.models import Build, Version
+from versions.models import Build, Projection, Version
 from versions.selectors import version_of
 from versions.states import BUILD_UNFINISHED, VERSION, BuildState, VersionState
 
@@ -88,13 +88,20 @@ def version_reserve(claim: Claim) -> Version:
 
 
 @transaction.atomic
-def version_complete(claim: Claim, *, version: Version, completed: Completed) -> Version:
-    """Publishes the version: from here on it is READY and nothing of it changes. Raises FenceLost."""
+def version_complete(
+    claim: Claim, *, version: Version, completed: Completed, projection: dict[str, Any] | None = None
+) -> Version:
+    """Publishes the version: from here on it is READY and nothing of it changes. Raises FenceLost.
+
+    `projection` is its items' Projection, as {"sample", "plane"}.
+    """
     build = fenced_build(claim)
     version = Version.objects.select_related("service__tenant").get(pk=version.pk)
     if version.number != build.version_number:
         raise FenceLost(f"Version {version.number} is not what build {build.number} makes.")
     move(version, VERSION, VersionState.READY, completed_at=Now(), **vars(completed))
+    if projection is not None:
+        Projection.objects.create(version=version, **projection)
     after = {"items": completed.items, "engine": completed.engine, "artifact": completed.artifact}
     record(
         actor=SYSTEM,

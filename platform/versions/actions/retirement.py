@@ -17,7 +17,7 @@ from common.dispatch import call_after_commit
 from common.errors import FailedPrecondition, StateConflict
 from common.transitions import move
 from versions import routes
-from versions.models import Build, Node, Replica, Version
+from versions.models import Build, Node, Projection, Replica, Version
 from versions.selectors import open_reloads, rollback_target, version_of
 from versions.states import REPLICA, VERSION, BuildState, ReplicaState, VersionState
 
@@ -79,7 +79,10 @@ def version_retired(*, version: Version) -> Version:
     return version
 
 
+@transaction.atomic
 def version_files_deleted(*, version: Version) -> None:
+    """Its projection goes with the files that it shows."""
+    Projection.objects.filter(version=version).delete()
     Version.objects.filter(pk=version.pk).update(files_deleted_at=Now())
 
 

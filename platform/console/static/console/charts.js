@@ -1,18 +1,11 @@
-// Draws what the page's tables and endpoints tell: a service's traffic over time, and recall against latency, of one version or two.
+// Draws a service's traffic over time, with each switch of its live version.
 "use strict";
 
 (() => {
+  const { HEIGHT, tone, width, axis, decimals, onNewLook } = recallPlots;
   const POLL_MS = 10000;
-  const HEIGHT = 176;
   const DAY = 86400;
 
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-  const tone = (name) => colour(`tone-${name}`);
-  const soft = () => tone("grey");
-  const faint = () => colour("faint");
-  const width = (place) => Math.max(240, place.clientWidth);
-  const axis = (more) => ({ stroke: soft(), grid: { stroke: faint(), width: 1 }, ticks: { stroke: faint() }, ...more });
-  const decimals = (digits) => (_, value) => (value === null ? "–" : value.toFixed(digits));
   const bytes = (value) => {
     if (value === null) return "–";
     return value < 2 ** 30 ? `${(value / 2 ** 20).toFixed(value < 2 ** 27 ? 1 : 0)} MB` : `${(value / 2 ** 30).toFixed(1)} GB`;
@@ -54,18 +47,26 @@
   const MEBIBYTES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536].map((n) => n * 2 ** 20);
   const TIMES = [60, 300, 600, 1800, 3600, 2 * 3600, 4 * 3600, 12 * 3600, DAY, 2 * DAY, 7 * DAY, 30 * DAY, 365 * DAY];
 
+  const DASHED = [6, 4];
+  const always = (told, value) => (value === null ? null : told.at.map(() => value));
+  const fromZero = (_, low, high) => [0, high > 0 ? high * 1.1 : 1];
+  // What is below 1 is what is looked at.
+  const recallRange = (_, low) => (low === null ? [0, 1] : [Math.max(0, low - 0.2 * Math.max(1 - low, 0.01)), 1 + 0.1 * Math.max(1 - low, 0.01)]);
+
   // One entry for each chart: its title, its lines as (label, colour, values), and how its figures are written.
   const CHARTS = [
     { title: "Queries a second", lines: (t) => [["QPS", "blue", t.queries_per_second]], show: decimals(1) },
     { title: "Latency at the gateways, ms", lines: (t) => [["p50", "green", t.p50_ms], ["p95", "amber", t.p95_ms], ["p99", "red", t.p99_ms]], show: decimals(2) },
     { title: "Calls a second that ended otherwise", lines: (t) => Object.entries(t.errors).map(([code, values], i) => [code, ["red", "amber", "blue", "green", "grey"][i % 5], values]), show: decimals(2) },
+    { title: "Recall of the live version", lines: (t) => [["recall", "blue", t.recall], ["target", "green", always(t, t.recall_target), DASHED], ["least", "red", always(t, t.recall_min), DASHED]].filter(([, , values]) => values), show: decimals(3), size: 56, range: recallRange },
     { title: "Memory of its replicas", lines: (t) => [["memory", "blue", t.memory_bytes]], show: (_, v) => bytes(v), size: 64, incrs: MEBIBYTES },
     { title: "Age of the live version", lines: (t) => [["age", "blue", t.age_seconds]], show: (_, v) => age(v), size: 56, incrs: TIMES },
   ];
 
   const draw = (place, chart, told) => {
     const lines = chart.lines(told());
-    if (!lines.some(([, , values]) => values.some((value) => value !== null && value !== 0))) {
+    // Limits alone say nothing.
+    if (!lines.some(([, , values, limit]) => !limit && values.some((value) => value !== null && value !== 0))) {
       const nothing = document.createElement("p");
       nothing.className = "muted";
       nothing.textContent = "Nothing in this time.";
@@ -77,14 +78,14 @@
       width: width(place),
       height: HEIGHT,
       cursor: { sync: { key: "traffic" } },
-      scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+      scales: { x: { time: true }, y: { range: chart.range || fromZero } },
       axes: [
         axis({ values: (_, ticks) => ticks.map(utc) }),
         axis({ size: chart.size || 50, ...(chart.incrs && { incrs: chart.incrs }), values: (plot, ticks) => ticks.map((tick) => chart.show(plot, tick)) }),
       ],
       series: [
         { label: "UTC", value: (_, seconds) => (seconds === null ? "–" : utc(seconds)) },
-        ...lines.map(([label, hue]) => ({ label, stroke: tone(hue), width: 1.5, value: chart.show, points: { show: false } })),
+        ...lines.map(([label, hue, , dash]) => ({ label, stroke: tone(hue), width: 1.5, dash, value: chart.show, points: { show: false } })),
       ],
       plugins: [switchLines(told)],
     }, [told().at, ...lines.map(([, , values]) => values)], place);
@@ -128,87 +129,8 @@
     return redraw;
   };
 
-  // Recall against milliseconds, from the rows of the table beside it; the chosen effort stands out.
-  const curve = (table) => {
-    const place = document.getElementById(table.dataset.curve);
-    const points = [...table.querySelectorAll("tr[data-ms]")]
-      .map((row) => ({ ms: Number(row.dataset.ms), recall: Number(row.dataset.recall), chosen: "chosen" in row.dataset }))
-      .sort((one, other) => one.ms - other.ms);
-    // One point is no curve, and the table tells it.
-    if (points.length < 2) return () => {};
-    const redraw = () => {
-      place.replaceChildren();
-      new uPlot({
-        width: width(place),
-        height: HEIGHT + 40,
-        scales: { x: { time: false } },
-        axes: [axis({ label: "ms", values: (_, t) => t.map((v) => v.toFixed(2)) }), axis({ label: "recall", size: 56, values: (_, t) => t.map((v) => v.toFixed(3)) })],
-        series: [
-          { label: "ms", value: decimals(3) },
-          { label: "recall", stroke: tone("blue"), width: 1.5, value: decimals(4), points: { show: true, size: 6 } },
-          { label: "chosen", stroke: tone("green"), width: 0, value: decimals(4), points: { show: true, size: 12, fill: tone("green") } },
-        ],
-      }, [points.map((p) => p.ms), points.map((p) => p.recall), points.map((p) => (p.chosen ? p.recall : null))], place);
-    };
-    redraw();
-    return redraw;
-  };
-
-  // Both versions of a comparison in one chart: recall against milliseconds, and against effort where it is of one kind.
-  const curves = (box) => {
-    const rows = [...document.getElementById(box.dataset.curves).querySelectorAll("tr[data-effort]")];
-    const labels = [box.dataset.version, box.dataset.to];
-    const number = (row, name) => (row.dataset[name] ? Number(row.dataset[name]) : null);
-    const points = (x, recall) => rows
-      .map((row) => [number(row, x), number(row, recall)])
-      .filter(([at, value]) => at !== null && value !== null)
-      .sort(([one], [other]) => one - other);
-    const effort = new Set(rows.map((row) => row.dataset.name));
-    const charts = [
-      { title: "Recall against milliseconds", x: "ms", sides: [points("ms", "recall"), points("toMs", "toRecall")], show: decimals(3) },
-      ...(effort.size === 1 ? [{ title: "Recall against effort", x: [...effort][0], sides: [points("effort", "recall"), points("effort", "toRecall")], show: decimals(0) }] : []),
-    ];
-    // One point each is no curve, and the table tells it.
-    if (!charts[0].sides.some((side) => side.length > 1)) return () => {};
-    const places = charts.map(({ title }) => {
-      const outer = document.createElement("div");
-      const heading = document.createElement("h3");
-      const place = document.createElement("div");
-      heading.textContent = title;
-      place.className = "chart";
-      place.setAttribute("role", "img");
-      place.setAttribute("aria-label", `${title} of both versions; the table below has the figures`);
-      outer.append(heading, place);
-      box.append(outer);
-      return place;
-    });
-    const redraw = () => charts.forEach((chart, i) => {
-      places[i].replaceChildren();
-      const joined = uPlot.join(chart.sides.map((side) => [side.map(([at]) => at), side.map(([, value]) => value)]));
-      new uPlot({
-        width: width(places[i]),
-        height: HEIGHT + 40,
-        scales: { x: { time: false } },
-        axes: [axis({ label: chart.x, values: (plot, ticks) => ticks.map((tick) => chart.show(plot, tick)) }), axis({ label: "recall", size: 56, values: (_, t) => t.map((v) => v.toFixed(3)) })],
-        series: [
-          { label: chart.x, value: chart.show },
-          ...labels.map((label, side) => ({ label, stroke: tone(["blue", "amber"][side]), dash: side ? [6, 4] : [], width: 1.5, spanGaps: true, value: decimals(4), points: { show: true, size: 6 } })),
-        ],
-      }, joined, places[i]);
-    });
-    redraw();
-    return redraw;
-  };
-
   document.addEventListener("DOMContentLoaded", () => {
-    const redraws = [
-      ...[...document.querySelectorAll("[data-traffic]")].map(traffic),
-      ...[...document.querySelectorAll("[data-curve]")].map(curve),
-      ...[...document.querySelectorAll("[data-curves]")].map(curves),
-    ];
-    const all = () => redraws.forEach((redraw) => redraw());
-    let waiting = 0;
-    window.addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(all, 150); });
-    document.addEventListener("recall:theme", all);
+    const redraws = [...document.querySelectorAll("[data-traffic]")].map(traffic);
+    onNewLook(() => redraws.forEach((redraw) => redraw()));
   });
 })();
