@@ -16,6 +16,7 @@ from versions.queue import Admission, admissions, in_turn_for, pending_in_turn
 from versions.states import BUILD_UNFINISHED, PLACED, ReplicaState, Verdict, VersionState
 from versions.views import (
     activation_view,
+    build_detail_view,
     build_view,
     engine_reason,
     node_view,
@@ -32,6 +33,7 @@ __all__ = [
     "admissions",
     "audited_replicas",
     "audited_services",
+    "build_detail_view",
     "build_get",
     "build_view",
     "builds_of",

@@ -2,6 +2,7 @@
 
 builds        asking for builds, cancel, retry, override
 admissions    who may take memory and disk next
+lines         the log of a build
 claims, runs  what a worker writes while it holds a build's fence
 results       what a build finds and makes: its drop, its version
 replicas      what nodes shall hold and what they report
@@ -71,6 +72,7 @@ from versions.actions.retirement import (
 from versions.actions.runs import (
     build_fail,
     build_hold,
+    build_say,
     build_stop,
     build_succeed,
     build_wait,
@@ -112,6 +114,7 @@ __all__ = [
     "build_request",
     "build_resume",
     "build_retry",
+    "build_say",
     "build_stop",
     "build_succeed",
     "build_wait",
