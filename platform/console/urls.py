@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from console.views import alerts, audit, builds, home, keys, operations, query, services, traffic, versions
+from console.views import alerts, audit, builds, demo, home, keys, operations, query, services, traffic, versions
 from console.wizard import views as wizard
 
 app_name = "console"
@@ -19,6 +19,8 @@ urlpatterns = [
     path("logout/", LogoutView.as_view(), name="logout"),
     path("", home.home, name="home"),
     path("search/", home.search, name="search"),
+    path("demo/", demo.load_for_all, name="demo-load-for-all"),
+    path("t/<str:tenant>/demo/", demo.load, name="demo-load"),
     path("operations/", operations.index, name="operations"),
     path("alerts/", alerts.index, name="alerts"),
     path("t/<str:tenant>/alerts/<int:number>/acknowledge/", alerts.acknowledge, name="alert-acknowledge"),

@@ -40,7 +40,11 @@ class BuildApiView(ServiceApiView):
 
 class BuildView(BuildApiView):
     @operation(
-        "builds_get", "One build with its steps and its log", tag="builds", response=shapes.BuildDetailOut, errors=HIDDEN
+        "builds_get",
+        "One build with its steps and its log",
+        tag="builds",
+        response=shapes.BuildDetailOut,
+        errors=HIDDEN,
     )
     def get(self, request: Request, tenant: str, service: str, number: int) -> Response:
         return Response(selectors.build_detail_view(self.build(tenant, service, number, Permission.VIEW)))

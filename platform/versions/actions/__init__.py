@@ -1,6 +1,7 @@
 """Everything that writes rows of builds, versions, replicas and activations.
 
 builds        asking for builds, cancel, retry, override
+demo          the demo's service, registered and built
 admissions    who may take memory and disk next
 lines         the log of a build
 claims, runs  what a worker writes while it holds a build's fence
@@ -26,6 +27,7 @@ from versions.actions.activations import (
 from versions.actions.admissions import admission_take
 from versions.actions.alarms import room_alert, room_alerts_end
 from versions.actions.builds import (
+    DEMO,
     build_cancel,
     build_expire,
     build_override,
@@ -34,6 +36,7 @@ from versions.actions.builds import (
     build_retry,
 )
 from versions.actions.claims import LEASE_SECONDS, CancelAsked, Claim, FenceLost, build_claim, lease_renew
+from versions.actions.demo import demo_load, demo_tenant
 from versions.actions.epochs import epoch_raise
 from versions.actions.health import (
     replica_audited,
@@ -96,6 +99,7 @@ from versions.actions.standby import (
 from versions.actions.traffic import traffic_prune, traffic_record
 
 __all__ = [
+    "DEMO",
     "LEASE_SECONDS",
     "CancelAsked",
     "Claim",
@@ -118,6 +122,8 @@ __all__ = [
     "build_stop",
     "build_succeed",
     "build_wait",
+    "demo_load",
+    "demo_tenant",
     "drop_blame",
     "drop_resolve",
     "epoch_raise",

@@ -25,6 +25,8 @@ from versions.states import BUILD, BUILD_UNFINISHED, STEP, BuildState, LineLevel
 # Builds that wait or run, for each service; what comes on top is refused.
 BUILDS_UNFINISHED_MAX = 20
 REASON_CHARACTERS_MAX = 500
+# In the context of a build whose worker delivers the demo's drop.
+DEMO = "demo"
 STATE_TEXTS = {
     BuildState.PENDING: "is waiting",
     BuildState.RUNNING: "is running",
@@ -36,9 +38,10 @@ STATE_TEXTS = {
 
 
 @transaction.atomic
-def build_request(*, actor: Actor, service: Service, drop: str = "", force: bool = False) -> Build:
+def build_request(*, actor: Actor, service: Service, drop: str = "", force: bool = False, demo: bool = False) -> Build:
     """Asks for a build of `drop`, or of the newest complete one; `force` builds what was built before.
 
+    With `demo` its worker delivers `drop` itself, before it looks for it.
     Raises QuotaExceeded when BUILDS_UNFINISHED_MAX builds of the service are unfinished, NotFound for a deleted one.
     """
     if Service.objects.filter(pk=service.pk, deleted_at__isnull=True).update(builds_count=F("builds_count") + 1) != 1:
@@ -55,6 +58,7 @@ def build_request(*, actor: Actor, service: Service, drop: str = "", force: bool
         spec_generation=service.spec_generation,
         drop_name=drop,
         force=force,
+        context={DEMO: True} if demo else {},
         requested_by=actor.name,
     )
     say(build.pk, f"{actor.name} asks for a build of {f'drop {drop}' if drop else 'the newest complete drop'}.")

@@ -41,5 +41,5 @@ def say_waiting(build_id: int, text: str, *, step: str) -> None:
 
 
 def _one_line(text: str) -> str:
-    """PostgreSQL takes no NUL."""
-    return " ".join(text.replace("\x00", " ").split())[:LINE_CHARACTERS_MAX]
+    """Without what does not print: a terminal obeys it, and PostgreSQL takes no NUL."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:LINE_CHARACTERS_MAX]
