@@ -18,7 +18,10 @@ from workers.patience import wait_for_source
 
 
 def step(ctx: BuildContext) -> Outcome:
-    """Raises UriError, SourceError, StepFailed (demo.not_delivered), DropError (drop.not_found, drop.incomplete, drop.bad_manifest, drop.empty, ...)."""
+    """Raises UriError, SourceError, StepFailed (demo.not_delivered).
+
+    And DropError (drop.not_found, drop.incomplete, drop.bad_manifest, drop.empty, ...).
+    """
     source = source_at(ctx.build.service.tenant, ctx.spec["source"]["uri"])
     deliver_if_demo(ctx, source.uri, Path(source.root))
     try:
