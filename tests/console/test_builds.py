@@ -12,7 +12,7 @@ from catalog.models import Service
 from tests.console.test_pages import signed_in
 from tests.support.history import activated, asked, claimed, held, made_version, resolved
 from versions import actions
-from versions.models import Build
+from versions.models import Build, BuildStep
 
 PAGE = "/t/films/s/movies/builds/{}/"
 
@@ -41,6 +41,19 @@ def test_a_step_says_what_it_does_and_how_far_it_is(alice: User, films_service: 
     assert "0 of 3 done" in page
     actions.step_progress(claim, "build_index", progress=0.5, rate=3_000_000, detail="5 of 10 bytes")
     assert "2.9\xa0MB/s" in text_of(signed_in(alice), 1)
+
+
+def test_a_step_that_is_not_over_says_how_long_it_took_last_time(alice: User, films_service: Service) -> None:
+    claim = claimed(asked(films_service))
+    actions.step_start(claim, "build_index")
+    actions.step_done(claim, "build_index", report={}, context={})
+    actions.build_succeed(claim)
+    BuildStep.objects.filter(name="build_index").update(
+        started_at="2026-11-26T09:00:00Z", ended_at="2026-11-26T09:01:15Z"
+    )
+    claimed(asked(films_service))
+    assert "(1 min 15 s last time)" in text_of(signed_in(alice), 2)
+    assert "last time" not in text_of(signed_in(alice), 1)
 
 
 def test_a_failure_says_cause_effect_owner_and_next_step(alice: User, films_service: Service) -> None:

@@ -2,8 +2,8 @@
 
 Alice signs in, has a service made by the wizard, watches its build, asks it; a second drop is built and goes live; she
 compares, rolls back, makes a key and revokes it; and to Charlie, who is of another team, none of it exists.
-From opening the wizard to the first answer there is a bar. Pictures of each page in light, dark and phone width are kept
-in RECALL_TEST_SHOTS, or in pytest's temporary folder.
+From opening the wizard to the first answer there is a bar. Pictures of each page in light, dark and phone width are
+kept in RECALL_TEST_SHOTS, or in pytest's temporary folder.
 """
 
 from __future__ import annotations

@@ -94,6 +94,7 @@ def _context(request: HttpRequest, tenant: str, service: str, number: int) -> di
         "lines": lines,
         "lines_before": len(shown["log"]) - len(lines),
         "whole_log": whole_log,
+        "seconds_before": {} if final else selectors.seconds_before(build),
         "passed": list(_passed(build)),
         "twin": build.report.get("same_as", {}).get("build") if build.error_reason == DUPLICATE else None,
         "final": final,
