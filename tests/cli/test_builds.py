@@ -128,7 +128,7 @@ def test_the_log_is_told_line_by_line_while_one_waits(
     ran = local("build", "movies", "--wait", "--log")
     lines = [line.partition("  ")[2].strip() for line in ran.err.splitlines()]
     assert [line for line in lines if line] == [
-        "shell:root asks for a build of the newest complete drop.".replace("root", getpass.getuser()),
+        f"shell:{getpass.getuser()} asks for a build of the newest complete drop.",
         "resolve_drop      Begins.",
         "resolve_drop      error: Failed (drop.not_found): There is no drop yet.",
     ]

@@ -40,7 +40,7 @@ def test_a_step_says_what_it_does_and_how_far_it_is(alice: User, films_service: 
     assert re.search(r"42 % · 41,000 rows/s · 1 min 15 s left · \d", page), page
     assert "0 of 3 done" in page
     actions.step_progress(claim, "build_index", progress=0.5, rate=3_000_000, detail="5 of 10 bytes")
-    assert "2.9\xa0MB/s" in text_of(signed_in(alice), 1)
+    assert "2.9 MB/s" in text_of(signed_in(alice), 1)
 
 
 def test_a_step_that_is_not_over_says_how_long_it_took_last_time(alice: User, films_service: Service) -> None:

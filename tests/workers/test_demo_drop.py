@@ -14,7 +14,7 @@ from versions import actions
 from versions.models import Build
 from workers import demo_drop
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
 
 @pytest.fixture
