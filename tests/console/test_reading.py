@@ -48,12 +48,13 @@ def pages(draft: str = "draft-of-alice", **arguments: Any) -> dict[str, Need | A
 
 @pytest.mark.usefixtures("wizard")
 def test_with_scripts_off_each_page_shows_what_it_shows_with_them(browser: Browser, stage: scene.Stage) -> None:
-    faults = []
+    faults, paths = [], list(pages(draft="series"))
+    assert len(paths) > 12
     with (
         visit(browser, stage.server, stage.dana) as scripted,
         visit(browser, stage.server, stage.dana, java_script_enabled=False) as plain,
     ):
-        for path in pages(draft="series"):
+        for path in paths:
             wanted, found = lines_of(scripted.go(path)), lines_of(plain.go(path))
             if not plain.page.locator("main").get_by_role("heading").first.is_visible():
                 faults.append(f"{path}: no heading")
