@@ -34,6 +34,7 @@ ITEMS, FEWER_ITEMS, DIMENSION = 100_000, 95_000, 64
 # On an idle machine a minute is the bar; one that others use may be several times slower, and is no reason to be red.
 SECONDS_MAX = 240.0
 BUILD_MS_MAX = 240_000
+PAGE_MS_MAX = 15_000
 REVOKED_SECONDS_MAX = 15
 PASSWORD = "correct horse battery"
 SERVICE = "catalogue"
@@ -72,6 +73,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PAGE_MS_MAX)
     with sync_playwright() as playwright:
         browser = launch(playwright)
         yield browser
@@ -90,6 +92,7 @@ def test_the_whole_story(platform: Platform, browser: Browser, shots: Path) -> N
     charlies_password = make_charlie(platform)
     vectors = deliver(platform, "20260101", ITEMS)
     with visit(browser, platform.console_url) as window:
+        window.page.set_default_timeout(PAGE_MS_MAX)
         story = Story(platform, window, shots)
         sign_in(window, "alice", PASSWORD)
         make_a_service(story)
@@ -158,11 +161,11 @@ def make_a_service(story: Story) -> None:
 def watch_the_build(story: Story, number: int) -> None:
     """Nobody reloads: the page asks for itself, and stops when the build is over."""
     page = story.page
-    expect(page.get_by_text(f"Version {number} is live")).to_be_visible(timeout=BUILD_MS_MAX)
+    expect(page.get_by_role("link", name=f"Version {number} is live")).to_be_visible(timeout=BUILD_MS_MAX)
     if number == 1:
         story.mark("live")
     assert page.locator("#progress").get_attribute("hx-get") is None
-    expect(page.get_by_role("group", name="Log")).to_contain_text(f"version {number} is live")
+    expect(page.get_by_role("group", name="Log", exact=True)).to_contain_text(f"version {number} is live")
     expect(page.locator(".steps-list > li.tone-green")).to_have_count(page.locator(".steps-list > li").count())
 
 
@@ -182,8 +185,10 @@ def keep_the_wizard(story: Story) -> None:
     expect(page.locator("[name=dimension]")).to_have_value(str(DIMENSION), timeout=30_000)
     story.keep("wizard-schema")
     page.get_by_role("button", name="Save and check it").click()
+    expect(page.get_by_text("Every row of the sample is good.")).to_be_visible()
     story.keep("wizard-check")
     page.get_by_role("link", name="Go on").click()
+    expect(page.locator("[name=build_now]")).to_be_visible()
     story.keep("wizard-review")
 
 
@@ -197,6 +202,8 @@ def ask(story: Story) -> None:
 
 
 def build_the_second_drop(story: Story) -> None:
+    # A machine that others use must not hold it: the gate of p99 gets a wide floor, as the demo's has.
+    story.platform.api("PATCH", f"/services/{SERVICE}", {"guards": {"p99_floor_ms": 100}})
     deliver(story.platform, "20260102", FEWER_ITEMS)
     page = story.window.go(story.home)
     # The watcher may have noticed it by itself and be at it.
@@ -255,7 +262,7 @@ def make_and_revoke_a_key(story: Story) -> str:
     prefix = key.split("_")[1]
     row = page.get_by_role("row").filter(has_text=prefix)
     row.locator("summary", has_text="Revoke").click()
-    row.get_by_role("button", name="Revoke").click()
+    row.get_by_role("button", name=f"Revoke rk_{prefix}").click()
     expect(page.get_by_role("row").filter(has_text=prefix)).to_contain_text("Revoked")
     eventually(lambda: not opens(story.platform, key), seconds_max=REVOKED_SECONDS_MAX, what="the key to be refused")
     story.keep("keys")
