@@ -61,7 +61,7 @@ class Story:
         for look, (size, colours) in LOOKS.items():
             self.page.emulate_media(color_scheme=colours)
             self.page.set_viewport_size(size)
-            self.page.screenshot(path=self.shots / f"story-{name}-{look}.png", full_page=True)
+            self.page.screenshot(path=self.shots / f"story-{name}-{look}.png", full_page=True, animations="disabled")
             if self.page.evaluate("document.documentElement.scrollWidth") > size["width"]:
                 self.too_wide.append(f"{name}, {look}")
         self.page.emulate_media(color_scheme="light")
