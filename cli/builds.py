@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.api import Api
 from cli.errors import EXIT_BUILD, CliError
-from cli.output import console, remark
+from cli.output import console, moment, remark
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,6 +18,9 @@ POLL_SECONDS = 0.3
 WAIT_SECONDS_MAX = 24 * 3600
 WAITING_STATES = ("PENDING", "RUNNING")
 ENDED_BADLY = ("HELD", "FAILED", "CANCELLED")
+# On a terminal, so many of the newest lines of its log stand below the steps of a build.
+LINES_BELOW_STEPS = 4
+STEP_WIDTH = 16
 MARKS = {
     "DONE": "[green]✓[/]",
     "RUNNING": "[cyan]●[/]",
@@ -42,8 +45,13 @@ def await_build(api: Api, service_path: str, number: int, heard: Callable[[Build
         time.sleep(POLL_SECONDS)
 
 
-def watch_build(api: Api, service_path: str, number: int) -> Build:
-    """Waits like `await_build` and shows the steps on stderr: moving on a terminal, else a line for each that ended."""
+def watch_build(api: Api, service_path: str, number: int, *, log: bool = False) -> Build:
+    """Waits like `await_build` and shows the steps on stderr: moving on a terminal, else a line for each that ended.
+
+    With `log` each line that the build says, instead.
+    """
+    if log:
+        return await_build(api, service_path, number, _listener())
     if not sys.stderr.isatty():
         return await_build(api, service_path, number, _teller())
     from rich.live import Live
@@ -83,6 +91,12 @@ def step_line(step: dict[str, Any]) -> str:
     return "  ".join(parts)
 
 
+def log_line(line: dict[str, Any]) -> str:
+    """`2026-11-26 08:57:54  import_items    warning: 3 rows are bad: nan.`"""
+    level = "" if line["level"] == "info" else f"{line['level']}: "
+    return f"{moment(line['at'])}  {line['step']:<{STEP_WIDTH}}  {level}{line['text']}"
+
+
 def _steps(build: Build) -> list[dict[str, Any]]:
     """None of a repetition: that its only step was cancelled says nothing of the build that it repeats."""
     return [] if is_duplicate(build) else build["steps"]
@@ -95,7 +109,22 @@ def _steps_table(build: Build) -> Table:
     grid = Table.grid(padding=(0, 1))
     for step in _steps(build):
         grid.add_row(MARKS.get(step["state"], "[dim]·[/]"), escape(step_line(step)))
+    for line in build["log"][-LINES_BELOW_STEPS:]:
+        grid.add_row("", f"[dim]{escape(log_line(line))}[/]")
     return grid
+
+
+def _listener() -> Callable[[Build], None]:
+    """Tells the lines that are new since the last look: the newest are kept, so that old ones may be gone."""
+    told: list[dict[str, Any]] = []
+
+    def tell(build: Build) -> None:
+        for line in build["log"]:
+            if line not in told:
+                remark(log_line(line))
+        told[:] = build["log"]
+
+    return tell
 
 
 def _teller() -> Callable[[Build], None]:

@@ -95,6 +95,20 @@ def audit_verify() -> dict[str, Any]:
     return answer
 
 
+def demo_load(tenant: str) -> int:
+    """The demo's service in `tenant`, built of another drop; the build's number. Raises CliError."""
+    actor = local_actor()
+    from common.errors import RecallError
+    from tenants.models import Tenant
+    from versions import actions
+
+    try:
+        build = actions.demo_load(actor=actor, tenant=Tenant.objects.get(name=tenant), again=True)
+    except RecallError as error:
+        raise CliError(error.message, field=error.field, reason=error.reason) from error
+    return int(build.number)
+
+
 def user_create(*, actor: Any, username: str, password: str | None, admin: bool) -> str | None:
     """Makes a person; returns the password when it was generated. Raises CliError."""
     from common.errors import RecallError

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 POLL_SECONDS_MAX = 5.0
 PROGRESS_SECONDS = 1.0
+# The build's log keeps it so often.
+PROGRESS_LINE_SECONDS = 10.0
 
 AnswerT = TypeVar("AnswerT")
 
@@ -80,6 +82,13 @@ class BuildContext:
     def waited_seconds(self) -> float:
         """Since the step began, its waits included."""
         return (timezone.now() - self.started_at).total_seconds()
+
+    def say(self, text: str) -> None:
+        """A line of the build's log, for people. While the database is away it is not kept."""
+        try:
+            actions.build_say(self.claim, self.step, text)
+        except Error:
+            _database_is_away(self, "does not say what it does")
 
     def new_work_dir(self) -> Path:
         """A folder that no other worker has, nor had: its name holds the fence, and the service's key.
@@ -138,12 +147,16 @@ class BuildContext:
 
 
 class RowProgress:
-    """Turns counts of rows (or bytes) into share, rate and seconds left; written at most once in PROGRESS_SECONDS."""
+    """Turns counts of rows (or bytes) into share, rate and seconds left; written at most once in PROGRESS_SECONDS.
+
+    Every PROGRESS_LINE_SECONDS it is a line of the build's log, too.
+    """
 
     def __init__(self, ctx: BuildContext) -> None:
         self._ctx = ctx
         self._began_at = time.monotonic()
         self._told_at = 0.0
+        self._said_at = self._began_at
         self._unit = "rows"
 
     def __call__(self, done: int, expected: int, unit: str = "rows", /) -> None:
@@ -161,14 +174,18 @@ class RowProgress:
 
     def _tell(self, done: int, expected: int, *, rate: float) -> None:
         known = expected > 0
+        detail = f"{done:,} of {expected:,} {self._unit}" if known else f"{done:,} {self._unit}"
         actions.step_progress(
             self._ctx.claim,
             self._ctx.step,
             progress=min(1.0, done / expected) if known else None,
             rate=rate,
             eta_seconds=max(0.0, (expected - done) / rate) if known and rate > 0 else None,
-            detail=f"{done:,} of {expected:,} {self._unit}" if known else f"{done:,} {self._unit}",
+            detail=detail,
         )
+        if self._told_at - self._said_at >= PROGRESS_LINE_SECONDS:
+            self._said_at = self._told_at
+            actions.build_say(self._ctx.claim, self._ctx.step, f"{detail}, {rate:,.0f} a second")
 
 
 def _database_is_away(ctx: BuildContext, so: str) -> None:

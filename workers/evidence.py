@@ -38,6 +38,13 @@ class Check:
     def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name != "sentence"}
 
+    def line(self) -> str:
+        """`recall: 0.9812 (at least 0.95): pass`"""
+        value = "not measured" if self.value is None else f"{self.value:,.6g}"
+        limit = "no limit" if self.limit is None else f"{self.bound} {self.limit:,.6g}"
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.what}: {value}{unit} ({limit}{unit if self.limit is not None else ''}): {self.verdict}"
+
 
 def at_least(
     name: str, what: str, value: float, limit: float | None, found: str, *, unit: str = "", falls: Verdict = "hold"
@@ -68,7 +75,13 @@ def unmeasured(
 
 
 def report(ctx: BuildContext, checks: Iterable[Check]) -> dict[str, Any]:
-    """The build's evidence with these checks, each in the place of what an earlier run of the step found."""
+    """The build's evidence with these checks, each in the place of what an earlier run of the step found.
+
+    The build's log tells each as well.
+    """
+    checks = list(checks)
+    for check in checks:
+        ctx.say(check.line())
     found = {(each["name"], each["what"]): each for each in ctx.build.report.get(EVIDENCE, [])}
     found.update({(check.name, check.what): check.to_dict() for check in checks})
     return {EVIDENCE: list(found.values())}

@@ -8,8 +8,8 @@ import typer
 
 from cli.api import Api, open_api
 from cli.api import Json as Body
-from cli.builds import WAITING_STATES, is_duplicate, require_success, watch_build
-from cli.errors import ERROR_PREFIX, CliError
+from cli.builds import WAITING_STATES, is_duplicate, log_line, require_success, step_line, watch_build
+from cli.errors import ERROR_PREFIX, EXIT_NOT_FOUND, CliError
 from cli.options import ReasonNeeded, ServiceName, Tenant
 from cli.output import Json, pairs, remark, show, table
 
@@ -24,6 +24,7 @@ def build(
     drop: Annotated[str, typer.Option(help="The drop's name; without it the newest complete one.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Build even what was built before.")] = False,
     wait: Wait = False,
+    log: Annotated[bool, typer.Option("--log", help="With --wait: what the build says, line by line.")] = False,
     tenant: Tenant = "",
     as_json: Json = False,
 ) -> None:
@@ -35,7 +36,7 @@ def build(
         show(made, as_json=as_json, human=lambda: _tell_started(service, made))
         return
     remark(f"build {made['number']} of {service}")
-    ended = watch_build(api, path, made["number"])
+    ended = watch_build(api, path, made["number"], log=log)
     decisive = _same(api, path, ended) if is_duplicate(ended) else ended
     if as_json:
         show(ended, as_json=True, human=lambda: None)
@@ -45,10 +46,21 @@ def build(
     _tell_end(decisive)
 
 
-def builds(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -> None:
-    """The builds of a service, newest first."""
+def builds(
+    service: ServiceName,
+    number: Annotated[int, typer.Argument(metavar="[N]", help="This one, with its steps.", min=0)] = 0,
+    log: Annotated[bool, typer.Option("--log", help="What it said; without N the newest build's.")] = False,
+    tenant: Tenant = "",
+    as_json: Json = False,
+) -> None:
+    """The builds of a service, newest first; or one of them."""
     api = open_api()
-    found = list(api.pages(f"{api.service_path(service, tenant)}/builds", "builds"))
+    path = api.service_path(service, tenant)
+    if number or log:
+        one = api.get(f"{path}/builds/{number or _newest(api, path)}")
+        show(one, as_json=as_json, human=lambda: _tell_log(one) if log else _tell_one(one))
+        return
+    found = list(api.pages(f"{path}/builds", "builds"))
     rows = [
         (
             one["number"],
@@ -114,7 +126,27 @@ def _lowered(text: str) -> str:
 
 def _tell_started(service: str, made: Body) -> None:
     pairs([("build", made["number"]), ("state", made["state"])])
-    remark(f"follow it with: recall builds {service}")
+    remark(f"follow it with: recall builds {service} {made['number']} --log")
+
+
+def _newest(api: Api, path: str) -> int:
+    found = api.get(f"{path}/builds?page_size=1")["builds"]
+    if not found:
+        raise CliError("There is no build yet.", remedy="Ask for one: recall build SERVICE.", exit_code=EXIT_NOT_FOUND)
+    return int(found[0]["number"])
+
+
+def _tell_one(one: Body) -> None:
+    _tell_end(one)
+    rows = [(step["state"].lower(), step_line(step), step["does"]) for step in one["steps"]]
+    table(("state", "step", "what it does"), rows, empty="No worker has begun it.")
+    if one["retry_from"]:
+        remark(f"a retry goes on from {one['retry_from']}")
+
+
+def _tell_log(one: Body) -> None:
+    for line in one["log"]:
+        print(log_line(line))
 
 
 def _tell_end(ended: Body) -> None:

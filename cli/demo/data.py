@@ -1,9 +1,7 @@
-"""The demo's items: read from Parquet, delivered as drops, searched exactly to check the platform's answers."""
+"""The demo's items: read from Parquet, delivered as a bad drop, searched exactly to check the platform's answers."""
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.errors import CliError
+from demo import drop
 
 if TYPE_CHECKING:
     import numpy as np
 
-FILE = Path(__file__).resolve().parents[2] / "demo" / "fashion-mnist-64.parquet"
 DROPS_KEPT = 4
-DROP_NAME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
 
 
 @dataclass(frozen=True)
@@ -50,35 +46,22 @@ class Items:
         return found
 
 
-def read_items(file: Path = FILE) -> Items:
-    """Raises CliError when the file is not there (an installed wheel does not carry it)."""
+def read_items() -> Items:
     import numpy as np
     import pyarrow.parquet as pq
 
-    if not file.is_file():
-        raise CliError(f"The demo's data {file} is missing.", remedy="Run the demo from a checkout.")
-    table = pq.read_table(file)
+    table = pq.read_table(drop.FILE)
     vectors = np.stack(table["vector"].to_numpy(zero_copy_only=False)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return Items(table["id"].to_numpy(), vectors, np.array(table["category"].to_pylist(), dtype=str))
 
 
-def deliver(source: Path, *, without: str = "", file: Path = FILE) -> Path:
-    """Puts a drop into the source as a training job would: items first, the manifest last. Returns its folder."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(file)
-    if without:
-        table = table.filter(pc.not_equal(table["category"], without))
-    drop = source / datetime.now(UTC).strftime(DROP_NAME_FORMAT)
-    drop.mkdir(parents=True)
-    pq.write_table(table, drop / "items-000.parquet")
-    manifest = drop / ".manifest.json.new"
-    manifest.write_text(json.dumps({"items": ["items-*.parquet"], "count": table.num_rows}))
-    os.replace(manifest, drop / "manifest.json")
+def deliver_without(source: Path, category: str) -> Path:
+    """The next drop of the demo's source, which has lost `category`; returns its folder. Sweeps old ones."""
+    folder = source / drop.name_at(datetime.now(UTC))
+    drop.deliver_without(folder, category)
     _sweep(source)
-    return drop
+    return folder
 
 
 def _sweep(source: Path) -> None:

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from cli.builds import await_build, require_success
 from cli.demo import team as teams
-from cli.demo.data import Items, deliver, read_items
-from cli.demo.story import Step, Story
+from cli.demo.data import Items, deliver_without, read_items
+from cli.demo.story import Story
 from cli.demo.traffic import Traffic
 from cli.errors import CliError
 from cli.launcher.settings import LauncherSettings
 from cli.launcher.state import PlatformState
+from cli.local import demo_load
+from demo.service import SERVICE as NAME
+from demo.service import TENANT
 
 if TYPE_CHECKING:
     from recall_client import Answer, Client
 
-SERVICE = f"tenants/{teams.TENANT}/services/{teams.SERVICE}"
+SERVICE = f"tenants/{TENANT}/services/{NAME}"
 TOP_K = 10
 CHECKED_QUERIES = 300
 RECALL_MIN = 0.95
@@ -54,13 +57,12 @@ def play(settings: LauncherSettings, platform: PlatformState, story: Story) -> t
 
     items = read_items()
     story.chapter("A team gets its service")
-    with story.step(f"team {teams.TENANT} with an owner and a key of its own"):
+    with story.step(f"team {TENANT} with an owner and a key of its own"):
         team = teams.find_or_make_team(settings, platform)
     begin = time.monotonic()
-    with story.step("") as step:
-        new = teams.find_or_make_service(team.api)
-        step.title = f"service {teams.SERVICE} {'registered' if new else 'is there already'}"
-    build = _build(settings, team, story, items, "")
+    with story.step(f"service {NAME} registered, and a build of its drop asked for"):
+        number = demo_load(TENANT)
+    build = _follow(team, story, number)
     with Client(platform.gateway, team.key, service=SERVICE, deadline_ms=DEADLINE_MS) as client:
         with story.step("first answer over gRPC"):
             answer = _first_answer(client, items, build["version"])
@@ -87,22 +89,13 @@ def as_data(outcome: Outcome) -> dict[str, Any]:
     return asdict(outcome)
 
 
-def _build(settings: LauncherSettings, team: teams.Team, story: Story, items: Items, without: str) -> dict[str, Any]:
-    """Delivers a drop, builds it, and waits until it is live."""
-    with story.step("") as step:
-        drop = deliver(settings.home / "drops" / teams.TENANT / teams.SERVICE, without=without)
-        step.title = f"drop {drop.name}: {len(items):,} items of 64 dimensions"
-    with story.step("build") as step:
-        build = _follow(team, step)
-        step.title = f"build {build['number']} made version {build['version']}, which is live"
-    return build
-
-
-def _follow(team: teams.Team, step: Step) -> dict[str, Any]:
-    asked = team.api.post(f"{teams.SERVICE_PATH}:build", {})
-    step.title = f"build {asked['number']}"
-    build = await_build(team.api, teams.SERVICE_PATH, asked["number"], step.follow)
-    require_success(build)
+def _follow(team: teams.Team, story: Story, number: int) -> dict[str, Any]:
+    """Waits until the build is live."""
+    with story.step(f"build {number}") as step:
+        build = await_build(team.api, teams.SERVICE_PATH, number, step.follow)
+        require_success(build)
+        counted = f"{build['drop']['count']:,} items of drop {build['drop']['name']}"
+        step.title = f"build {number} made version {build['version']} of {counted}; it is live"
     return build
 
 
@@ -201,7 +194,10 @@ def _second_drop(
     queries = items.vectors[:: max(1, len(items) // 500)]
     with Traffic(target=platform.gateway, key=team.key, service=SERVICE, queries=queries) as traffic:
         traffic.holds[before] = frozenset(items.ids.tolist())
-        build = _build(settings, team, story, fewer, LOST_CATEGORY)
+        with story.step("") as step:
+            drop = deliver_without(settings.home / "drops" / TENANT / NAME, LOST_CATEGORY)
+            step.title = f"drop {drop.name}: {len(fewer):,} items"
+        build = _follow(team, story, team.api.post(f"{teams.SERVICE_PATH}:build", {})["number"])
         after = int(build["version"])
         traffic.holds[after] = frozenset(fewer.ids.tolist())
         _await_version(traffic, after)

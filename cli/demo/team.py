@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cli.api import Api, over_http
 from cli.connection import Connection
 from cli.errors import EXIT_DENIED, EXIT_NOT_FOUND, CliError
 from cli.launcher.settings import LauncherSettings
 from cli.launcher.state import PlatformState
 from cli.local import call_in_process
+from demo.service import SERVICE, TENANT, TITLE
 
-TENANT, USER, SERVICE = "demo", "demo", "fashion"
+USER = "demo"
 SERVICE_PATH = f"/tenants/{TENANT}/services/{SERVICE}"
-SPEC = Path(__file__).with_name("fashion.yaml")
 PASSWORD_BYTES = 15
 
 
@@ -38,25 +36,12 @@ def find_or_make_team(settings: LauncherSettings, platform: PlatformState) -> Te
     os.environ["RECALL_HOME"] = str(settings.home)
     admin = Api(call_in_process, Connection())
     if _find(admin, f"/tenants/{TENANT}") is None:
-        admin.post("/tenants", {"name": TENANT, "title": "Demo"})
+        admin.post("/tenants", {"name": TENANT, "title": TITLE})
     password_file = settings.secrets / "demo_password"
     members = {member["username"] for member in admin.pages(f"/tenants/{TENANT}/members", "members")}
     password = "" if USER in members else _owner(admin, password_file)
     key, api = _key(admin, settings, platform)
     return Team(api=api, key=key, password=password, password_file=password_file)
-
-
-def find_or_make_service(api: Api) -> bool:
-    """Registers the service, or brings it to the demo's spec and off hold; returns whether it is new."""
-    spec: dict[str, Any] = yaml.safe_load(SPEC.read_text())
-    present = _find(api, SERVICE_PATH)
-    if present is None:
-        api.post(f"/tenants/{TENANT}/services", spec)
-        return True
-    api.patch(SERVICE_PATH, {block: value for block, value in spec.items() if block != "name"})
-    if present["held"]:
-        release(api)
-    return False
 
 
 def release(api: Api) -> None:

@@ -96,6 +96,23 @@ class BuildStep(models.Model):
         return f"{self.build}: {self.name}"
 
 
+class BuildLine(models.Model):
+    """One line of what a build says of itself, for people; the newest few hundred are kept with the build."""
+
+    build = models.ForeignKey(Build, on_delete=models.CASCADE, related_name="lines")
+    at = models.DateTimeField(auto_now_add=True)
+    # Empty: it is about the build as a whole.
+    step = models.CharField(max_length=40, blank=True)
+    level = models.CharField(max_length=10, choices=states.LineLevel.choices, default=states.LineLevel.INFO)
+    text = models.CharField(max_length=500)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.build}: {self.text}"
+
+
 class Version(TenantScoped):
     """The result of a build. Once READY, what it answers by (files, spec, parameters) never changes.
 

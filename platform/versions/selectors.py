@@ -14,9 +14,10 @@ from tenants.models import Tenant
 from versions.models import Activation, Build, Node, PlatformState, Reload, Replica, SourceWatch, Version
 from versions.queue import Admission, admissions, in_turn_for, pending_in_turn
 from versions.routable import in_route
-from versions.states import BUILD_UNFINISHED, PLACED, ReplicaState, Verdict, VersionState
+from versions.states import BUILD_UNFINISHED, PLACED, BuildState, ReplicaState, Verdict, VersionState
 from versions.views import (
     activation_view,
+    build_detail_view,
     build_view,
     engine_reason,
     node_view,
@@ -34,6 +35,7 @@ __all__ = [
     "askable_versions",
     "audited_replicas",
     "audited_services",
+    "build_detail_view",
     "build_get",
     "build_view",
     "builds_of",
@@ -63,6 +65,7 @@ __all__ = [
     "retirable",
     "rollback_target",
     "routable_versions",
+    "seconds_before",
     "service_view",
     "short_of_replicas",
     "sick_replicas",
@@ -97,6 +100,17 @@ def builds_of(service: Service) -> QuerySet[Build]:
 def build_get(service: Service, number: int) -> Build:
     """Raises NotFound (BUILD_NOT_FOUND)."""
     return Build.objects.filter(service=service).of_or_404(service.tenant, number=number)
+
+
+def seconds_before(build: Build) -> dict[str, float]:
+    """How long each step took in the newest build of the service before this one that succeeded."""
+    before = builds_of(build.service).filter(state=BuildState.SUCCEEDED, number__lt=build.number).first()
+    steps = before.steps.filter(started_at__isnull=False, ended_at__isnull=False) if before else []
+    return {
+        step.name: (step.ended_at - step.started_at).total_seconds()
+        for step in steps
+        if step.ended_at and step.started_at
+    }
 
 
 def versions_of(service: Service) -> QuerySet[Version]:

@@ -38,6 +38,14 @@ class StepState(models.TextChoices):
     CANCELLED = "CANCELLED"
 
 
+class LineLevel(models.TextChoices):
+    """Of a line of a build's log."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 class VersionState(models.TextChoices):
     BUILDING = "BUILDING"
     READY = "READY"

@@ -9,10 +9,11 @@ from django.conf import settings
 
 from catalog.models import Service
 from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE, is_checked
-from versions.models import Activation, Build, BuildStep, Node, Replica, SourceWatch, Version
+from versions.models import Activation, Build, BuildLine, BuildStep, Node, Replica, SourceWatch, Version
 from versions.outlook import release_outlook
 from versions.routable import is_in_route
 from versions.states import BUILD_UNFINISHED, DUPLICATE, BuildState, ReplicaState, StepState, VersionState
+from versions.steps import WORDS, goes_on_from
 
 NEXT_STEPS = {
     BuildState.HELD: "Override it with a reason, or deliver a newer drop, which cancels it.",
@@ -56,9 +57,20 @@ def build_view(build: Build) -> dict[str, Any]:
     }
 
 
+def build_detail_view(build: Build) -> dict[str, Any]:
+    """A build with its log, and where a retry of it would go on."""
+    retry_from = goes_on_from(build) if build.state == BuildState.FAILED else ""
+    return {**build_view(build), "retry_from": retry_from, "log": [line_view(line) for line in build.lines.all()]}
+
+
+def line_view(line: BuildLine) -> dict[str, Any]:
+    return {"at": line.at, "step": line.step, "level": line.level, "text": line.text}
+
+
 def step_view(step: BuildStep) -> dict[str, Any]:
     return {
         "name": step.name,
+        "does": WORDS.get(step.name, ""),
         "state": step.state,
         "progress": step.progress,
         "rate": step.rate,

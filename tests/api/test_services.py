@@ -114,7 +114,10 @@ def test_a_build_is_asked_for_and_read(machine: Caller, films_service: Service) 
     asked = machine.post(f"{MOVIES}:build", {"drop": "2026-11-21"})
     assert (asked.status, asked.body["number"], asked.body["state"]) == (201, 1, "PENDING")
     assert asked.body["drop"]["name"] == "2026-11-21"
-    assert machine.get(f"{MOVIES}/builds/1").body == asked.body
+    read = machine.get(f"{MOVIES}/builds/1").body
+    assert {name: read[name] for name in asked.body} == asked.body
+    [line] = read["log"]
+    assert (line["level"], line["text"].partition(" ")[2]) == ("info", "asks for a build of drop 2026-11-21.")
     assert machine.get(f"{MOVIES}/builds").body["builds"] == [asked.body]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -118,3 +119,34 @@ def test_a_failed_build_for_programs_is_one_line_of_json(
     ran = local("build", "movies", "--wait", "--json")
     assert (ran.code, ran.data["state"], ran.out.count("\n")) == (errors.EXIT_BUILD, "FAILED", 1)
     assert "There is no drop yet." in ran.err
+
+
+def test_the_log_is_told_line_by_line_while_one_waits(
+    local: Recall, films_service: Service, worked: Callable[[Work], None]
+) -> None:
+    worked(failing)
+    ran = local("build", "movies", "--wait", "--log")
+    lines = [line.partition("  ")[2].strip() for line in ran.err.splitlines()]
+    assert [line for line in lines if line] == [
+        f"shell:{getpass.getuser()} asks for a build of the newest complete drop.",
+        "resolve_drop      Begins.",
+        "resolve_drop      error: Failed (drop.not_found): There is no drop yet.",
+    ]
+
+
+def test_one_build_is_told_with_its_steps_or_with_its_log(local: Recall, films_service: Service) -> None:
+    build = asked(films_service)
+    failing(build)
+    one = local("builds", "movies", "1")
+    assert "Finds the drop" in one.out
+    assert "a retry goes on from resolve_drop" in one.err
+    newest = local("builds", "movies", "--log")
+    assert "error: Failed (drop.not_found): There is no drop yet." in newest.out
+    as_data = local("builds", "movies", "1", "--log", "--json").data
+    assert [line["level"] for line in as_data["log"]] == ["info", "info", "error"]
+
+
+def test_before_the_first_build_there_is_no_log(local: Recall, films_service: Service) -> None:
+    ran = local("builds", "movies", "--log")
+    assert ran.code == errors.EXIT_NOT_FOUND
+    assert "There is no build yet." in ran.error.line() if ran.error else False

@@ -33,11 +33,12 @@ from tests.client.scripted import serving
 from tests.console.browser import DESK, PHONE, launch, visit
 from tests.console.posters import ADDRESS, answer, make_posters
 from tests.console.series import write_series
-from tests.factories import TESTER, make_service
+from tests.factories import TESTER, make_service, make_tenant, make_user
 from tests.support.history import activated, claimed, held, made_version, refreshed
 from tests.support.history import asked as build_asked
 from tests.support.traffic import asked, calls
 from tests.versions.test_comparisons import done
+from versions import actions
 from versions.actions import comparison_ask
 from versions.models import Activation, Build, Projection, Replica, Version, VersionComparison
 from workers import drafts
@@ -57,6 +58,8 @@ PAGES = {
     "empty-service": "/t/films/s/shows/",
     "build": "/t/films/s/movies/builds/2/",
     "held-build": "/t/films/s/movies/builds/4/",
+    "running-build": "/t/films/s/trailers/builds/2/",
+    "failed-build": "/t/films/s/trailers/builds/1/",
     "version": "/t/films/s/movies/versions/2/",
     "compare": "/t/films/s/movies/versions/2/compare/1/",
     "compare-waiting": "/t/films/s/movies/versions/3/compare/1/",
@@ -80,6 +83,7 @@ PAGES = {
     "not-found": "/t/films/s/nothing/",
 }
 PAGES_OF_ADMINISTRATORS = {"operations": "/operations/"}
+PAGES_OF_NEWCOMERS = {"empty-home": "/"}
 CURVE = [{"ef": 10 * 2**n, "recall": 1 - 0.2 / 2**n, "ms": 0.05 * 1.6**n} for n in range(7)]
 TUNE = {"at": 10, "queries": 200, "asked": "of the drop's own items", "tuned": True, "reached": True,
         "recall_target": 0.98, "effort": "ef", "search_params": {"ef": 160}, "curve": CURVE}  # fmt: skip
@@ -114,6 +118,8 @@ def some_items() -> dict[str, Any]:
 class Stage:
     alice: User
     dana: User
+    # Owns a team that has nothing yet.
+    erin: User
     server: str
 
 
@@ -174,7 +180,26 @@ def stage(live_server: LiveServer, alice: User, dana: User, films: Tenant, films
     alert_raise(service=films_service, reason="version.skew", message="Replica r3 serves version 1.")
     alert_resolve(service=films_service, reason="version.skew")
     keys_in_all_states(films)
-    return Stage(alice, dana, live_server.url)
+    builds_of_each_kind(make_service(films, "trailers"))
+    erin = make_user("erin")
+    make_tenant("games", owner=erin)
+    return Stage(alice, dana, erin, live_server.url)
+
+
+def builds_of_each_kind(service: Service) -> None:
+    """One that failed, and one in the middle of its index."""
+    claim = claimed(build_asked(service, drop="20261125T030000Z"))
+    actions.step_start(claim, "resolve_drop")
+    message = "items-000.parquet, row 17: the vector has 63 numbers; the schema says 64."
+    actions.build_fail(claim, reason="drop.dimension_mismatch", owner="user", message=message)
+    claim = claimed(build_asked(service, drop="20261126T030000Z"))
+    actions.step_start(claim, "resolve_drop")
+    actions.step_done(claim, "resolve_drop", report={}, context={}, detail="20261126T030000Z")
+    actions.step_start(claim, "build_index")
+    told = {"progress": 0.42, "rate": 41_000, "eta_seconds": 75, "detail": "2,520,000 of 6,000,000 rows"}
+    actions.step_progress(claim, "build_index", **told)
+    for tenth in range(20):
+        actions.build_say(claim, "build_index", f"{126_000 * (tenth + 1):,} of 6,000,000 rows, 41,000 a second")
 
 
 @pytest.fixture
@@ -209,7 +234,8 @@ def keys_in_all_states(films: Tenant) -> None:
 @pytest.mark.parametrize("look", LOOKS)
 def test_every_page_obeys_the_policy_and_can_be_used_by_everybody(browser: Browser, stage: Stage, look: str) -> None:
     faults: list[str] = []
-    for user, pages in ((stage.alice, PAGES), (stage.dana, PAGES_OF_ADMINISTRATORS)):
+    tours = ((stage.alice, PAGES), (stage.dana, PAGES_OF_ADMINISTRATORS), (stage.erin, PAGES_OF_NEWCOMERS))
+    for user, pages in tours:
         with visit(browser, stage.server, user, **LOOKS[look]) as window:
             for name, path in pages.items():
                 page = window.go(path)

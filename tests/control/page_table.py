@@ -33,6 +33,8 @@ PAGE_DOORS = (
     page("logout/", "POST", Need.NOTHING),
     page("", "GET", Need.SOMEBODY),
     page("search/", "GET", Need.SOMEBODY),
+    page("demo/", "POST", Need.PLATFORM_ADMIN),
+    page(f"{TENANT}/demo/", "POST", MANAGE),
     page("operations/", "GET", Need.PLATFORM_ADMIN),
     page("clients/recall-client.tar.gz", "GET", Need.NOTHING),
     page("clients/recall.proto", "GET", Need.NOTHING),

@@ -29,6 +29,8 @@ def step(ctx: BuildContext) -> Outcome:
         "rows": rows,
         "out_dir": str(out_dir),
     }
+    params = ", ".join(f"{name} {value}" for name, value in order["spec"]["params"].items())
+    ctx.say(f"{rows:,} rows go into {engine} ({why or 'as the spec says'}){': ' if params else ''}{params}.")
     done = ctx.run_child("engines.build", order)
     made = {
         "engine": engine,

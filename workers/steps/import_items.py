@@ -53,6 +53,7 @@ def _import(ctx: BuildContext) -> dict[str, Any]:
     work_dir = ctx.new_work_dir()
     out_dir = work_dir / "import"
     out_dir.mkdir(exist_ok=True)
+    ctx.say(f"Reads {_size_text(ctx.build.drop)} of drop {ctx.build.drop_name}.")
     order = {
         "source": ctx.values["source"],
         "drop": ctx.build.drop_name,
@@ -69,6 +70,9 @@ def _import(ctx: BuildContext) -> dict[str, Any]:
         "previous_spool": str(Path(previous) / SPOOL) if previous else "",
     }
     done = ctx.run_child("workers.children.importing", order)
+    for reason, count in done["report"]["reasons"].items():
+        if count:
+            ctx.say(f"{count:,} rows are bad: {reason}.")
     return {
         "dir": str(out_dir),
         "fingerprint": ctx.build.drop_fingerprint,
@@ -78,6 +82,12 @@ def _import(ctx: BuildContext) -> dict[str, Any]:
         "partition_rows": done["report"]["partition_rows"],
         "queries_source": done["queries_source"],
     }
+
+
+def _size_text(drop: dict[str, Any]) -> str:
+    """`3 files, 12.5 MB`; a build of an older release may not know."""
+    files, size = drop.get("files"), drop.get("bytes")
+    return f"{files} files, {size / 1e6:,.1f} MB," if files is not None and size is not None else "the files"
 
 
 def _breaches(ctx: BuildContext, found: dict[str, Any], facts: dict[str, Any]) -> list[Evidence]:

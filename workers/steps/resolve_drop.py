@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bundles import sources
 from bundles.errors import DropError, SourceError
 from catalog.actions import source_at
@@ -10,13 +12,18 @@ from versions import actions
 from versions.models import Build
 from versions.states import BUILD_UNFINISHED, DUPLICATE
 from workers.context import BuildContext
+from workers.demo_drop import deliver_if_demo
 from workers.outcomes import Cancel, Done, Outcome
 from workers.patience import wait_for_source
 
 
 def step(ctx: BuildContext) -> Outcome:
-    """Raises UriError, SourceError, DropError (drop.not_found, drop.incomplete, drop.bad_manifest, drop.empty, ...)."""
+    """Raises UriError, SourceError, StepFailed (demo.not_delivered).
+
+    And DropError (drop.not_found, drop.incomplete, drop.bad_manifest, drop.empty, ...).
+    """
     source = source_at(ctx.build.service.tenant, ctx.spec["source"]["uri"])
+    deliver_if_demo(ctx, source.uri, Path(source.root))
     try:
         # A drop asked for by its name is taken as it lies, complete or not.
         drop = sources.find(

@@ -69,6 +69,8 @@ def step(ctx: BuildContext) -> Outcome:
         "out_dir": str(out_dir),
     }
     done = ctx.run_child("workers.children.tuning", order)
+    for point in done["curve"]:
+        ctx.say(_point(point))
     for said in done["samples_ignored"]:
         log.warning("Build %s: sampled queries are left out: %s", ctx.build.pk, said)
     if "note" in done["projection"]:
@@ -105,6 +107,12 @@ def _to_try(spec: Mapping[str, Any], description: EngineDescription) -> tuple[di
     grid = effort_grid(description, top_k=spec["search"]["at"], effort_max=spec["limits"].get(f"max_{name}"))
     others = {other: params[other] for other in EFFORTS if other in params and other != name}
     return params, [{**others, name: value} for value in grid]
+
+
+def _point(point: Mapping[str, Any]) -> str:
+    """`ef 80: recall 0.9671, 0.213 ms`"""
+    effort = ", ".join(f"{name} {point[name]}" for name in EFFORTS if name in point)
+    return f"{effort or 'Without an effort'}: recall {point['recall']:.4f}, {point['ms']:.3f} ms"
 
 
 def _detail(tuned: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ REPORT_HELP = (
 
 class BuildStepOut(serializers.Serializer[Any]):
     name = serializers.CharField()
+    does = serializers.CharField(help_text="What the step does, in words.")
     state = serializers.CharField(help_text="PENDING, RUNNING, HELD, DONE, FAILED or CANCELLED.")
     progress = serializers.FloatField(allow_null=True, help_text="0 to 1; null when the step cannot tell.")
     rate = serializers.FloatField(allow_null=True, help_text="Rows per second.")
@@ -49,6 +50,18 @@ class BuildOut(serializers.Serializer[Any]):
     requested_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     ended_at = serializers.DateTimeField(allow_null=True)
+
+
+class BuildLineOut(serializers.Serializer[Any]):
+    at = serializers.DateTimeField()
+    step = serializers.CharField(help_text="Empty when it is about the build as a whole.")
+    level = serializers.CharField(help_text="info, warning or error.")
+    text = serializers.CharField()
+
+
+class BuildDetailOut(BuildOut):
+    retry_from = serializers.CharField(help_text="Where a retry goes on, if the build has failed.")
+    log = BuildLineOut(many=True, help_text="What the build said, oldest first; its newest 300 lines.")
 
 
 class BuildPage(serializers.Serializer[Any]):

@@ -39,9 +39,15 @@ class BuildApiView(ServiceApiView):
 
 
 class BuildView(BuildApiView):
-    @operation("builds_get", "One build with its steps", tag="builds", response=shapes.BuildOut, errors=HIDDEN)
+    @operation(
+        "builds_get",
+        "One build with its steps and its log",
+        tag="builds",
+        response=shapes.BuildDetailOut,
+        errors=HIDDEN,
+    )
     def get(self, request: Request, tenant: str, service: str, number: int) -> Response:
-        return Response(selectors.build_view(self.build(tenant, service, number, Permission.VIEW)))
+        return Response(selectors.build_detail_view(self.build(tenant, service, number, Permission.VIEW)))
 
 
 class BuildCancelView(BuildApiView):

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from django import template
 from django.forms import BoundField, CheckboxInput, Select
+from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
@@ -161,6 +162,24 @@ def moment(when: datetime | str | None) -> str:
     """A time with its zone, to the second."""
     parsed = _time(when)
     return NOTHING if parsed is None else f"{localtime(parsed):%Y-%m-%d %H:%M:%S %Z}"
+
+
+@register.filter
+def clock(when: datetime) -> str:
+    """The time of day, to the second."""
+    return f"{localtime(when):%H:%M:%S}"
+
+
+@register.filter
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+@register.filter
+def rate(step: dict[str, Any]) -> str:
+    """Rows a second, or what else the step counts: its detail ends with the unit."""
+    unit = str(step["detail"]).rpartition(" ")[2] if step["state"] == "RUNNING" else ""
+    return f"{filesizeformat(step['rate'])}/s" if unit == "bytes" else f"{grouped(step['rate'])} rows/s"
 
 
 @register.filter

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from console.base import page, service_for
 from tenants.permissions import Permission, is_allowed
 from versions import selectors
 from versions.actions import build_cancel, build_override, build_request, build_retry
-from versions.states import DUPLICATE
+from versions.models import Build
+from versions.states import BUILD_FINAL, DUPLICATE, StepState
+
+# While a build runs, its page shows so many lines of its log; then all of them.
+LOG_TAIL = 15
 
 
 @require_POST
@@ -74,15 +82,29 @@ def override(request: HttpRequest, tenant: str, service: str, number: int) -> Ht
 def _context(request: HttpRequest, tenant: str, service: str, number: int) -> dict[str, object]:
     caller, owner, found = service_for(request, tenant, service, Permission.VIEW)
     build = selectors.build_get(found, number)
+    shown = selectors.build_detail_view(build)
+    final, whole_log = build.state in BUILD_FINAL, request.GET.get("log") == "all"
+    lines = shown["log"] if final or whole_log else shown["log"][-LOG_TAIL:]
     return {
         "tenant": owner,
         "service": found,
-        "build": selectors.build_view(build),
+        "build": shown,
+        "now": timezone.now(),
+        "done_count": sum(step["state"] == StepState.DONE for step in shown["steps"]),
+        "lines": lines,
+        "lines_before": len(shown["log"]) - len(lines),
+        "whole_log": whole_log,
+        "seconds_before": {} if final else selectors.seconds_before(build),
+        "passed": list(_passed(build)),
         "twin": build.report.get("same_as", {}).get("build") if build.error_reason == DUPLICATE else None,
-        "requested_by": build.requested_by,
-        "requested_at": build.requested_at,
-        "final": build.state in ("SUCCEEDED", "FAILED", "CANCELLED"),
+        "final": final,
         "live_version": found.live_version,
         "may_build": is_allowed(caller, Permission.BUILD, owner, found.name),
         "may_operate": is_allowed(caller, Permission.OPERATE, owner, found.name),
     }
+
+
+def _passed(build: Build) -> Iterator[dict[str, Any]]:
+    """What operators let pass, by whom and why."""
+    for held in build.report.get("overridden", []):
+        yield {**held, "why": build.overrides.get(held.get("step", ""), {}).get(held.get("reason", ""), "")}

@@ -40,11 +40,14 @@ def home(request: HttpRequest) -> HttpResponse:
         "alerts": unresolved_in(tenants)[:ALERTS_ON_HOME_MAX],
         "ending_keys": keys_ending(managed)[:KEYS_ON_HOME_MAX] if managed else [],
         "left_out": len(services) > SERVICES_ON_HOME_MAX,
+        # An administrator need not be in a team: the demo's own is made for them, as long as there is nothing at all.
+        "offer_demo": caller.is_admin and not services and not caller.tenant_roles,
         "groups": [
             {
                 "tenant": tenant,
                 "rows": rows.get(tenant.name, []),
                 "may_manage": tenant in managed,
+                "is_member": tenant.name in caller.tenant_roles,
             }
             for tenant in tenants
         ],

@@ -1,7 +1,9 @@
 """Everything that writes rows of builds, versions, replicas and activations.
 
 builds        asking for builds, cancel, retry, override
+demo          the demo's service, registered and built
 admissions    who may take memory and disk next
+lines         the log of a build
 claims, runs  what a worker writes while it holds a build's fence
 results       what a build finds and makes: its drop, its version
 replicas      what nodes shall hold and what they report
@@ -26,6 +28,7 @@ from versions.actions.activations import (
 from versions.actions.admissions import admission_take
 from versions.actions.alarms import room_alert, room_alerts_end
 from versions.actions.builds import (
+    DEMO,
     build_cancel,
     build_expire,
     build_override,
@@ -41,6 +44,7 @@ from versions.actions.comparisons import (
     comparison_renew,
     comparison_take,
 )
+from versions.actions.demo import demo_load, demo_tenant
 from versions.actions.epochs import epoch_raise
 from versions.actions.health import (
     replica_audited,
@@ -82,6 +86,7 @@ from versions.actions.retirement import (
 from versions.actions.runs import (
     build_fail,
     build_hold,
+    build_say,
     build_stop,
     build_succeed,
     build_wait,
@@ -105,6 +110,7 @@ from versions.actions.standby import (
 from versions.actions.traffic import traffic_prune, traffic_record
 
 __all__ = [
+    "DEMO",
     "LEASE_SECONDS",
     "CancelAsked",
     "Claim",
@@ -123,6 +129,7 @@ __all__ = [
     "build_request",
     "build_resume",
     "build_retry",
+    "build_say",
     "build_stop",
     "build_succeed",
     "build_wait",
@@ -131,6 +138,8 @@ __all__ = [
     "comparison_failed",
     "comparison_renew",
     "comparison_take",
+    "demo_load",
+    "demo_tenant",
     "drop_blame",
     "drop_resolve",
     "epoch_raise",

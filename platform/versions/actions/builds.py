@@ -16,14 +16,17 @@ from common.dispatch import after_commit
 from common.errors import FailedPrecondition, InvalidArgument, NotFound, QuotaExceeded, StateConflict
 from common.transitions import move
 from versions.actions.alarms import build_alerts_end
+from versions.actions.lines import say
 from versions.actions.retirement import build_abandon
 from versions.models import Build, BuildStep
 from versions.selectors import version_of
-from versions.states import BUILD, BUILD_UNFINISHED, STEP, BuildState, StepState
+from versions.states import BUILD, BUILD_UNFINISHED, STEP, BuildState, LineLevel, StepState
 
 # Builds that wait or run, for each service; what comes on top is refused.
 BUILDS_UNFINISHED_MAX = 20
 REASON_CHARACTERS_MAX = 500
+# In the context of a build whose worker delivers the demo's drop.
+DEMO = "demo"
 STATE_TEXTS = {
     BuildState.PENDING: "is waiting",
     BuildState.RUNNING: "is running",
@@ -35,9 +38,10 @@ STATE_TEXTS = {
 
 
 @transaction.atomic
-def build_request(*, actor: Actor, service: Service, drop: str = "", force: bool = False) -> Build:
+def build_request(*, actor: Actor, service: Service, drop: str = "", force: bool = False, demo: bool = False) -> Build:
     """Asks for a build of `drop`, or of the newest complete one; `force` builds what was built before.
 
+    With `demo` its worker delivers `drop` itself, before it looks for it.
     Raises QuotaExceeded when BUILDS_UNFINISHED_MAX builds of the service are unfinished, NotFound for a deleted one.
     """
     if Service.objects.filter(pk=service.pk, deleted_at__isnull=True).update(builds_count=F("builds_count") + 1) != 1:
@@ -54,8 +58,10 @@ def build_request(*, actor: Actor, service: Service, drop: str = "", force: bool
         spec_generation=service.spec_generation,
         drop_name=drop,
         force=force,
+        context={DEMO: True} if demo else {},
         requested_by=actor.name,
     )
+    say(build.pk, f"{actor.name} asks for a build of {f'drop {drop}' if drop else 'the newest complete drop'}.")
     _audit(build, actor, "build.request", after={"drop": drop, "force": force})
     after_commit("build.run", build.pk)
     return build
@@ -72,6 +78,7 @@ def build_cancel(*, actor: Actor, build: Build) -> Build:
     _refuse_when_activated(build)
     before = {"state": build.state}
     message = f"Cancelled by {actor.name}."
+    say(build.pk, f"{actor.name} asks to cancel.", level=LineLevel.WARNING)
     Build.objects.filter(pk=build.pk, state__in=BUILD_UNFINISHED).update(cancel_requested_at=Now())
     if not _end_unattended(build, reason="build.cancelled", message=message):
         # Its worker ends it, or whoever claims it next.
@@ -96,6 +103,7 @@ def build_retry(*, actor: Actor, build: Build) -> Build:
     build = _again(build, BuildState.FAILED, "retried", **values)
     for step in build.steps.filter(state=StepState.FAILED):
         move(step, STEP, StepState.PENDING, started_at=None, ended_at=None, progress=None, detail="")
+    say(build.pk, f"{actor.name} has it tried again.")
     _audit(build, actor, "build.retry", before=before)
     after_commit("build.run", build.pk)
     return build
@@ -116,6 +124,7 @@ def build_override(*, actor: Actor, build: Build, reason: str) -> Build:
     step = held.get("step", "")
     passed = {**build.overrides.get(step, {}), held.get("reason", ""): reason}
     build = _resume(build, "overridden", report=report, overrides={**build.overrides, step: passed})
+    say(build.pk, f"{actor.name} lets it pass: {reason}", step=step, level=LineLevel.WARNING)
     _audit(build, actor, "build.override", reason=reason, before=held)
     return build
 
@@ -126,6 +135,7 @@ def build_resume(*, build: Build) -> Build:
     build = _fresh(build)
     held = build.report.get("held", {})
     build = _resume(build, "resumed", report=build.report)
+    say(build.pk, "What held it is gone: goes on.", step=held.get("step", ""))
     _audit(build, SYSTEM, "build.resume", before=held)
     return build
 
@@ -177,6 +187,7 @@ def _end_unattended(build: Build, *, reason: str, message: str) -> bool:
             continue
         for step in build.steps.filter(state__in=[StepState.RUNNING, StepState.HELD]):
             move(step, STEP, StepState.CANCELLED, ended_at=Now())
+        say(build.pk, f"Ends here ({reason}): {message}")
         build_abandon(build)
         build_alerts_end(build)
         return True

@@ -13,8 +13,9 @@ from django.db.models.functions import Coalesce, Now
 from common.errors import Conflict, StateConflict
 from common.transitions import move
 from tenants.models import Quota
+from versions.actions.lines import say
 from versions.models import Build
-from versions.states import BUILD, BuildState
+from versions.states import BUILD, BuildState, LineLevel
 
 # A worker that has not renewed for this long is taken for dead. All times are the database's.
 LEASE_SECONDS = 15
@@ -51,6 +52,7 @@ def build_claim(build_id: int, *, owner: str) -> Claim | None:
     build = Build.objects.select_related("service").filter(pk=build_id).first()
     if build is None or not _has_room(build):
         return None
+    abandoned = _is_abandoned(build)
     try:
         move(
             build,
@@ -58,7 +60,7 @@ def build_claim(build_id: int, *, owner: str) -> Claim | None:
             BuildState.RUNNING,
             where={"fence": build.fence, "state": build.state, **_free_when(build)},
             fence=F("fence") + 1,
-            crashes=F("crashes") + (1 if _is_abandoned(build) else 0),
+            crashes=F("crashes") + (1 if abandoned else 0),
             lease_owner=owner[:100],
             lease_until=lease_end(),
             wake_at=None,
@@ -66,6 +68,8 @@ def build_claim(build_id: int, *, owner: str) -> Claim | None:
         )
     except StateConflict:
         return None
+    if abandoned:
+        say(build.pk, "Its worker is not heard of any more; another one goes on.", level=LineLevel.WARNING)
     return Claim(build_id=build.pk, fence=build.fence, crashes=build.crashes)
 
 

@@ -14,9 +14,10 @@ from common.actor import SYSTEM
 from common.transitions import move
 from versions.actions.alarms import build_alert, build_alerts_end, build_alerts_end_until
 from versions.actions.claims import Claim, fenced, fenced_build, fenced_unless_cancelled
+from versions.actions.lines import say, say_waiting
 from versions.actions.retirement import build_abandon
 from versions.models import Build, BuildStep
-from versions.states import BUILD, STEP, BuildState, StepState
+from versions.states import BUILD, STEP, BuildState, LineLevel, StepState
 
 DETAIL_CHARACTERS_MAX = 500
 MESSAGE_CHARACTERS_MAX = 4_000
@@ -40,6 +41,8 @@ def steps_redo(claim: Claim, names: Sequence[str]) -> None:
     fenced(claim)
     for step in BuildStep.objects.filter(build_id=claim.build_id, name__in=names, state=StepState.DONE):
         move(step, STEP, StepState.PENDING, started_at=None, ended_at=None, progress=None, detail="")
+    if names:
+        say(claim.build_id, f"What {names[0]} had made is not there any more: goes on from there.")
 
 
 @transaction.atomic
@@ -50,6 +53,7 @@ def step_start(claim: Claim, name: str) -> BuildStep:
     if step.state == StepState.RUNNING:
         return step
     fresh: dict[str, Any] = {"progress": None, "rate": None, "eta_seconds": None, "detail": "", "ended_at": None}
+    say(claim.build_id, "Begins.", step=name)
     return move(step, STEP, StepState.RUNNING, started_at=Now(), **fresh)
 
 
@@ -71,6 +75,13 @@ def step_progress(
 
 
 @transaction.atomic
+def build_say(claim: Claim, step: str, text: str) -> None:
+    """A line of the build's log from within a step that runs. Raises FenceLost."""
+    fenced(claim)
+    say(claim.build_id, text, step=step)
+
+
+@transaction.atomic
 def step_done(
     claim: Claim, name: str, *, report: Mapping[str, Any], context: Mapping[str, Any], detail: str = ""
 ) -> None:
@@ -82,6 +93,7 @@ def step_done(
     fenced(claim, crashes=0)
     step = _step(claim, name)
     kept = detail[:DETAIL_CHARACTERS_MAX] or step.detail
+    say(claim.build_id, f"Done: {detail}" if detail else "Done.", step=name)
     move(step, STEP, StepState.DONE, ended_at=Now(), progress=1.0, eta_seconds=None, detail=kept)
 
 
@@ -92,6 +104,7 @@ def build_wait(claim: Claim, name: str, *, seconds: float, detail: str, context:
     fenced_unless_cancelled(claim)
     _merge(fenced_build(claim), {}, context)
     step_progress(claim, name, detail=detail)
+    say_waiting(claim.build_id, detail, step=name)
     fenced(claim, wake_at=Now() + timedelta(seconds=seconds), lease_until=None, lease_owner="")
 
 
@@ -117,6 +130,7 @@ def build_hold(
     held["told"] = list(told)
     _merge(build, {**report, "held": held}, context)
     move(_step(claim, name), STEP, StepState.HELD, ended_at=Now(), detail=message[:DETAIL_CHARACTERS_MAX])
+    say(build.pk, f"Held ({reason}): {message}", step=name, level=LineLevel.WARNING)
     _end(claim, build, BuildState.HELD, reason=reason, owner="user", message=message, ended_at=None)
     build_alert(build, reason=reason, message=message, evidence={"step": name, "checks": held["evidence"]})
     service = build.service
@@ -135,6 +149,7 @@ def build_hold(
 def build_fail(claim: Claim, *, reason: str, owner: str, message: str) -> None:
     """Ends the build; what it has made leaves the nodes, and nothing that is live changes."""
     build = fenced_build(claim)
+    say(build.pk, f"Failed ({reason}): {message}", step=_running_step(build), level=LineLevel.ERROR)
     _end_step(build, StepState.FAILED, message)
     _end(claim, build, BuildState.FAILED, reason=reason, owner=owner, message=message)
     build_abandon(build)
@@ -145,6 +160,7 @@ def build_fail(claim: Claim, *, reason: str, owner: str, message: str) -> None:
 def build_stop(claim: Claim, *, reason: str, message: str) -> None:
     """Ends the build as CANCELLED: on request, or because it is not needed."""
     build = fenced_build(claim)
+    say(build.pk, f"Ends here ({reason}): {message}", step=_running_step(build))
     _end_step(build, StepState.CANCELLED, message)
     _end(claim, build, BuildState.CANCELLED, reason=reason, owner="user", message=message)
     build_abandon(build)
@@ -154,12 +170,19 @@ def build_stop(claim: Claim, *, reason: str, message: str) -> None:
 @transaction.atomic
 def build_succeed(claim: Claim) -> None:
     build = fenced_build(claim)
+    say(build.pk, f"Succeeded: version {build.version_number}.")
     _end(claim, build, BuildState.SUCCEEDED, reason="", owner="", message="")
     build_alerts_end_until(build)
 
 
 def _step(claim: Claim, name: str) -> BuildStep:
     return BuildStep.objects.get(build_id=claim.build_id, name=name)
+
+
+def _running_step(build: Build) -> str:
+    """The step that the build is in; empty between two of them."""
+    names = BuildStep.objects.filter(build=build, state=StepState.RUNNING).values_list("name", flat=True)
+    return names.first() or ""
 
 
 def _merge(build: Build, report: Mapping[str, Any], context: Mapping[str, Any]) -> None:
