@@ -23,8 +23,8 @@ VECTOR_DECIMALS = 6
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 BY_ITEM, BY_VECTOR = "item", "vector"
 
-# Tried together: they resolve, generate the stubs of our proto and compile what the page shows.
-GRPC_JAVA, PROTOBUF_JAVA, PROTOBUF_PLUGIN, OS_PLUGIN = "1.85.0", "4.34.1", "0.6.1", "1.7.1"
+# Tried together: they resolve, generate the stubs of our proto, and what the page shows compiles with them.
+GRPC_JAVA, PROTOBUF_JAVA, ANNOTATIONS, PROTOBUF_PLUGIN, OS_PLUGIN = "1.68.1", "3.25.5", "6.0.53", "0.6.1", "1.7.1"
 POM = f"""\
 <dependencies>
   <dependency><groupId>io.grpc</groupId><artifactId>grpc-netty-shaded</artifactId><version>{GRPC_JAVA}</version></dependency>
@@ -32,6 +32,10 @@ POM = f"""\
   <dependency><groupId>io.grpc</groupId><artifactId>grpc-stub</artifactId><version>{GRPC_JAVA}</version></dependency>
   <dependency>
     <groupId>com.google.protobuf</groupId><artifactId>protobuf-java</artifactId><version>{PROTOBUF_JAVA}</version>
+  </dependency>
+  <dependency>
+    <groupId>org.apache.tomcat</groupId><artifactId>annotations-api</artifactId><version>{ANNOTATIONS}</version>
+    <scope>provided</scope>
   </dependency>
 </dependencies>
 <build>
