@@ -206,7 +206,7 @@ class Parse {
 
 
 def test_java_can_be_parsed(tmp_path: Path) -> None:
-    """That it compiles against grpc-java needs jars, and was tried by hand; what questions vary is seen here."""
+    """All of them compile against grpc-java 1.68, which needs its jars and was tried by hand; here they are parsed."""
     if shutil.which("java") is None:
         pytest.skip("Java is missing. Remedy: sudo apt-get install -y default-jdk-headless")
     files = []
