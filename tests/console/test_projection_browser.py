@@ -148,7 +148,7 @@ def test_without_a_script_the_table_leads_to_the_neighbours(
 ) -> None:
     with visit(browser, live_server.url, victor, java_script_enabled=False) as window:
         page = window.go(PAGE)
-        expect(page.get_by_text("The projection is drawn by a script")).to_be_visible()
+        expect(page.locator("noscript p")).to_be_visible()
         page.get_by_text("Some of these items as a table").click()
         link = page.get_by_role("group", name="Some of these items").get_by_role("link").first
         item = link.inner_text()
