@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
@@ -22,8 +23,10 @@ WAIT_MS = 5_000
 
 
 def launch(playwright: Playwright) -> Browser:
+    """A machine without a browser skips by name, which CI forbids."""
     program = next((path for name in NAMES if (path := shutil.which(name))), None)
-    assert program, "Chromium is missing. Remedy: sudo apt-get install -y chromium"
+    if program is None:
+        pytest.skip("Chromium is missing. Remedy: sudo apt-get install -y chromium")
     return playwright.chromium.launch(executable_path=program, args=list(OPTIONS))
 
 
