@@ -13,7 +13,7 @@ import pytest
 
 from recallpb.internal.v1 import documents_pb2
 from replicas.client import STATUS_TRAILER, ReplicaClient
-from replicas.frames import GREETING, frames_path
+from replicas.framing import GREETING, frames_path
 from replicas.health import REFUSED_AUDITS_MAX, WINDOW_AUDITS, Health, Unsupported
 
 Code = grpc.StatusCode
