@@ -30,7 +30,7 @@ test: setup ## every test (ARGS="tests/gateway -k limits" for some); RECALL_TEST
 	@tools/test.sh $(ARGS)
 
 test-quick: setup ## the quick ring: no server but Valkey and SQLite, under a minute
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not servers and not e2e" $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not servers and not e2e" $(ARGS)
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check .

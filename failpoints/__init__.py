@@ -44,6 +44,7 @@ NAMES: tuple[str, ...] = (
 # `step.<name>.before`: the step before it is recorded. `step.<name>.after`: it has run, and that is not recorded.
 STEP_NAME = re.compile(r"step\.[a-z_]+\.(before|after)")
 SLEEP_SECONDS_MAX = 600.0
+HOLD_LOOK_SECONDS = 0.02
 
 
 class FailpointRaised(Exception):
@@ -52,10 +53,11 @@ class FailpointRaised(Exception):
 
 @dataclass(frozen=True)
 class Action:
-    """`kind` is kill, raise or sleep; `seconds` belongs to sleep."""
+    """`kind` is kill, raise, sleep or hold; `seconds` belongs to sleep, and the file `until` to hold."""
 
     kind: str
     seconds: float = 0.0
+    until: str = ""
 
 
 def failpoint(name: str) -> None:
@@ -87,12 +89,14 @@ def _parsed(text: str) -> tuple[str, Action]:
     name, _, told = text.partition("=")
     if not is_name(name):
         raise ValueError(f"RECALL_FAILPOINTS: there is no failpoint {name!r}.")
-    kind, _, seconds = told.partition(":")
-    if kind in ("kill", "raise") and not seconds:
+    kind, _, more = told.partition(":")
+    if kind in ("kill", "raise") and not more:
         return name, Action(kind)
-    if kind == "sleep" and re.fullmatch(r"\d+(\.\d+)?", seconds) and float(seconds) <= SLEEP_SECONDS_MAX:
-        return name, Action(kind, float(seconds))
-    raise ValueError(f"RECALL_FAILPOINTS: {name} must be kill, raise or sleep:<seconds>, not {told!r}.")
+    if kind == "sleep" and re.fullmatch(r"\d+(\.\d+)?", more) and float(more) <= SLEEP_SECONDS_MAX:
+        return name, Action(kind, float(more))
+    if kind == "hold" and more.startswith("/"):
+        return name, Action(kind, until=more)
+    raise ValueError(f"RECALL_FAILPOINTS: {name} must be kill, raise, sleep:<seconds> or hold:</file>, not {told!r}.")
 
 
 def _act(name: str, action: Action) -> None:
@@ -102,8 +106,17 @@ def _act(name: str, action: Action) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     elif action.kind == "sleep":
         time.sleep(action.seconds)
+    elif action.kind == "hold":
+        _hold(action.until)
     else:
         raise FailpointRaised(name)
+
+
+def _hold(until: str) -> None:
+    """Stalls until somebody has made that file, for as long as a sleep may take."""
+    give_up_at = time.monotonic() + SLEEP_SECONDS_MAX
+    while not os.path.exists(until) and time.monotonic() < give_up_at:
+        time.sleep(HOLD_LOOK_SECONDS)
 
 
 _armed = parse(os.environ)

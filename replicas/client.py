@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message_factory import GetMessageClass
 
 from recallpb.internal.v1 import documents_pb2, replica_pb2
-from replicas.frames import GREETING, frames_path
+from replicas.framing import GREETING, frames_path
 
 SERVICE = replica_pb2.DESCRIPTOR.services_by_name["ReplicaService"]
 CHANNEL_OPTIONS = (

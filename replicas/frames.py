@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import math
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -25,27 +24,19 @@ from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
 from replicas.calls import Arrival, CallerGone, Calls
 from replicas.errors import InternalError, InvalidQuery, QuestionTooLarge, ReplicaError
+from replicas.framing import GREETING, HEAD
 from replicas.places import Lane
-from replicas.settings import UNIX, HostSettings
+from replicas.settings import HostSettings
 from replicas.wire import error_message
 
 log = structlog.get_logger()
 
-FRAMES_SUFFIX = ".q"
-HEAD = struct.Struct(">I")
-# So that a gateway knows that somebody serves: a kernel takes connections for a process that is dying or frozen, too.
-GREETING = HEAD.pack(0)
 BACKLOG = 64
 # When the process has no descriptor or thread left, callers wait in the backlog for so long.
 ACCEPT_PAUSE_SECONDS = 0.5
 # For replies that are still under way when the server closes.
 CLOSE_SECONDS_MAX = 3.0
 MS_PER_SECOND = 1_000
-
-
-def frames_path(address: str) -> str:
-    """Where the replica at `address` (unix:/path) takes frames."""
-    return address.removeprefix(UNIX) + FRAMES_SUFFIX
 
 
 class FrameServer:

@@ -23,7 +23,8 @@ import uvloop
 
 from replicas.calls import Calls
 from replicas.errors import LoadError
-from replicas.frames import FRAMES_SUFFIX, FrameServer, frames_path
+from replicas.frames import FrameServer
+from replicas.framing import FRAMES_SUFFIX, frames_path
 from replicas.identity import AlreadyHeld, Identity, claim, publish, read, start_ticks
 from replicas.loaded import LoadedVersion, load
 from replicas.logs import configure_logs

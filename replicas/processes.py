@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from recallpb.internal.v1 import documents_pb2
-from replicas.frames import frames_path
+from replicas.framing import frames_path
 from replicas.identity import Identity, lock_path, read, start_ticks
 from replicas.logs import cap_log
 from replicas.settings import UNIX, AgentSettings

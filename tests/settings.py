@@ -22,6 +22,9 @@ def _own_home() -> Path:
 os.environ["RECALL_HOME"] = str(_own_home())
 # Nobody listens there: a test that needs Valkey starts its own.
 os.environ.setdefault("RECALL_REDIS_URL", "redis://127.0.0.1:1/0")
+# A platform leaves a core to what serves, so that all its builds together keep to the other ones. On a machine with
+# two, builds of tests that run side by side would stand in line for one of them, and the other would idle.
+os.environ.setdefault("RECALL_BUILD_CPUS", str(len(os.sched_getaffinity(0))))
 if os.environ.get("RECALL_TEST_POSTGRES"):
     from tests.support import postgres
 

@@ -4,21 +4,22 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-parallel_workers=${RECALL_TEST_WORKERS:-2}
+# Thousands of processes are started here. Where Python may keep nothing of what it compiles, which images of containers
+# like to say, each of them would compile all that it imports.
+unset PYTHONDONTWRITEBYTECODE
+
+# The order of files is that of tests/conftest.py.
+side_by_side=(-n "${RECALL_TEST_WORKERS:-2}" --dist loadfile --no-loadscope-reorder)
 pytest() { .venv/bin/python -m pytest -q "$@"; }
 
-pytest -n "$parallel_workers" --dist loadfile -m "not e2e" "$@"
+pytest "${side_by_side[@]}" -m "not e2e" "$@"
 first=$?
 postgres=5
 if [ "$#" -eq 0 ]; then
-    RECALL_TEST_POSTGRES=1 pytest -n "$parallel_workers" --dist loadfile -m "not servers and not e2e" \
-        tests/tenants tests/alerts tests/versions tests/control tests/console
-    postgres=$?
     # Of the workers, what claims, leases, and stands in line; their other tests are of files and processes.
-    RECALL_TEST_POSTGRES=1 pytest -n "$parallel_workers" --dist loadfile -m "not e2e" \
-        tests/workers/test_{admission,lease,sweep,tasks}.py
-    workers=$?
-    postgres=$((postgres > workers ? postgres : workers))
+    RECALL_TEST_POSTGRES=1 pytest "${side_by_side[@]}" -m "not servers and not e2e" \
+        tests/{tenants,alerts,versions,control,console} tests/workers/test_{admission,lease,sweep,tasks}.py
+    postgres=$?
 fi
 pytest -p no:xdist -m e2e "$@"
 second=$?

@@ -3,7 +3,7 @@
 celery -A workers.app worker -Q control    sweeps and publishes; short tasks
 celery -A workers.app worker -Q builds     builds; a task may take hours
 celery -A workers.app worker -Q health     audits of replicas, which wait behind nothing else
-celery -A workers.app beat                 rings for the sweeps
+celery -A workers.beat beat                rings for the sweeps
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def platform_plans(settings: LauncherSettings) -> tuple[Plan, ...]:
     url = redis_url(settings)
     schedule = settings.run / "beat-schedule"
     python = sys.executable
-    celery = (python, "-m", "celery", "-A", "workers.app")
+    celery = (python, "-m", "celery", "-A")
     return (
         Plan("console", _console(settings), _whoever(checks.console_answers, _console_check(settings))),
         Plan(
@@ -60,7 +60,7 @@ def platform_plans(settings: LauncherSettings) -> tuple[Plan, ...]:
         ),
         Plan(
             "beat",
-            (*celery, "beat", "--schedule", str(schedule), "--pidfile=", "--loglevel", "INFO"),
+            (*celery, "workers.beat", "beat", "--schedule", str(schedule), "--pidfile=", "--loglevel", "INFO"),
             partial(checks.beat_ticks, schedule),
             nice=WORKER_NICE,
         ),
@@ -100,7 +100,7 @@ def _console_check(settings: LauncherSettings) -> str:
 
 def _worker(celery: tuple[str, ...], queue: str, processes: int) -> tuple[str, ...]:
     return (
-        *(*celery, "worker", "-Q", queue, "-c", str(processes), "-n", f"{queue}@%h"),
+        *(*celery, "workers.app", "worker", "-Q", queue, "-c", str(processes), "-n", f"{queue}@%h"),
         *("--loglevel", "INFO", "--without-mingle", "--without-gossip"),
     )
 

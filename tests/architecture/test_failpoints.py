@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -59,18 +60,22 @@ def test_the_boundaries_of_each_step_are_failpoints(step: str) -> None:
 
 
 def test_what_is_asked_for_is_understood() -> None:
-    told = "publish.before_rename=kill, step.retire.after=sleep:0.5,build.claimed=raise"
+    told = "publish.before_rename=kill, step.retire.after=sleep:0.5,build.claimed=raise,publish.after_files=hold:/go"
     assert failpoints.parse({"RECALL_FAILPOINTS": told, "RECALL_DEBUG": "True"}) == {
         "publish.before_rename": Action("kill"),
         "step.retire.after": Action("sleep", 0.5),
         "build.claimed": Action("raise"),
+        "publish.after_files": Action("hold", until="/go"),
     }
     assert failpoints.parse({"RECALL_DEBUG": "True"}) == {}
 
 
 @pytest.mark.parametrize(
     "told",
-    ["publish.nowhere=kill", "publish.before_rename", "build.claimed=sleep", "build.claimed=sleep:9e9", "a=b"],
+    [
+        *("publish.nowhere=kill", "publish.before_rename", "build.claimed=sleep", "build.claimed=sleep:9e9", "a=b"),
+        *("build.claimed=hold", "build.claimed=hold:go"),
+    ],
 )
 def test_what_is_not_understood_is_refused(told: str) -> None:
     with pytest.raises(ValueError, match="RECALL_FAILPOINTS"):
@@ -98,3 +103,15 @@ def test_it_sleeps_raises_and_passes_by_what_was_not_named(monkeypatch) -> None:
         failpoint("build.claimed")
     with pytest.raises(ValueError, match="no failpoint"):
         failpoint("build.nowhere")
+
+
+def test_it_holds_until_the_file_is_there(monkeypatch, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    monkeypatch.setattr(failpoints, "_armed", {"build.claimed": Action("hold", until=str(go))})
+    held = threading.Thread(target=failpoint, args=["build.claimed"])
+    held.start()
+    held.join(0.2)
+    assert held.is_alive()
+    go.touch()
+    held.join(10)
+    assert not held.is_alive()

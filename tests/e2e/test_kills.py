@@ -80,7 +80,7 @@ def test_a_worker_killed_in_the_middle_of_build_index_finishes_the_build(
     spec = hnsw_service("slow", dimension=DIMENSION)
     spec["engine"]["params"] = {"M": 32, "ef_construction": 400}
     platform.api("POST", "/services", spec)
-    write_drop(platform.source("slow"), "1", items=30_000, dimension=DIMENSION, first_id=0, seed=7)
+    write_drop(platform.source("slow"), "1", items=10_000, dimension=DIMENSION, first_id=0, seed=7)
     number = platform.api("POST", "/services/slow:build", {})["number"]
     eventually(lambda: build_children(platform) != [], seconds_max=60, what="build_index to start its child")
     child = build_children(platform)[0]

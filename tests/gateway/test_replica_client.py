@@ -25,7 +25,7 @@ from gateway.routes import Replica as RouteReplica
 from gateway.routes import parse_route
 from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
-from replicas import frames
+from replicas import frames, framing
 from replicas.calls import Calls
 from replicas.settings import HostSettings
 from tests.gateway.harness import route, route_version
@@ -525,10 +525,10 @@ async def test_a_line_to_a_new_replica_stands_before_the_first_question(replica:
 
 
 def test_gateway_and_replica_speak_of_the_same_frames() -> None:
-    assert FRAMES_SUFFIX == frames.FRAMES_SUFFIX
-    assert FRAME_HEAD.format == frames.HEAD.format
-    assert frames.GREETING == GREETING == FRAME_HEAD.pack(0)
-    assert frames.frames_path("unix:/a/b.sock") == ReplicaClient("unix:/a/b.sock", 1)._path
+    assert FRAMES_SUFFIX == framing.FRAMES_SUFFIX
+    assert FRAME_HEAD.format == framing.HEAD.format
+    assert framing.GREETING == GREETING == FRAME_HEAD.pack(0)
+    assert framing.frames_path("unix:/a/b.sock") == ReplicaClient("unix:/a/b.sock", 1)._path
     limits = HostSettings.model_fields
     assert limits["replica_request_bytes_max"].default == replica_client.FRAME_BYTES_MAX
     assert limits["replica_answer_bytes_max"].default <= replica_client.FRAME_BYTES_MAX

@@ -17,7 +17,7 @@ import pytest
 from recallpb.internal.v1 import documents_pb2, replica_pb2, replica_pb2_grpc
 from recallpb.v1 import recall_pb2
 from replicas.agent import EXIT_LOCKED
-from replicas.frames import frames_path
+from replicas.framing import frames_path
 from replicas.identity import start_ticks
 from tests.support.artifacts import MadeArtifact, exact_ids, make_artifact
 from tests.support.nodes import QUICK, Node, Report, running_node

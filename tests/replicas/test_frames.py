@@ -28,7 +28,8 @@ from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
 from replicas import frames, items
 from replicas.calls import MESSAGE_SPARE_BYTES, Calls
-from replicas.frames import FrameServer, frames_path
+from replicas.frames import FrameServer
+from replicas.framing import frames_path
 from replicas.loaded import LoadedVersion, load
 from replicas.settings import MIB, HostSettings
 from tests.support.artifacts import MadeArtifact, make_artifact

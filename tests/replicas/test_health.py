@@ -15,7 +15,7 @@ import pytest
 from recallpb.internal.v1 import documents_pb2
 from replicas import health as module
 from replicas.client import STATUS_TRAILER, ReplicaClient
-from replicas.frames import GREETING, frames_path
+from replicas.framing import GREETING, frames_path
 from replicas.health import REFUSED_AUDITS_MAX, REPORT_GAP_SECONDS_MAX, WINDOW_AUDITS, Health, Unsupported
 
 Code = grpc.StatusCode

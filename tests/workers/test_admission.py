@@ -25,7 +25,7 @@ from versions.views import build_view
 from workers import machine, pipeline, rooms
 from workers.machine import Memory
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 GB = 10**9
 GRAPH = {"engine": "hnsw", "search": {"at": 10}}

@@ -29,11 +29,11 @@ from versions.models import Build, SourceWatch
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
-WORKER = ["worker", "--loglevel", "INFO"]
+WORKER = ["workers.app", "worker", "--loglevel", "INFO"]
 PROCESSES = {
     "control": [*WORKER, "-Q", "control", "-c", "1", "-n", "control@test"],
     "builds": [*WORKER, "-Q", "builds", "-c", "1", "-n", "builds@test"],
-    "beat": ["beat", "--pidfile=", "--loglevel", "WARNING"],
+    "beat": ["workers.beat", "beat", "--pidfile=", "--loglevel", "WARNING"],
 }
 
 
@@ -61,7 +61,7 @@ def celery(folder: Path, valkey: Valkey, *names: str) -> Iterator[dict[str, subp
     try:
         for name in names or PROCESSES:
             with (folder / f"{name}.log").open("wb") as log:
-                command = [sys.executable, "-m", "celery", "-A", "workers.app", *PROCESSES[name]]
+                command = [sys.executable, "-m", "celery", "-A", *PROCESSES[name]]
                 started[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         yield started
     finally:
