@@ -14,8 +14,8 @@ from tests.e2e.platform import Platform, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.servers, pytest.mark.timeout(900)]
 
-# A build takes long enough to run beside some thousand calls.
-ITEMS = 100_000
+
+ITEMS = 300_000
 DIMENSION = 64
 QPS = 200
 ROLLBACK_SECONDS_MAX = 1.0
