@@ -9,7 +9,7 @@ ENVIRONMENT := $(VENV)/.recall-environment
 ASSETS := platform/console/static/vendor/.recall-assets
 STATIC := static-collected/.recall-collected
 STATIC_SOURCES := $(shell find platform/*/static -type f -not -path '*/vendor/*' 2>/dev/null)
-TYPED := platform/config platform/common platform/audit platform/catalog platform/alerts platform/versions \
+TYPED := platform/config platform/common platform/audit platform/accounts platform/catalog platform/alerts platform/versions \
 	platform/api platform/console tenants workers bundles engines querymodel replicas gateway documents failpoints cli \
 	clients/python/recall_client
 

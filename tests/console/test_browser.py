@@ -53,6 +53,10 @@ PAGES = {
     "held-build": "/t/films/s/movies/builds/3/",
     "version": "/t/films/s/movies/versions/2/",
     "keys": "/t/films/keys/",
+    "members": "/t/films/members/",
+    "quota": "/t/films/quota/",
+    "account": "/account/",
+    "password": "/account/password/",
     "audit": "/t/films/audit/",
     "new-service": "/t/films/services/new/",
     "draft-intent": "/t/films/services/new/series/intent/",
@@ -63,7 +67,7 @@ PAGES = {
     "draft-unreadable": "/t/films/services/new/later/schema/",
     "not-found": "/t/films/s/nothing/",
 }
-PAGES_OF_ADMINISTRATORS = {"operations": "/operations/"}
+PAGES_OF_ADMINISTRATORS = {"operations": "/operations/", "quota-change": "/t/films/quota/"}
 CURVE = [{"ef": 10 * 2**n, "recall": 1 - 0.2 / 2**n, "ms": 0.05 * 1.6**n} for n in range(7)]
 TUNE = {"at": 10, "queries": 200, "asked": "of the drop's own items", "tuned": True, "reached": True,
         "recall_target": 0.98, "effort": "ef", "search_params": {"ef": 160}, "curve": CURVE}  # fmt: skip

@@ -21,7 +21,8 @@ PASSWORD = "correct horse battery"
 
 def test_a_person_has_a_service_that_answers_soon(platform: Platform) -> None:
     vectors = write_drop(platform.source("catalogue"), "20260101", items=ITEMS, dimension=DIMENSION, first_id=0, seed=1)
-    platform.api("POST", "/members", {"username": "alice", "role": "owner", "password": PASSWORD})
+    alice = {"username": "alice", "role": "owner", "password": PASSWORD, "must_change_password": False}
+    platform.api("POST", "/members", alice)
     with Browser(platform.console_url) as browser:
         browser.get("/login/")
         browser.submit("password", username="alice", password=PASSWORD)

@@ -24,8 +24,8 @@ CELL_ENTRIES_MAX = 6
 TONES = {
     "green": ("succeeded", "done", "ready", "live", "complete", "resolved", "pass", "ok", "sent"),
     "blue": ("pending", "running", "building", "loading", "wanted", "info"),
-    "amber": ("held", "acknowledged", "warning", "warn", "lagging", "slow", "stale"),
-    "red": ("failed", "wrong", "critical", "open", "hold", "frozen", "bad", "revoked", "error"),
+    "amber": ("held", "acknowledged", "warning", "warn", "lagging", "slow", "stale", "near"),
+    "red": ("failed", "wrong", "critical", "open", "hold", "frozen", "bad", "revoked", "error", "full"),
 }
 TONE_OF = {state: tone for tone, states in TONES.items() for state in states}
 # Largest unit first, with the number of seconds that it is worth.

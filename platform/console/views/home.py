@@ -16,6 +16,7 @@ from tenants.models import Tenant
 from tenants.permissions import Permission, is_allowed
 from tenants.selectors import tenant_get, tenants_of
 from versions.overview import Overview, overviews
+from versions.quotas import quota_uses
 
 # More than this on one page is no overview any more.
 TENANTS_ON_HOME_MAX = 50
@@ -33,6 +34,7 @@ def home(request: HttpRequest) -> HttpResponse:
     tenants = [tenant_get(caller, team)] if team else list(tenants_of(caller)[:TENANTS_ON_HOME_MAX])
     services = list(services_in(tenants)[: SERVICES_ON_HOME_MAX + 1])
     rows = {name: list(group) for name, group in groupby(overviews(services[:SERVICES_ON_HOME_MAX]), _tenant_of)}
+    uses = quota_uses(tenants)
     context: dict[str, Any] = {
         "team": team,
         "alerts": unresolved_in(tenants)[:ALERTS_ON_HOME_MAX],
@@ -42,6 +44,7 @@ def home(request: HttpRequest) -> HttpResponse:
                 "tenant": tenant,
                 "rows": rows.get(tenant.name, []),
                 "may_manage": is_allowed(caller, Permission.MANAGE, tenant),
+                "near": [use for use in uses[tenant.pk] if use.warns],
             }
             for tenant in tenants
         ],
