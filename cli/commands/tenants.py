@@ -135,7 +135,7 @@ def add(
     tenant: Tenant = "",
     as_json: Json = False,
 ) -> None:
-    """Take a person into a tenant; with --new the person is made."""
+    """Take a person into a tenant; with --new the person is made, and must change the password at the first sign-in."""
     api = open_api()
     password = _new_password(generate, password_stdin) if new else None
     body = {"username": username, "role": role, "password": password}

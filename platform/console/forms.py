@@ -77,7 +77,7 @@ class PasswordForm(ActionForm):
     present = forms.CharField(
         label="Present password",
         strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "current-password", "autofocus": True}),
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
     password = forms.CharField(
         label="New password",

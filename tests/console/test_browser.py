@@ -71,6 +71,17 @@ PAGES_OF_ADMINISTRATORS = {"operations": "/operations/", "quota-change": "/t/fil
 CURVE = [{"ef": 10 * 2**n, "recall": 1 - 0.2 / 2**n, "ms": 0.05 * 1.6**n} for n in range(7)]
 TUNE = {"at": 10, "queries": 200, "asked": "of the drop's own items", "tuned": True, "reached": True,
         "recall_target": 0.98, "effort": "ef", "search_params": {"ef": 160}, "curve": CURVE}  # fmt: skip
+# Where the keyboard is: whether it shows, and its place in the order in which the page is read.
+STOP = """() => {
+  const stop = document.activeElement, look = getComputedStyle(stop);
+  return {
+    text: stop.textContent.trim().slice(0, 80),
+    inside: stop.closest("#content") !== null,
+    seen: look.boxShadow !== "none" || (look.outlineStyle !== "none" && parseFloat(look.outlineWidth) > 0),
+    place: [...document.querySelectorAll("*")].indexOf(stop),
+  };
+}"""
+STOPS_MAX = 60
 SERIOUS = ("serious", "critical")
 # A dark page differs in its colours and a narrow one in none of what axe-core looks at.
 AXE_RULES: dict[str, dict[str, Any] | None] = {
@@ -166,6 +177,27 @@ def test_signing_in_and_out_by_keyboard(browser: Browser, stage: Stage) -> None:
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
         assert window.complaints == []
+
+
+@pytest.mark.parametrize("name", ["members", "quota", "account", "password", "home"])
+def test_the_keyboard_leads_past_the_frame_and_every_stop_can_be_seen(
+    browser: Browser, stage: Stage, name: str
+) -> None:
+    with visit(browser, stage.server, stage.alice) as window:
+        page = window.go(PAGES[name])
+        page.keyboard.press("Tab")
+        assert page.evaluate(STOP)["text"] == "Skip to the content"
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        stops = [page.evaluate(STOP)]
+        while stops[-1]["inside"] and len(stops) < STOPS_MAX:
+            page.keyboard.press("Tab")
+            stops.append(page.evaluate(STOP))
+        inside = [stop for stop in stops if stop["inside"]]
+        assert inside
+        assert [stop for stop in inside if not stop["seen"]] == []
+        places = [stop["place"] for stop in inside]
+        assert places == sorted(places)
 
 
 def test_a_slash_leads_to_any_service(browser: Browser, stage: Stage) -> None:
