@@ -45,7 +45,7 @@ def account_of(user: User) -> Account | None:
 
 def must_change_password(user: User | AnonymousUser) -> bool:
     """Whether somebody else knows the person's password, so that it opens nothing but the page that changes it."""
-    return Account.objects.filter(user_id=user.pk, must_change_password=True).exists()
+    return user.pk is not None and Account.objects.filter(pk=user.pk, must_change_password=True).exists()
 
 
 def sign_in_locked_until(username: str, address: str | None) -> datetime | None:

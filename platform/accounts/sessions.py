@@ -17,6 +17,10 @@ from django.utils import timezone
 if TYPE_CHECKING:
     from accounts.models import Session
 
+    Base = DatabaseStore[Session]
+else:
+    Base = DatabaseStore
+
 SEEN_SECONDS = 60
 
 
@@ -34,7 +38,7 @@ class Seen:
         return self.seen_at is None or abs(now - self.seen_at) >= timedelta(seconds=SEEN_SECONDS)
 
 
-class SessionStore(DatabaseStore):
+class SessionStore(Base):
     def __init__(self, session_key: str | None = None) -> None:
         super().__init__(session_key)
         self.seen = Seen()
@@ -62,14 +66,15 @@ class SessionStore(DatabaseStore):
         self.seen = Seen()
 
     def create_model_instance(self, data: dict[str, Any]) -> Session:
-        row: Session = super().create_model_instance(data)
+        row = super().create_model_instance(data)
         row.user_id = int(data[SESSION_KEY]) if SESSION_KEY in data else None
         for name, value in asdict(self.seen).items():
             setattr(row, name, value)
         return row
 
     def _get_session_from_db(self) -> Session | None:
-        row: Session | None = super()._get_session_from_db()
+        # The stubs leave it out.
+        row: Session | None = super()._get_session_from_db()  # type: ignore[misc]
         if row is not None:
             self.seen = Seen(row.signed_in_at, row.seen_at, row.address, row.agent)
         return row

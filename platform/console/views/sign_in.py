@@ -43,7 +43,7 @@ def locked_out(
     seconds = max(1, round((until - timezone.now()).total_seconds())) if until else 1
     context = {"until": until, "seconds": seconds}
     response = render(request, "console/locked.html", context, status=TOO_MANY_REQUESTS)
-    response.headers.update({"Retry-After": str(seconds), "Cache-Control": "no-store"})
+    response["Retry-After"], response["Cache-Control"] = str(seconds), "no-store"
     return response
 
 
