@@ -25,7 +25,7 @@ from alerts.states import Severity
 from catalog.actions.drafts import draft_create
 from catalog.intents import Intent
 from catalog.models import Draft, Service
-from tenants.actions import key_create
+from tenants.actions import key_create, quota_update
 from tenants.models import Tenant
 from tests.console.browser import DESK, PHONE, launch, visit
 from tests.console.series import write_series
@@ -122,7 +122,7 @@ def wizard(films: Tenant, tmp_path: Path, settings: Any) -> None:
 
 
 @pytest.fixture
-def stage(live_server: LiveServer, alice: User, dana: User, films: Tenant, films_service: Service) -> Stage:
+def stage(live_server: LiveServer, alice: User, bob: User, dana: User, films: Tenant, films_service: Service) -> Stage:
     """A team with a service in everyday trouble, and one that was never built."""
     make_service(films, "shows")
     activated(made_version(films_service, items=1_250_000))
@@ -144,6 +144,7 @@ def stage(live_server: LiveServer, alice: User, dana: User, films: Tenant, films
                 severity=Severity.CRITICAL, evidence={"p99_ms": 41})  # fmt: skip
     alert_raise(service=films_service, reason="drop.late", message="No drop came for 26 h.", severity=Severity.WARNING)
     key_create(actor=TESTER, tenant=films, name="ranker", scope="read")
+    quota_update(actor=TESTER, tenant=films, items_max=1_500_000)
     return Stage(alice, dana, live_server.url)
 
 
@@ -177,6 +178,20 @@ def test_signing_in_and_out_by_keyboard(browser: Browser, stage: Stage) -> None:
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
         assert window.complaints == []
+
+
+def test_a_locked_sign_in_says_until_when(browser: Browser, stage: Stage) -> None:
+    with visit(browser, stage.server, viewport=PHONE) as window:
+        for _ in range(5):
+            page = window.go("/login/")
+            page.get_by_label("User name").fill("alice")
+            page.get_by_label("Password").fill("wrong")
+            page.keyboard.press("Enter")
+            page.wait_for_load_state()
+        expect(page.get_by_role("heading", name="Too many wrong passwords")).to_be_visible()
+        keep(page, "locked-phone")
+        assert barriers(page, {}) == []
+        assert [complaint for complaint in window.complaints if "429" not in complaint] == []
 
 
 @pytest.mark.parametrize("name", ["members", "quota", "account", "password", "home"])

@@ -37,6 +37,7 @@ def index(request: HttpRequest, tenant: str) -> HttpResponse:
         "tenant": owner,
         "uses": quota_uses([owner], peak_seconds=PEAK_SECONDS)[owner.pk],
         "form": form,
+        "may_manage": is_allowed(caller, Permission.MANAGE, owner),
         "may_change": is_allowed(caller, Permission.ADMIN, owner),
     }
     return render(request, "console/quota.html", context)
