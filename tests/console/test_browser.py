@@ -180,20 +180,6 @@ def test_signing_in_and_out_by_keyboard(browser: Browser, stage: Stage) -> None:
         assert window.complaints == []
 
 
-def test_a_locked_sign_in_says_until_when(browser: Browser, stage: Stage) -> None:
-    with visit(browser, stage.server, viewport=PHONE) as window:
-        for _ in range(5):
-            page = window.go("/login/")
-            page.get_by_label("User name").fill("alice")
-            page.get_by_label("Password").fill("wrong")
-            page.keyboard.press("Enter")
-            page.wait_for_load_state()
-        expect(page.get_by_role("heading", name="Too many wrong passwords")).to_be_visible()
-        keep(page, "locked-phone")
-        assert barriers(page, {}) == []
-        assert [complaint for complaint in window.complaints if "429" not in complaint] == []
-
-
 @pytest.mark.parametrize("name", ["members", "quota", "account", "password", "home"])
 def test_the_keyboard_leads_past_the_frame_and_every_stop_can_be_seen(
     browser: Browser, stage: Stage, name: str
