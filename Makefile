@@ -9,8 +9,9 @@ ENVIRONMENT := $(VENV)/.recall-environment
 ASSETS := platform/console/static/vendor/.recall-assets
 STATIC := static-collected/.recall-collected
 STATIC_SOURCES := $(shell find platform/*/static -type f -not -path '*/vendor/*' 2>/dev/null)
-TYPED := platform/config platform/common platform/audit platform/catalog platform/alerts platform/versions \
-	platform/api platform/console tenants workers bundles engines querymodel replicas gateway documents failpoints demo cli \
+TYPED := platform/config platform/common platform/audit platform/accounts platform/catalog platform/alerts \
+	platform/versions platform/api platform/console tenants workers bundles engines querymodel replicas gateway documents \
+	failpoints demo cli \
 	clients/python/recall_client
 
 .PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick bench-queries bench-build bench-filters bench-switches bench-beside clean

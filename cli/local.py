@@ -9,11 +9,12 @@ from __future__ import annotations
 import getpass
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from cli.errors import EXIT_DENIED, CliError
+from cli.errors import EXIT_DENIED, EXIT_FAILED, EXIT_NOT_FOUND, CliError
 
 
 @cache
@@ -111,11 +112,36 @@ def demo_load(tenant: str) -> int:
 
 def user_create(*, actor: Any, username: str, password: str | None, admin: bool) -> str | None:
     """Makes a person; returns the password when it was generated. Raises CliError."""
-    from common.errors import RecallError
-    from tenants import actions
+    from accounts import actions
+
+    with _told_as_cli_errors():
+        _, generated = actions.user_create(actor=actor, username=username, password=password, admin=admin)
+    return generated
+
+
+def user_set_password(*, actor: Any, username: str, password: str | None) -> str | None:
+    """Gives a person a new password; returns it when it was generated. Raises CliError."""
+    from accounts import actions, selectors
+
+    with _told_as_cli_errors():
+        user = selectors.user_get(username)
+        return actions.user_set_password(actor=actor, user=user, password=password)
+
+
+def sign_in_unlock(*, actor: Any, username: str, address: str) -> int:
+    """Ends locks of a name; returns how many wrong passwords were forgotten. Raises CliError."""
+    from accounts import actions
+
+    with _told_as_cli_errors():
+        return actions.sign_in_unlock(actor=actor, username=username, address=address)
+
+
+@contextmanager
+def _told_as_cli_errors() -> Iterator[None]:
+    from common.errors import NotFound, RecallError
 
     try:
-        _, generated = actions.user_create(actor=actor, username=username, password=password, admin=admin)
+        yield
     except RecallError as error:
-        raise CliError(error.message, field=error.field, reason=error.reason) from error
-    return generated
+        code = EXIT_NOT_FOUND if isinstance(error, NotFound) else EXIT_FAILED
+        raise CliError(error.message, field=error.field, reason=error.reason, exit_code=code) from error

@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from accounts.actions import user_create
 from audit.actions import record
 from common.actor import Actor
 from common.checks import check_text
@@ -23,8 +24,6 @@ from tenants.checks import (
     check_expiry,
     check_limits,
     check_name,
-    check_row,
-    password_or_generated,
 )
 from tenants.models import ApiKey, Member, Quota, Role, Scope, Tenant
 from tenants.selectors import active_keys_of
@@ -121,39 +120,18 @@ def quota_update(*, actor: Actor, tenant: Tenant, **limits: int) -> Quota:
 
 
 @transaction.atomic
-def user_create(
-    *, actor: Actor, username: str, password: str | None = None, admin: bool = False
-) -> tuple[User, str | None]:
-    """Makes a person. Returns them and the generated password, or None when `password` was given.
-
-    Raises Conflict when the name is taken, InvalidArgument with every objection to name or password.
-    """
-    user = User(username=User.normalize_username(username), is_superuser=admin)
-    chosen, generated = password_or_generated(password, user)
-    user.set_password(chosen)
-    check_row(user)
-    # Alice and alice would be taken for one another.
-    if User.objects.filter(username__iexact=user.username).exists():
-        raise Conflict(f"The user name {user.username} is taken.", reason="USER_EXISTS", field="username")
-    user.save()
-    record(actor=actor, verb="user.create", target=user.username, after={"admin": admin})
-    return user, generated
-
-
-@transaction.atomic
-def user_set_password(*, actor: Actor, user: User, password: str | None = None) -> str | None:
-    """Sets a new password; returns it when it was generated."""
-    chosen, generated = password_or_generated(password, user)
-    user.set_password(chosen)
-    user.save(update_fields=["password"])
-    record(actor=actor, verb="user.set_password", target=user.username)
-    return generated
-
-
-@transaction.atomic
-def member_add(*, actor: Actor, tenant: Tenant, username: str, role: str, password: str | None = None) -> Member:
+def member_add(
+    *,
+    actor: Actor,
+    tenant: Tenant,
+    username: str,
+    role: str,
+    password: str | None = None,
+    must_change_password: bool = True,
+) -> Member:
     """Takes a person into the tenant. With `password` the person is new and is made; without, they must exist.
 
+    A new person must change the password, which somebody else knows, unless that somebody is the person themselves.
     Raises Conflict for a member already there, or for a password given for a person who has one.
     """
     check_choice(role, Role.values, field="role")
@@ -163,7 +141,7 @@ def member_add(*, actor: Actor, tenant: Tenant, username: str, role: str, passwo
         message = f"{username} exists already and has a password. Leave the password out."
         raise Conflict(message, reason="USER_EXISTS", field="password")
     if known is None and password:
-        known, _ = user_create(actor=actor, username=username, password=password)
+        known, _ = user_create(actor=actor, username=username, password=password, must_change=must_change_password)
     user = known or _existing_user(username, field="username", remedy="Give a password to make one.")
     if Member.objects.of(tenant).filter(user=user).exists():
         message = f"{username} is a member of {tenant.name} already. Change the role instead."

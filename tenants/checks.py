@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
-import string
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.contrib.auth.models import User
-from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.db.models import Model
 from django.utils import timezone
 
 from common.errors import InvalidArgument
 from tenants.models import valid_name
-
-PASSWORD_CHARACTERS_MAX = 1_024
-GENERATED_PASSWORD_LENGTH = 20
-GENERATED_PASSWORD_ALPHABET = string.ascii_letters + string.digits
 
 # To a gateway no queries a second would mean no limit; a tenant is stopped by revoking its keys.
 QUOTA_LEAST = {"qps_max": 1}
@@ -53,38 +44,12 @@ def check_expiry(expires_at: datetime | None) -> None:
         raise InvalidArgument(message, field="expires_at")
 
 
-def check_row(row: Model) -> None:
-    """Everything that the model's fields say of themselves, each fault in `details`."""
-    try:
-        row.full_clean(validate_unique=False, validate_constraints=False)
-    except ValidationError as error:
-        faults = [{"field": name, "message": " ".join(texts)} for name, texts in error.message_dict.items()]
-        message = " ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
-        raise InvalidArgument(message, field=faults[0]["field"], details=faults) from error
-
-
 def check_limits(limits: dict[str, int]) -> None:
     """Known names of a quota's limits, whole numbers that each of them allows."""
     faults = [{"field": name, "message": fault} for name, value in limits.items() if (fault := _fault_of(name, value))]
     if faults:
         message = " ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
         raise InvalidArgument(message, field=faults[0]["field"], details=faults)
-
-
-def password_or_generated(password: str | None, user: User) -> tuple[str, str | None]:
-    """The password to set, and the same again when it was generated because none was given."""
-    if not password:
-        generated = "".join(secrets.choice(GENERATED_PASSWORD_ALPHABET) for _ in range(GENERATED_PASSWORD_LENGTH))
-        return generated, generated
-    if len(password) > PASSWORD_CHARACTERS_MAX:
-        message = f"A password may have at most {PASSWORD_CHARACTERS_MAX:,} characters."
-        raise InvalidArgument(message, field="password")
-    try:
-        validate_password(password, user)
-    except ValidationError as error:
-        faults = [{"field": "password", "message": text} for text in error.messages]
-        raise InvalidArgument(" ".join(error.messages), field="password", details=faults) from error
-    return password, None
 
 
 def _fault_of(name: str, value: object) -> str | None:

@@ -39,16 +39,49 @@ def admin_create(
     password_stdin: PasswordFromStdin = False,
     as_json: Json = False,
 ) -> None:
-    """Make a platform administrator. The password is asked, read from stdin, or generated; there is no default."""
-    if not connect().is_local():
-        remedy = "Run it there with RECALL_HOME set and RECALL_API_KEY not set, after a first `recall up`."
-        raise CliError("This works only on the platform's machine.", remedy=remedy, exit_code=EXIT_DENIED)
+    """Make a platform administrator. The password is asked, read from stdin, or generated; there is no default.
+
+    A generated one opens nothing but the page on which it is changed.
+    """
+    _require_local()
     password = None if generate else _password(password_stdin)
     from cli.local import local_actor, user_create
 
     generated = user_create(actor=local_actor(), username=username, password=password, admin=True)
     made = {"username": username, "password": generated}
     show(made, as_json=as_json, human=lambda: pairs(made.items()))
+
+
+@admin_app.command(name="password")
+def admin_password(
+    username: Username,
+    generate: Annotated[bool, typer.Option("--generate", help="Make up a password and print it once.")] = False,
+    password_stdin: PasswordFromStdin = False,
+    as_json: Json = False,
+) -> None:
+    """Give a person who forgot it a new password. They must change it at the next sign-in; their sessions end."""
+    _require_local()
+    password = None if generate else _password(password_stdin)
+    from cli.local import local_actor, user_set_password
+
+    generated = user_set_password(actor=local_actor(), username=username, password=password)
+    made = {"username": username, "password": generated}
+    show(made, as_json=as_json, human=lambda: pairs(made.items()))
+
+
+@admin_app.command(name="unlock")
+def admin_unlock(
+    username: Username,
+    address: Annotated[str, typer.Option(help="Only for this IP address. Without it: for every address.")] = "",
+    as_json: Json = False,
+) -> None:
+    """End the lock that too many wrong passwords put on a user name."""
+    _require_local()
+    from cli.local import local_actor, sign_in_unlock
+
+    forgotten = sign_in_unlock(actor=local_actor(), username=username, address=address)
+    done = {"username": username, "address": address or "every address", "wrong_passwords_forgotten": forgotten}
+    show(done, as_json=as_json, human=lambda: pairs(done.items()))
 
 
 @tenant_app.command()
@@ -102,7 +135,7 @@ def add(
     tenant: Tenant = "",
     as_json: Json = False,
 ) -> None:
-    """Take a person into a tenant; with --new the person is made."""
+    """Take a person into a tenant; with --new the person is made, and must change the password at the first sign-in."""
     api = open_api()
     password = _new_password(generate, password_stdin) if new else None
     body = {"username": username, "role": role, "password": password}
@@ -204,6 +237,12 @@ def revoke(prefix: Prefix, tenant: Tenant = "", as_json: Json = False) -> None:
 def _tell_new_key(made: dict[str, Any]) -> None:
     pairs([("key", made["key"]), ("scope", made["scope"]), ("for", made["service"] or "every service")])
     remark("This is the only time that the key is shown.")
+
+
+def _require_local() -> None:
+    if not connect().is_local():
+        remedy = "Run it there with RECALL_HOME set and RECALL_API_KEY not set, after a first `recall up`."
+        raise CliError("This works only on the platform's machine.", remedy=remedy, exit_code=EXIT_DENIED)
 
 
 def _new_password(generate: bool, from_stdin: bool) -> str:

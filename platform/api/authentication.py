@@ -9,6 +9,9 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from accounts.selectors import must_change_password
+from common.addresses import client_address
+from common.errors import PermissionDenied
 from tenants.permissions import Caller, caller_of_key, caller_of_user
 from tenants.selectors import key_verify
 from tenants.uses import key_used
@@ -49,6 +52,9 @@ class ConsoleSession(SessionAuthentication):
         if found is None:
             return None
         user: User = found[0]
+        if must_change_password(user):
+            message = "Somebody else knows your password. Sign in to the console and change it."
+            raise PermissionDenied(message, reason="PASSWORD_CHANGE_REQUIRED")
         return user, caller_of_user(user, **_origin(request))
 
 
@@ -59,5 +65,4 @@ def caller_of(request: Request) -> Caller:
 
 
 def _origin(request: Request) -> dict[str, str]:
-    meta = request.META
-    return {"request_id": meta.get("recall.request_id", ""), "address": meta.get("REMOTE_ADDR", "")}
+    return {"request_id": request.META.get("recall.request_id", ""), "address": client_address(request)}

@@ -1,4 +1,4 @@
-"""A request id for each HTTP request, in the log, the audit trail and the answer."""
+"""For each HTTP request an id, in the log, the audit trail and the answer; and cookies that keep to TLS."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 HEADER = "X-Request-Id"
@@ -23,4 +24,18 @@ class RequestIdMiddleware:
         request.META["recall.request_id"] = request_id
         response = self.get_response(request)
         response[HEADER] = request_id
+        return response
+
+
+class SecureCookiesMiddleware:
+    """A cookie that was given out over TLS is never sent without it, whatever RECALL_SECURE_COOKIES says."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if request.is_secure():
+            for name in {settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME} & set(response.cookies):
+                response.cookies[name]["secure"] = True
         return response

@@ -7,6 +7,7 @@ docs/operating/settings.md, and a test holds that page to this file.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -38,6 +39,9 @@ INTERNAL_TOKEN = env_secret("RECALL_INTERNAL_TOKEN", RECALL_HOME / "secrets" / "
 DEBUG = env_bool("RECALL_DEBUG", False)
 ALLOWED_HOSTS = env_list("RECALL_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env_list("RECALL_TRUSTED_ORIGINS", [])
+# How many proxies of our own stand before the console. 0: what the X-Forwarded headers say is a stranger's word.
+TRUSTED_PROXIES = max(0, env_int("RECALL_TRUSTED_PROXIES", 0))
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 
 # Where users and their programs find us.
 CONSOLE_PORT = env_int("RECALL_CONSOLE_PORT", 8000)
@@ -48,7 +52,6 @@ GATEWAY_ADDRESS = env_str("RECALL_GATEWAY", f"127.0.0.1:{GATEWAY_PORT}")
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
@@ -59,6 +62,7 @@ INSTALLED_APPS = [
     "csp",
     "common",
     "audit",
+    "accounts",
     "tenants",
     "catalog",
     "alerts",
@@ -71,10 +75,12 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "common.middleware.RequestIdMiddleware",
+    "common.middleware.SecureCookiesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.SessionSeenMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -219,17 +225,27 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/login/"
-SESSION_COOKIE_AGE = 14 * 24 * 3600
+SESSION_ENGINE = "accounts.sessions"
+SESSION_COOKIE_AGE = max(1, env_int("RECALL_SESSION_HOURS", 14 * 24)) * 3600
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_NAME = "recall_session"
 CSRF_COOKIE_NAME = "recall_csrf"
-# True behind TLS; the embedded platform speaks plain HTTP on loopback.
+# True: only over TLS. Cookies that are given out over TLS say so in any case; the embedded platform speaks plain HTTP.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env_bool("RECALL_SECURE_COOKIES", False)
-# By (user, address) with a cool-off, so that a stranger cannot lock a person out.
-AXES_FAILURE_LIMIT = 8
-AXES_COOLOFF_TIME = 0.25
+# Wrong passwords are counted for a name and an address together, so that a stranger elsewhere locks nobody out; and who
+# goes on trying while it is locked makes it last no longer.
+SIGN_IN_FAILURES_MAX = max(1, env_int("RECALL_SIGN_IN_FAILURES_MAX", 5))
+SIGN_IN_LOCK_SECONDS = max(1, env_int("RECALL_SIGN_IN_LOCK_SECONDS", 900))
+AXES_FAILURE_LIMIT = SIGN_IN_FAILURES_MAX
+AXES_COOLOFF_TIME = timedelta(seconds=SIGN_IN_LOCK_SECONDS)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "common.addresses.sign_in_address"
+AXES_LOCKOUT_CALLABLE = "console.views.sign_in.locked_out"
+# Its log of every sign-in is never emptied; where people are signed in, `accounts` knows.
+AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 
 # Pages load nothing from outside the machine.

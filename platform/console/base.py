@@ -5,30 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from accounts.selectors import must_change_password
 from catalog.models import Service
 from catalog.selectors import service_get
+from common.addresses import client_address
 from common.errors import NotFound, PermissionDenied, RecallError
 from tenants.models import Tenant
 from tenants.permissions import Caller, Permission, caller_of_user, require, require_admin
 from tenants.selectors import tenant_get
 
+PASSWORD_PAGE = "console:account-password"  # noqa: S105  (the name of a page)
+
 View = Callable[..., HttpResponseBase]
 
 
 def page(view: View) -> View:
-    """A page for people who signed in. Errors are pages too: 404 for what is not theirs, 403 with what is missing."""
+    """A page for people who signed in with a password of their own.
+
+    Errors are pages too: 404 for what is not theirs, 403 with what is missing.
+    """
 
     @login_required
     @wraps(view)
     def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if must_change_password(request.user) and not _is_password_page(request):
+            return redirect(f"{reverse(PASSWORD_PAGE)}?{urlencode({'next': request.get_full_path()})}")
         try:
             return view(request, *args, **kwargs)
         except NotFound as error:
@@ -41,11 +52,18 @@ def page(view: View) -> View:
     return shown
 
 
+def way_back(request: HttpRequest, wanted: str, default: str) -> str:
+    """`wanted` when it is an address of this console, else `default`."""
+    hosts = {request.get_host()}
+    is_ours = url_has_allowed_host_and_scheme(wanted, allowed_hosts=hosts, require_https=request.is_secure())
+    return wanted if is_ours else default
+
+
 def caller_of(request: HttpRequest) -> Caller:
     return caller_of_user(
         cast(User, request.user),
         request_id=request.META.get("recall.request_id", ""),
-        address=request.META.get("REMOTE_ADDR", ""),
+        address=client_address(request),
     )
 
 
@@ -78,6 +96,8 @@ def _back_with(request: HttpRequest, error: RecallError) -> HttpResponse:
     if request.method != "POST":
         return render(request, "console/error.html", {"error": error, "title": "That did not work"}, status=400)
     messages.error(request, error.message)
-    came_from = request.headers.get("Referer", "")
-    safe = url_has_allowed_host_and_scheme(came_from, allowed_hosts={request.get_host()})
-    return redirect(came_from if safe else "console:home")
+    return redirect(way_back(request, request.headers.get("Referer", ""), "console:home"))
+
+
+def _is_password_page(request: HttpRequest) -> bool:
+    return request.resolver_match is not None and request.resolver_match.view_name == PASSWORD_PAGE

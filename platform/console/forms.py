@@ -6,10 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django import forms
+from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
+from common.errors import RecallError
 from tenants.actions import KEY_NAME_CHARACTERS_MAX, KEY_OVERLAP_SECONDS
-from tenants.models import Scope
+from tenants.checks import QUOTA_LEAST, QUOTA_LIMITS
+from tenants.models import Quota, Role, Scope
 
 DAY_SECONDS = 24 * 3_600
 LIFE_DAYS_DEFAULT = "90"
@@ -21,6 +24,16 @@ OVERLAPS = (
     (7 * DAY_SECONDS, "goes on for a week"),
     (30 * DAY_SECONDS, "goes on for 30 days"),
 )
+
+
+class ActionForm(forms.Form):
+    """A form whose fields are called as the fields of the action behind it."""
+
+    def take(self, error: RecallError) -> None:
+        """Puts each fault beside the field that it is about, and the others on top."""
+        for fault in error.details or [{"field": error.field, "message": error.message}]:
+            name = str(fault.get("field", ""))
+            self.add_error(name if name in self.fields else None, fault["message"])
 
 
 class KeyForm(forms.Form):
@@ -56,3 +69,79 @@ class RotateForm(forms.Form):
     overlap_seconds = forms.TypedChoiceField(
         choices=OVERLAPS, coerce=int, initial=KEY_OVERLAP_SECONDS, label="The old key"
     )
+
+
+class MemberForm(ActionForm):
+    username = forms.CharField(
+        label="User name",
+        max_length=150,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
+    )
+    role = forms.ChoiceField(choices=[(role.value, role.value) for role in Role])
+    new = forms.BooleanField(
+        label="New here",
+        required=False,
+        help_text="A password is made up and shown once; it must be changed at the first sign-in.",
+    )
+
+    def take(self, error: RecallError) -> None:
+        if error.reason == "USER_NOT_FOUND":
+            self.add_error("username", 'There is no such user. Tick "New here" to make one.')
+        elif error.reason == "USER_EXISTS":
+            self.add_error("username", 'There is a user of that name. Leave "New here" out to take them in.')
+        else:
+            super().take(error)
+
+
+class RoleForm(forms.Form):
+    role = forms.ChoiceField(choices=[(role.value, role.value) for role in Role])
+
+
+class PasswordForm(ActionForm):
+    """The present password, and twice the new one; what it may be, the action says."""
+
+    present = forms.CharField(
+        label="Present password",
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+    password = forms.CharField(
+        label="New password",
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="At least 10 characters; not a common one, and not like your user name.",
+    )
+    again = forms.CharField(
+        label="New password again",
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        if "password" in given and "again" in given and given["password"] != given["again"]:
+            self.add_error("again", "The two new passwords differ.")
+        return given
+
+
+class QuotaForm(ActionForm):
+    """Every limit of a quota; what is left as it is changes nothing."""
+
+    services_max = forms.IntegerField(label="Services")
+    items_max = forms.IntegerField(label="Items")
+    memory_bytes_max = forms.IntegerField(label="Memory in bytes")
+    qps_max = forms.IntegerField(label="Queries a second")
+    builds_at_once_max = forms.IntegerField(label="Builds at once")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            field.widget.attrs.update(min=QUOTA_LEAST.get(name, 0), max=QUOTA_LIMITS[name])
+        self.fields["memory_bytes_max"].help_text = f"Now {filesizeformat(self.initial['memory_bytes_max'])}."
+
+    @staticmethod
+    def initial_of(quota: Quota) -> dict[str, int]:
+        return {name: getattr(quota, name) for name in QUOTA_LIMITS}
+
+    def changes(self) -> dict[str, int]:
+        return {name: self.cleaned_data[name] for name in self.changed_data}

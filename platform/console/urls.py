@@ -1,10 +1,11 @@
 """Every page of the console."""
 
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from console.playground import views as playground
 from console.views import (
+    account,
     alerts,
     audit,
     builds,
@@ -13,10 +14,13 @@ from console.views import (
     downloads,
     home,
     keys,
+    members,
     operations,
     projections,
     query,
+    quota,
     services,
+    sign_in,
     traffic,
     versions,
 )
@@ -29,10 +33,12 @@ _DRAFT = "t/<str:tenant>/services/new/<str:draft>/"
 _BUILD = _SERVICE + "builds/<int:number>/"
 
 urlpatterns = [
-    path(
-        "login/", LoginView.as_view(template_name="console/login.html", redirect_authenticated_user=True), name="login"
-    ),
+    path("login/", sign_in.SignIn.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
+    path("account/", account.index, name="account"),
+    path("account/password/", account.password, name="account-password"),
+    path("account/sessions/end-others/", account.end_other_sessions, name="account-end-others"),
+    path("account/sessions/<str:session>/end/", account.end_session, name="account-end"),
     path("", home.home, name="home"),
     path("search/", home.search, name="search"),
     path("demo/", demo.load_for_all, name="demo-load-for-all"),
@@ -54,6 +60,11 @@ urlpatterns = [
     path(_DRAFT + "discard/", wizard.discard, name="draft-discard"),
     path("t/<str:tenant>/audit/", audit.index, name="audit"),
     path("t/<str:tenant>/audit.csv", audit.export, name="audit-export"),
+    path("t/<str:tenant>/members/", members.index, name="members"),
+    path("t/<str:tenant>/members/add/", members.add, name="member-add"),
+    path("t/<str:tenant>/members/<str:username>/role/", members.set_role, name="member-role"),
+    path("t/<str:tenant>/members/<str:username>/remove/", members.remove, name="member-remove"),
+    path("t/<str:tenant>/quota/", quota.index, name="quota"),
     path("t/<str:tenant>/keys/", keys.index, name="keys"),
     path("t/<str:tenant>/keys/create/", keys.create, name="key-create"),
     path("t/<str:tenant>/keys/<str:prefix>/rotate/", keys.rotate, name="key-rotate"),

@@ -18,6 +18,8 @@ from tenants.models import Tenant
 from versions.selectors import live_items, loaded_replicas
 from versions.sizes import FLOAT32_BYTES, Plan, formula, held_bytes
 
+# A limit of which so much is used is told before it is reached.
+NEAR_PERCENT = 80
 ASK_FOR_MORE = "Ask a platform administrator for more, or delete what is not needed."
 BYTES = "bytes"
 
@@ -41,6 +43,16 @@ class Share:
     @property
     def fits(self) -> bool:
         return self.need <= self.left
+
+    @property
+    def percent(self) -> int:
+        """Of the limit, once this is there too."""
+        return 100 * (self.used + self.need) // self.limit if self.limit else 100
+
+    @property
+    def is_near(self) -> bool:
+        """Whether it fits and leaves so little that the next one may not."""
+        return self.fits and self.percent >= NEAR_PERCENT
 
 
 @dataclass(frozen=True)

@@ -322,6 +322,19 @@ def test_a_list_for_everybody_shows_charlie_nothing_of_films(stage: Stage) -> No
     assert faults([door for door in DOORS if door.needs is Need.SOMEBODY], check) == []
 
 
+def test_what_is_about_oneself_tells_charlie_of_nobody_else(stage: Stage) -> None:
+    charlie = stage.visitor("charlie")
+
+    def check(door: Door) -> object:
+        answer = charlie.try_door(door)
+        # There is no session of the table's name, whoever asks.
+        expected = (404,) if door.argument_names else (200, 302)
+        others = [name for name in ("films", "alice") if name in answer.text]
+        return None if answer.status in expected and not others and not answer.asks_to_sign_in else answer
+
+    assert faults([door for door in DOORS if door.needs is Need.ONESELF], check) == []
+
+
 def test_neither_keys_nor_sessions_open_what_is_internal(stage: Stage) -> None:
     visitors = [stage.visitor("dana"), stage.key(stage.films, "manage")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.models import User
 from django.test import Client
 
+from accounts.selectors import must_change_password
 from tenants.models import ApiKey, Member, Tenant
 from tests.api.conftest import Caller, caller_by_key, caller_by_session
 from tests.factories import make_user
@@ -74,7 +75,15 @@ def test_a_new_person_is_made_with_a_password_that_is_never_shown(owner: Caller)
     password = "a long enough passphrase"
     made = owner.post("/tenants/films/members", {"username": "frank", "role": "viewer", "password": password})
     assert (made.status, password in str(made.body)) == (201, False)
-    assert User.objects.get(username="frank").check_password(password)
+    frank = User.objects.get(username="frank")
+    assert frank.check_password(password)
+    assert must_change_password(frank)
+
+
+def test_who_chose_the_password_themselves_need_not_change_it(owner: Caller) -> None:
+    own = {"password": "a long enough passphrase", "must_change_password": False}
+    assert owner.post("/tenants/films/members", {"username": "frank", "role": "viewer", **own}).status == 201
+    assert not must_change_password(User.objects.get(username="frank"))
 
 
 def test_an_unknown_person_is_not_taken_in(owner: Caller) -> None:

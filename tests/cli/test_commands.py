@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from axes.models import AccessAttempt
 
+from accounts.selectors import must_change_password
 from audit.models import AuditEvent
 from cli import errors
 from console.wizard.same import same
@@ -67,6 +69,29 @@ def test_an_administrator_is_made_only_where_the_platform_is(recall: Recall) -> 
     assert ran.code == errors.EXIT_DENIED
     assert ran.error is not None
     assert "RECALL_HOME" in ran.error.remedy
+
+
+def test_who_forgot_a_password_gets_another_that_must_be_changed(local: Recall, alice: User) -> None:
+    made = local("admin", "password", "alice", "--generate", "--json").data
+    alice.refresh_from_db()
+    assert alice.check_password(made["password"])
+    assert must_change_password(alice)
+    assert local("admin", "password", "nobody", "--generate").code == errors.EXIT_NOT_FOUND
+    assert local("admin", "password", "alice", "--password-stdin", stdin="short\n").code == errors.EXIT_FAILED
+
+
+def test_a_lock_of_sign_in_is_ended(local: Recall, alice: User) -> None:
+    for address, failures in (("192.0.2.1", 5), ("198.51.100.7", 2)):
+        AccessAttempt.objects.create(username="alice", ip_address=address, failures_since_start=failures)
+    assert "wrong_passwords_forgotten  5" in local("admin", "unlock", "alice", "--address", "192.0.2.1").out
+    assert local("admin", "unlock", "alice", "--json").data["wrong_passwords_forgotten"] == 2
+    assert local("admin", "unlock", "alice", "--address", "home").error.field == "address"
+    assert AuditEvent.objects.filter(verb="sign_in.unlock", actor__startswith="shell:").count() == 2
+
+
+@pytest.mark.parametrize("command", ["password", "unlock"])
+def test_people_are_helped_only_where_the_platform_is(recall: Recall, command: str) -> None:
+    assert recall("admin", command, "alice").code == errors.EXIT_DENIED
 
 
 def test_without_a_key_a_tenant_and_its_key_are_made_on_the_platform_s_machine(local: Recall) -> None:

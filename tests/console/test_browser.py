@@ -26,7 +26,7 @@ from alerts.states import Severity
 from catalog.actions.drafts import draft_create
 from catalog.intents import Intent
 from catalog.models import Draft, Service
-from tenants.actions import key_create, key_revoke, key_rotate
+from tenants.actions import key_create, key_revoke, key_rotate, quota_update
 from tenants.models import Tenant
 from tenants.uses import Use, keys_used
 from tests.client.scripted import serving
@@ -68,6 +68,10 @@ PAGES = {
     "connect-java": "/t/films/s/movies/connect/?in=java&by=vector",
     "connect-empty": "/t/films/s/shows/connect/?in=grpcurl",
     "alerts-over": "/alerts/?state=RESOLVED",
+    "members": "/t/films/members/",
+    "quota": "/t/films/quota/",
+    "account": "/account/",
+    "password": "/account/password/",
     "audit": "/t/films/audit/",
     "new-service": "/t/films/services/new/",
     "draft-intent": "/t/films/services/new/series/intent/",
@@ -82,11 +86,22 @@ PAGES = {
     "playground-wrong": "/t/films/s/posters/playground/?by=items&items=1,two&filter=!",
     "not-found": "/t/films/s/nothing/",
 }
-PAGES_OF_ADMINISTRATORS = {"operations": "/operations/"}
+PAGES_OF_ADMINISTRATORS = {"operations": "/operations/", "quota-change": "/t/films/quota/"}
 PAGES_OF_NEWCOMERS = {"empty-home": "/"}
 CURVE = [{"ef": 10 * 2**n, "recall": 1 - 0.2 / 2**n, "ms": 0.05 * 1.6**n} for n in range(7)]
 TUNE = {"at": 10, "queries": 200, "asked": "of the drop's own items", "tuned": True, "reached": True,
         "recall_target": 0.98, "effort": "ef", "search_params": {"ef": 160}, "curve": CURVE}  # fmt: skip
+# Where the keyboard is: whether it shows, and its place in the order in which the page is read.
+STOP = """() => {
+  const stop = document.activeElement, look = getComputedStyle(stop);
+  return {
+    text: stop.textContent.trim().slice(0, 80),
+    inside: stop.closest("#content") !== null,
+    seen: look.boxShadow !== "none" || (look.outlineStyle !== "none" && parseFloat(look.outlineWidth) > 0),
+    place: [...document.querySelectorAll("*")].indexOf(stop),
+  };
+}"""
+STOPS_MAX = 60
 SERIOUS = ("serious", "critical")
 # A dark page differs in its colours and a narrow one in none of what axe-core looks at.
 AXE_RULES: dict[str, dict[str, Any] | None] = {
@@ -147,7 +162,7 @@ def wizard(films: Tenant, tmp_path: Path, settings: Any) -> None:
 
 
 @pytest.fixture
-def stage(live_server: LiveServer, alice: User, dana: User, films: Tenant, films_service: Service) -> Stage:
+def stage(live_server: LiveServer, alice: User, bob: User, dana: User, films: Tenant, films_service: Service) -> Stage:
     """A team with a service in everyday trouble, and one that was never built."""
     make_service(films, "shows")
     slower = {**TUNE, "curve": [{**point, "ms": 1.3 * point["ms"]} for point in CURVE[:-1]]}
@@ -181,6 +196,7 @@ def stage(live_server: LiveServer, alice: User, dana: User, films: Tenant, films
     alert_resolve(service=films_service, reason="version.skew")
     keys_in_all_states(films)
     builds_of_each_kind(make_service(films, "trailers"))
+    quota_update(actor=TESTER, tenant=films, items_max=1_500_000)
     erin = make_user("erin")
     make_tenant("games", owner=erin)
     return Stage(alice, dana, erin, live_server.url)
@@ -299,6 +315,27 @@ def test_signing_in_and_out_by_keyboard(browser: Browser, stage: Stage) -> None:
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
         assert window.complaints == []
+
+
+@pytest.mark.parametrize("name", ["members", "quota", "account", "password", "home"])
+def test_the_keyboard_leads_past_the_frame_and_every_stop_can_be_seen(
+    browser: Browser, stage: Stage, name: str
+) -> None:
+    with visit(browser, stage.server, stage.alice) as window:
+        page = window.go(PAGES[name])
+        page.keyboard.press("Tab")
+        assert page.evaluate(STOP)["text"] == "Skip to the content"
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        stops = [page.evaluate(STOP)]
+        while stops[-1]["inside"] and len(stops) < STOPS_MAX:
+            page.keyboard.press("Tab")
+            stops.append(page.evaluate(STOP))
+        inside = [stop for stop in stops if stop["inside"]]
+        assert inside
+        assert [stop for stop in inside if not stop["seen"]] == []
+        places = [stop["place"] for stop in inside]
+        assert places == sorted(places)
 
 
 def test_a_slash_leads_to_any_service(browser: Browser, stage: Stage) -> None:

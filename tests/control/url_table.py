@@ -22,6 +22,8 @@ class Need(StrEnum):
     NOTHING = "nothing"
     # A key or a session, of whatever tenant.
     SOMEBODY = "somebody"
+    # The same, and it is about whoever asks: nobody else's is reached by it.
+    ONESELF = "oneself"
     # A platform administrator; the URL names no tenant.
     PLATFORM_ADMIN = "platform_admin"
     # The platform's own token.
@@ -40,6 +42,8 @@ ARGUMENTS: dict[str, Any] = {
     # The fixture `prefixes` of the test replaces these.
     "prefix": "alices",
     "draft": "draft-of-alice",
+    # Nobody's; whose a session is, tests/accounts/test_sessions.py tries.
+    "session": "0123456789abcdef01234567",
 }
 # The same, of nobody.
 UNKNOWN: dict[str, Any] = {

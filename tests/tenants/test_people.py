@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import User
 
+from accounts.actions import user_create, user_set_password
 from audit.selectors import events_of
 from common.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound
 from tenants.actions import (
@@ -16,8 +17,6 @@ from tenants.actions import (
     tenant_create,
     tenant_delete,
     tenant_update,
-    user_create,
-    user_set_password,
 )
 from tenants.models import Quota, Tenant
 from tenants.selectors import (

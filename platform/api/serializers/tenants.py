@@ -59,6 +59,10 @@ class MemberCreate(StrictSerializer):
         write_only=True,
         help_text="Only for a new person, who is made with it; without, they must exist.",
     )
+    must_change_password = serializers.BooleanField(
+        default=True,
+        help_text="Whether a new person must change it at the first sign-in, because somebody else knows it.",
+    )
 
 
 class MemberPatch(StrictSerializer):

@@ -27,8 +27,8 @@ CELL_ENTRIES_MAX = 6
 TONES = {
     "green": ("succeeded", "done", "ready", "live", "complete", "resolved", "pass", "ok", "sent", "active"),
     "blue": ("pending", "running", "building", "loading", "wanted", "info"),
-    "amber": ("held", "acknowledged", "warning", "warn", "lagging", "slow", "stale", "replaced"),
-    "red": ("failed", "wrong", "critical", "open", "hold", "frozen", "bad", "revoked", "error"),
+    "amber": ("held", "acknowledged", "warning", "warn", "lagging", "slow", "stale", "replaced", "near"),
+    "red": ("failed", "wrong", "critical", "open", "hold", "frozen", "bad", "revoked", "error", "full"),
 }
 TONE_OF = {state: tone for tone, states in TONES.items() for state in states}
 # Largest unit first, with the number of seconds that it is worth.

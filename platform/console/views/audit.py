@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET
 from audit.models import AuditEvent
 from audit.selectors import EVENTS_PAGE_DEFAULT, events_exported, events_of
 from console.base import page, tenant_for
-from tenants.permissions import Permission
+from tenants.permissions import Permission, is_allowed
 
 FILTERS = ("service", "actor", "verb")
 FILTER_CHARACTERS_MAX = 150
@@ -40,13 +40,14 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 @require_GET
 @page
 def index(request: HttpRequest, tenant: str) -> HttpResponse:
-    _, owner = tenant_for(request, tenant, Permission.VIEW)
+    caller, owner = tenant_for(request, tenant, Permission.VIEW)
     wanted, before = _filters(request), request.GET.get("before", "")
     before_id = int(before) if before.isascii() and before.isdigit() and len(before) <= ID_DIGITS_MAX else None
     events = events_of(owner.name, before_id=before_id, limit=EVENTS_PAGE_DEFAULT + 1, **_matching(wanted))
     shown, more = events[:EVENTS_PAGE_DEFAULT], len(events) > EVENTS_PAGE_DEFAULT
     context = {
         "tenant": owner,
+        "may_manage": is_allowed(caller, Permission.MANAGE, owner),
         "events": shown,
         "wanted": wanted,
         "export": urlencode(wanted),

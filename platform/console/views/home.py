@@ -16,6 +16,7 @@ from tenants.models import Tenant
 from tenants.permissions import Permission, is_allowed
 from tenants.selectors import keys_ending, tenant_get, tenants_of
 from versions.overview import Overview, overviews
+from versions.quotas import quota_uses
 
 # More than this on one page is no overview any more.
 TENANTS_ON_HOME_MAX = 50
@@ -35,6 +36,7 @@ def home(request: HttpRequest) -> HttpResponse:
     services = list(services_in(tenants)[: SERVICES_ON_HOME_MAX + 1])
     rows = {name: list(group) for name, group in groupby(overviews(services[:SERVICES_ON_HOME_MAX]), _tenant_of)}
     managed = [tenant for tenant in tenants if is_allowed(caller, Permission.MANAGE, tenant)]
+    uses = quota_uses(tenants)
     context: dict[str, Any] = {
         "team": team,
         "alerts": unresolved_in(tenants)[:ALERTS_ON_HOME_MAX],
@@ -48,6 +50,7 @@ def home(request: HttpRequest) -> HttpResponse:
                 "rows": rows.get(tenant.name, []),
                 "may_manage": tenant in managed,
                 "is_member": tenant.name in caller.tenant_roles,
+                "near": [use for use in uses[tenant.pk] if use.warns],
             }
             for tenant in tenants
         ],

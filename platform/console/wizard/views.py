@@ -32,6 +32,7 @@ from console.wizard.same import Same, same
 from tenants.models import Tenant
 from tenants.permissions import Caller, Permission
 from versions.actions import build_request
+from versions.quotas import quota_uses
 
 STEPS = (("intent", "What you want"), ("schema", "What is there"), ("check", "Is it good"), ("review", "Create"))
 DRAFTS_SHOWN_MAX = 10
@@ -93,7 +94,8 @@ def begin(request: HttpRequest, tenant: str) -> HttpResponse:
         else:
             return redirect("console:draft-schema", owner.name, draft.token)
     drafts = drafts_of(owner)[:DRAFTS_SHOWN_MAX]
-    context = {"tenant": owner, "form": form, "drafts": drafts, "at": "intent", "steps": STEPS}
+    near = [use for use in quota_uses([owner])[owner.pk] if use.warns]
+    context = {"tenant": owner, "form": form, "drafts": drafts, "at": "intent", "steps": STEPS, "near": near}
     return render(request, "console/wizard/intent.html", context)
 
 
