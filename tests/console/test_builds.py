@@ -68,7 +68,7 @@ def test_a_failure_says_cause_effect_owner_and_next_step(alice: User, films_serv
         "Next Correct the drop or change the spec",
         "Build the newest drop",
         "Retry from resolve_drop",
-        "recall retry movies 2",
+        "recall retry films/movies 2",
     ):
         assert words in page
 

@@ -26,6 +26,8 @@ class MetricsPointOut(serializers.Serializer[Any]):
     version_age_seconds = serializers.IntegerField(
         allow_null=True, help_text="How old the version was that was live then."
     )
+    version = serializers.IntegerField(allow_null=True, help_text="The version that was live then.")
+    recall = serializers.FloatField(allow_null=True, help_text="Of that version, as its build measured it.")
 
 
 class MetricsSwitchOut(serializers.Serializer[Any]):
