@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 
 from alerts.models import Alert
 from catalog.actions import service_update
@@ -208,7 +211,7 @@ def test_an_approval_in_the_morning_loads_what_the_night_has_unloaded(films, nod
     service = make_service(films, versions={"activate": "on_approval"})
     build = finish(published(service))
     assert build.error_reason == "approval.required"
-    build.steps.filter(state="HELD").update(ended_at=LONG_AGO)
+    build.steps.filter(state="HELD").update(ended_at=timezone.now() - timedelta(minutes=20))
     sweep.tend_held_builds()
     until(lambda: replica(1).state == "GONE")
     view = version_view(selectors.version_get(service, 1))
@@ -226,7 +229,7 @@ def test_what_has_to_be_checked_first_is_not_loaded_by_a_person(films, node):
     node.rows_found = 10
     build = finish(published(service))
     assert build.error_reason == "guard.min_recall"
-    build.steps.filter(state="HELD").update(ended_at=LONG_AGO)
+    build.steps.filter(state="HELD").update(ended_at=timezone.now() - timedelta(minutes=20))
     sweep.tend_held_builds()
     with pytest.raises(FailedPrecondition) as refused:
         actions.version_activate(actor=TESTER, service=service, number=1)
