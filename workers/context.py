@@ -87,9 +87,12 @@ class BuildContext:
         return (timezone.now() - self.started_at).total_seconds()
 
     def new_work_dir(self) -> Path:
-        """A folder that no other worker has: its name holds the fence."""
+        """A folder that no other worker has, nor had: its name holds the fence, and the service's key.
+
+        The next owner of the service's name counts builds and fences from 1 again.
+        """
         build = self.build
-        name = f"build-{build.number}-f{self.claim.fence}"
+        name = f"s{build.service_id}-build-{build.number}-f{self.claim.fence}"
         folder = settings.RECALL_WORK / build.service.tenant.name / build.service.name / name
         folder.mkdir(parents=True, exist_ok=True)
         actions.work_dir_set(self.claim, str(folder))

@@ -27,8 +27,9 @@ FAILED_WORK_SECONDS = 3_600
 ORPHAN_SECONDS = 6 * 3_600
 ORPHANS_MAX = 50
 
-ARTIFACT_NAME = re.compile(r"^\.?v\d+-b\d+-f\d+$")
-WORK_NAME = re.compile(r"^build-\d+-f\d+$")
+# The first part is the service's key; folders from before it was there are without.
+ARTIFACT_NAME = re.compile(r"^\.?(s\d+-)?v\d+-b\d+-f\d+$")
+WORK_NAME = re.compile(r"^(s\d+-)?build-\d+-f\d+$")
 
 
 def delete_files() -> None:
@@ -37,13 +38,14 @@ def delete_files() -> None:
         state__in=[VersionState.RETIRED, VersionState.FAILED], files_deleted_at__isnull=True
     )
     for version in unwanted.exclude(replicas__state__in=PLACED).order_by("pk")[:ROWS_MAX]:
-        if not version.artifact or _delete(Path(version.artifact), settings.RECALL_ARTIFACTS):
+        has_none = not version.artifact or _is_anothers(version)
+        if has_none or _delete(Path(version.artifact), settings.RECALL_ARTIFACTS):
             actions.version_files_deleted(version=version)
     kept = Q(state=BuildState.FAILED, ended_at__gt=Now() - timedelta(seconds=FAILED_WORK_SECONDS))
     for build in (
         Build.objects.filter(state__in=BUILD_FINAL).exclude(work_dir="").exclude(kept).order_by("pk")[:ROWS_MAX]
     ):
-        if _delete(Path(build.work_dir), settings.RECALL_WORK):
+        if _is_worked_in(build) or _delete(Path(build.work_dir), settings.RECALL_WORK):
             actions.work_dir_deleted(build=build)
 
 
@@ -57,6 +59,21 @@ def delete_orphans() -> None:
     used = set(Build.objects.exclude(work_dir="").values_list("work_dir", flat=True))
     for path in _first(path for path in folders if str(path) not in used):
         _delete(path, settings.RECALL_WORK)
+
+
+def _is_anothers(version: Version) -> bool:
+    """Whether a version that is wanted lies there by now.
+
+    Names without the service's key came again when a service was deleted and its name taken anew.
+    """
+    others = Version.objects.filter(artifact=version.artifact).exclude(pk=version.pk)
+    return others.exclude(state__in=[VersionState.RETIRED, VersionState.FAILED]).exists()
+
+
+def _is_worked_in(build: Build) -> bool:
+    """The same of a working folder."""
+    others = Build.objects.filter(work_dir=build.work_dir).exclude(pk=build.pk)
+    return others.exclude(state__in=BUILD_FINAL).exists()
 
 
 def _delete(path: Path, root: Path) -> bool:

@@ -121,7 +121,8 @@ def _overtaking(workers: Workers, build: Build) -> Worker:
 
 def _first_or_second(name: str) -> str:
     """Whose artifact counts: that of who wrote the row. Only after that step has it been written by the first."""
-    return "v1-b1-f1" if name == "step.publish_artifact.after" else "v1-b1-f2"
+    fence = 1 if name == "step.publish_artifact.after" else 2
+    return f"s{Build.objects.get().service_id}-v1-b1-f{fence}"
 
 
 def _fence(build: Build) -> int:

@@ -98,17 +98,22 @@ def test_what_a_worker_that_lost_its_fence_left_goes_when_it_is_old(films_servic
         folder(artifacts, "v1-b1-f1", age_seconds=OLD_SECONDS),
         folder(artifacts, ".v1-b1-f3", age_seconds=OLD_SECONDS),
         folder(work, "build-9-f1", age_seconds=OLD_SECONDS),
+        folder(artifacts, "s7-v1-b1-f1", age_seconds=OLD_SECONDS),
+        folder(artifacts, ".s7-v1-b1-f3", age_seconds=OLD_SECONDS),
+        folder(work, "s7-build-9-f1", age_seconds=OLD_SECONDS),
     ]
     spared = [
         folder(artifacts, "v1-b1-f4"),
+        folder(artifacts, "s7-v1-b1-f4"),
+        folder(artifacts, "s-v1-b1-f4", age_seconds=OLD_SECONDS),
         folder(artifacts, "my-notes", age_seconds=OLD_SECONDS),
         folder(work, "build-10-f1"),
         kept,
         used,
     ]
     files.delete_orphans()
-    assert [path.exists() for path in garbage] == [False] * 3
-    assert [path.exists() for path in spared] == [True] * 5
+    assert [path.exists() for path in garbage] == [False] * 6
+    assert [path.exists() for path in spared] == [True] * 7
 
 
 def test_nothing_outside_the_roots_is_deleted_whatever_a_row_says(films_service, folders, artifacts, caplog):

@@ -45,11 +45,11 @@ def step(ctx: BuildContext) -> Outcome:
 def _publish(ctx: BuildContext, version: Version) -> Published:
     build = ctx.build
     folder = settings.RECALL_ARTIFACTS / build.service.tenant.name / build.service.name
-    name = f"v{version.number}-b{build.number}-f{ctx.claim.fence}"
+    # The next owner of the service's name counts from 1 again, beside the files of the one before.
+    name = f"s{build.service_id}-v{version.number}-b{build.number}-f{ctx.claim.fence}"
     stage = folder / f".{name}"
-    # Left by a run of this very claim that did not come to its end.
-    for leftover in (stage, folder / name):
-        shutil.rmtree(leftover, ignore_errors=True)
+    # Left by a run of this very claim that did not come to its end. What has its final name is never taken away here.
+    shutil.rmtree(stage, ignore_errors=True)
     for source, place in _files(ctx):
         ctx.lease.check()
         _link(source, stage / place)
