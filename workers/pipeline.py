@@ -102,7 +102,7 @@ def _run_claimed(claim: Claim, lease: Lease) -> None:
                 return
         failpoint("build.before_success")
         actions.build_succeed(claim)
-    except CancelRequested:
+    except (CancelRequested, actions.CancelAsked):
         build = Build.objects.get(pk=claim.build_id)
         actions.build_stop(claim, reason="build.cancelled", message=build.error_message or "Cancelled.")
     except (StepFailed, BundleError, EngineError) as error:

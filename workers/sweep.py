@@ -156,7 +156,9 @@ def tend_held_builds() -> None:
 def close_deleted_services() -> None:
     """What a deleted service leaves: its unfinished builds and alerts end, its versions go the usual way out."""
     unfinished = Build.objects.filter(service__deleted_at__isnull=False, state__in=BUILD_UNFINISHED)
-    for build in unfinished.filter(cancel_requested_at__isnull=True).order_by("pk")[:ROWS_MAX]:
+    # A worker that has one ends it as soon as it looks, and need not be asked again each time.
+    heard = Q(cancel_requested_at__isnull=False, state=BuildState.RUNNING, wake_at__isnull=True)
+    for build in unfinished.exclude(heard).order_by("pk")[:ROWS_MAX]:
         unless_moved(partial(actions.build_cancel, actor=SYSTEM, build=build))
     alarmed = Service.objects.filter(deleted_at__isnull=False, alerts__state__in=ALERT_UNRESOLVED).distinct()
     for service in alarmed.order_by("pk")[:ROWS_MAX]:

@@ -89,6 +89,24 @@ def test_a_running_build_is_cancelled_by_its_worker(films_service):
     assert Build.objects.get(pk=build.pk).state == "CANCELLED"
 
 
+@pytest.mark.parametrize("pause", ["hold", "wait"])
+def test_a_worker_that_has_not_heard_of_a_cancel_can_neither_hold_the_build_nor_put_it_to_sleep(films_service, pause):
+    build = asked(films_service)
+    claim = claimed(build)
+    actions.step_start(claim, "activate")
+    actions.build_cancel(actor=TESTER, build=build)
+    before = list(Build.objects.values()), list(build.steps.values())
+    with pytest.raises(actions.CancelAsked):
+        if pause == "wait":
+            actions.build_wait(claim, "activate", seconds=5, detail="waiting", context={"tried": 1})
+        else:
+            told: dict[str, Any] = {"evidence": [], "report": {"counts": 1}, "context": {}}
+            actions.build_hold(claim, "activate", reason="guard.min_recall", message="Too low.", **told)
+    after = list(Build.objects.values()), list(build.steps.values())
+    assert before[1] == after[1]
+    assert [{**each, "lease_until": None} for each in before[0]] == [{**each, "lease_until": None} for each in after[0]]
+
+
 def test_a_build_that_sleeps_in_a_step_is_cancelled_at_once_and_its_version_unloaded(films_service):
     build = asked(films_service)
     claim = claimed(build)

@@ -22,13 +22,12 @@ from tenants.actions import quota_update
 from tests.factories import TESTER, make_service, make_tenant
 from tests.support.history import asked, completed, heard_of, place, refreshed, report_all_ready, resolved
 from versions import actions, selectors
-from versions.actions import Claim, FenceLost
+from versions.actions import CancelAsked, Claim, FenceLost
 from versions.checked import is_checked
 from versions.models import Activation, Build, BuildStep, Node, Replica, Version
 from versions.states import BUILD_FINAL, PLACED
 from workers import pipeline, sweep
 from workers.lease import Lease
-from workers.outcomes import CancelRequested
 
 pytestmark = pytest.mark.servers
 
@@ -106,15 +105,15 @@ class AnyCourse(RuleBasedStateMachine):
             self.claims.append(claim)
 
     @precondition(lambda self: self.claims)
-    @rule(which=ANY)
-    def work(self, which: int) -> None:
-        """One more thing for a build by a worker that has it, or thinks so."""
+    @rule(which=ANY, looks=st.booleans())
+    def work(self, which: int, looks: bool) -> None:
+        """One more thing for a build by a worker that has it, or thinks so; it `looks` for a cancel first, or not."""
         claim = self.claims[-1 - which % len(self.claims)]
         build = Build.objects.select_related("service__tenant").get(pk=claim.build_id)
         if not self.holds(claim, build):
             self.refused(claim, build)
             return
-        if build.cancel_requested_at is not None:
+        if looks and build.cancel_requested_at is not None:
             actions.build_stop(claim, reason="build.cancelled", message="Cancelled.")
         elif not build.drop_name:
             resolved(claim, f"drop-{build.number:04}")
@@ -134,12 +133,12 @@ class AnyCourse(RuleBasedStateMachine):
             self.refused(claim, build)
         elif how == "fail":
             actions.build_fail(claim, reason="engine.crashed", owner="platform", message="It crashed.")
-        elif how == "wait":
-            actions.build_wait(claim, "activate", seconds=3600, detail="", context={})
+        elif build.cancel_requested_at is not None:
+            with pytest.raises(CancelAsked):
+                self.pause(claim, how)
+            actions.build_stop(claim, reason="build.cancelled", message="Cancelled.")
         else:
-            actions.step_start(claim, "check_index")
-            told: dict[str, Any] = {"evidence": [], "report": {}, "context": {}}
-            actions.build_hold(claim, "check_index", reason="guard.min_recall", message="Too low.", **told)
+            self.pause(claim, how)
 
     # ---- people
 
@@ -265,6 +264,14 @@ class AnyCourse(RuleBasedStateMachine):
     def holds(self, claim: Claim, build: Build) -> bool:
         return (build.fence, build.state) == (claim.fence, "RUNNING")
 
+    def pause(self, claim: Claim, how: str) -> None:
+        if how == "wait":
+            actions.build_wait(claim, "activate", seconds=3600, detail="", context={})
+            return
+        actions.step_start(claim, "check_index")
+        told: dict[str, Any] = {"evidence": [], "report": {}, "context": {}}
+        actions.build_hold(claim, "check_index", reason="guard.min_recall", message="Too low.", **told)
+
     def refused(self, claim: Claim, build: Build) -> None:
         """Whatever a worker that has lost its build tries to write is refused, and nothing changes."""
         before = self.rows_of(build)
@@ -311,7 +318,8 @@ class AnyCourse(RuleBasedStateMachine):
         newer = (self.model.live or 0) > version.number and "activate.newer_is_live" not in overrides
         try:
             goes_on = pipeline._run_step(claim, Lease(claim), "activate")
-        except CancelRequested:
+        except CancelAsked:
+            assert build.cancel_requested_at is not None
             actions.build_stop(claim, reason="build.cancelled", message="Cancelled.")
             return
         if was_live:
@@ -367,6 +375,12 @@ class AnyCourse(RuleBasedStateMachine):
         now = dict(self.builds().values_list("pk", "fence"))
         assert all(now[pk] >= fence for pk, fence in self.fences.items())
         self.fences = now
+
+    @invariant()
+    def who_was_told_that_a_build_will_be_cancelled_can_rely_on_it(self) -> None:
+        """A worker has it that will see it at the latest when it writes; nobody has forgotten it."""
+        asked_for = self.builds().filter(cancel_requested_at__isnull=False).exclude(state__in=["CANCELLED", "FAILED"])
+        assert not asked_for.exclude(state="RUNNING", wake_at__isnull=True).exists()
 
     @invariant()
     def ended_builds_hold_nothing(self) -> None:

@@ -21,6 +21,8 @@ from versions import actions, selectors
 from versions.models import Replica, Version
 from versions.selectors import build_view
 from workers import pipeline
+from workers.context import BuildContext
+from workers.outcomes import Hold, Outcome, Wait
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
@@ -198,6 +200,27 @@ def test_an_index_below_the_recall_guard_is_held_and_below_the_target_warns(film
     build = finish(build)
     assert build.state == "SUCCEEDED"
     assert "below the target of 1.0" in build.report["warnings"][0]
+
+
+@pytest.mark.parametrize("outcome", [Hold("guard.min_recall", "Too low."), Wait(5.0, detail="Waits for room.")])
+def test_a_cancel_while_a_step_ends_in_a_hold_or_a_wait_is_heard_before_the_lease_looks(
+    films_service, folders, monkeypatch, outcome
+):
+    build = asked(films_service)
+
+    def step(ctx: BuildContext) -> Outcome:
+        actions.build_cancel(actor=TESTER, build=build)
+        return outcome
+
+    monkeypatch.setattr(pipeline, "STEPS", (pipeline.Step("admit", step),))
+    pipeline.run(build.pk)
+    build.refresh_from_db()
+    assert (build.state, build.error_reason, build.error_message) == (
+        "CANCELLED",
+        "build.cancelled",
+        "Cancelled by tests.",
+    )
+    assert build.steps.get().state == "CANCELLED"
 
 
 def test_what_nobody_foresaw_is_the_platforms_and_stays_in_the_log(films_service, folders, settings, build_of, caplog):

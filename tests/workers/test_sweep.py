@@ -11,6 +11,7 @@ import pytest
 from celery import current_app
 
 from alerts.models import Alert
+from audit.models import AuditEvent
 from catalog.actions import service_delete
 from documents.store import ROUTES
 from recallpb.internal.v1 import documents_pb2
@@ -23,6 +24,7 @@ from tests.support.history import (
     completed,
     expired,
     heard_of,
+    held,
     made_version,
     place,
     refreshed,
@@ -238,6 +240,24 @@ def test_what_a_deleted_service_leaves_is_cleared_away(films_service, valkey):
     assert (waiting.state, running.state, running.cancel_requested_at is None) == ("CANCELLED", "RUNNING", False)
     assert actions.lease_renew(claim) is True
     assert [version.state for version in selectors.versions_of(films_service)] == ["RETIRING", "RETIRING"]
+
+
+def test_a_held_build_of_a_deleted_service_ends_though_it_was_to_be_cancelled_before(films_service, valkey):
+    """As it was left when a worker could still hold what it had not heard was to be cancelled."""
+    build = held(asked(films_service))
+    Build.objects.filter(pk=build.pk).update(cancel_requested_at=LONG_AGO)
+    service_delete(actor=TESTER, service=films_service)
+    sweep.close_deleted_services()
+    build.refresh_from_db()
+    assert build.state == "CANCELLED"
+
+
+def test_a_worker_that_is_to_end_a_build_of_a_deleted_service_is_asked_once(films_service, valkey):
+    claimed(asked(films_service))
+    service_delete(actor=TESTER, service=films_service)
+    for _ in range(2):
+        sweep.close_deleted_services()
+    assert AuditEvent.objects.filter(verb="build.cancel").count() == 1
 
 
 def test_a_live_version_whose_node_is_lost_is_loaded_on_another(films_service, valkey):

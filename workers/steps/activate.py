@@ -20,7 +20,7 @@ from versions.outlook import bad_twin
 from versions.selectors import activations_of, platform_epoch
 from workers import comparison, evidence, patience
 from workers.context import POLL_SECONDS, BuildContext
-from workers.outcomes import CancelRequested, Done, Hold, Outcome, StepFailed, Wait
+from workers.outcomes import Done, Hold, Outcome, StepFailed, Wait
 from workers.steps.check_counts import check, count_facts
 from workers.steps.check_items import check_again
 
@@ -36,7 +36,7 @@ SERVABLE, COMPARISON = "servable", "comparison"
 def step(ctx: BuildContext) -> Outcome:
     """Raises StepFailed (activate.refused) when the version still cannot serve after SERVABLE_SECONDS_MAX.
 
-    And CancelRequested, also when nobody but the switch itself has noticed yet.
+    And CancelAsked, which the switch itself notices.
     """
     version, service = ctx.version, ctx.service
     # Was it live once, then this step is through; if somebody rolled back since, it is not for a build to undo that.
@@ -46,9 +46,7 @@ def step(ctx: BuildContext) -> Outcome:
             return held
         try:
             _activate(ctx, version, service)
-        except actions.CancelAsked as asked:
-            raise CancelRequested from asked
-        except actions.FenceLost:
+        except (actions.CancelAsked, actions.FenceLost):
             raise
         except (Conflict, FailedPrecondition) as error:
             # Live moved, the service was put on hold, or the only replica respawns: look at everything again.

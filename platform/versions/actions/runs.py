@@ -13,7 +13,7 @@ from audit.actions import record
 from common.actor import SYSTEM
 from common.transitions import move
 from versions.actions.alarms import build_alert, build_alerts_end, build_alerts_end_until
-from versions.actions.claims import Claim, fenced, fenced_build
+from versions.actions.claims import Claim, fenced, fenced_build, fenced_unless_cancelled
 from versions.actions.retirement import build_abandon
 from versions.models import Build, BuildStep
 from versions.states import BUILD, STEP, BuildState, StepState
@@ -87,7 +87,9 @@ def step_done(
 
 @transaction.atomic
 def build_wait(claim: Claim, name: str, *, seconds: float, detail: str, context: Mapping[str, Any]) -> None:
-    """Frees the worker; the sweeper rings again when the wake-up is due."""
+    """Frees the worker; the sweeper rings again when the wake-up is due. Raises CancelAsked."""
+    # Who is asked to cancel a build that a worker has leaves that to the worker, which may not have looked yet.
+    fenced_unless_cancelled(claim)
     _merge(fenced_build(claim), {}, context)
     step_progress(claim, name, detail=detail)
     fenced(claim, wake_at=Now() + timedelta(seconds=seconds), lease_until=None, lease_owner="")
@@ -104,7 +106,8 @@ def build_hold(
     report: Mapping[str, Any],
     context: Mapping[str, Any],
 ) -> None:
-    """Stops before a guard that is not met. `evidence` holds {name, value, limit} for each."""
+    """Stops before a guard that is not met. `evidence` holds {name, value, limit} for each. Raises CancelAsked."""
+    fenced_unless_cancelled(claim)
     build = fenced_build(claim)
     held = {"step": name, "reason": reason, "message": message, "evidence": [dict(each) for each in evidence]}
     _merge(build, {**report, "held": held}, context)
