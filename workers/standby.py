@@ -10,8 +10,15 @@ from django.conf import settings
 from common.actor import SYSTEM
 from versions import actions
 from versions.models import Activation, Reload, Replica
-from versions.selectors import admissions, coolable_versions, open_reload, open_reloads, thawable_versions
-from versions.states import PLACED, ReplicaState, VersionState
+from versions.selectors import (
+    admissions,
+    coolable_versions,
+    open_reload,
+    open_reloads,
+    reachable_replicas,
+    thawable_versions,
+)
+from versions.states import ReplicaState, VersionState
 from workers.rooms import NodeRooms, Room
 from workers.sweep import LAGGARD_SECONDS_MAX, ROWS_MAX, ago, is_unrouted, unless_moved, unless_redis_is_away
 
@@ -57,9 +64,9 @@ def _carry_on(reload: Reload) -> None:
     if failure:
         actions.reload_end(reload=reload, failure=failure, actor=SYSTEM)
         return
-    ready = Replica.objects.filter(version=reload.version, state=ReplicaState.READY)
-    placed = Replica.objects.filter(version=reload.version, state__in=PLACED).count()
-    if not placed or ready.count() < placed:
+    reached = reachable_replicas(reload.version)
+    ready = [replica for replica in reached if replica.state == ReplicaState.READY]
+    if not ready or len(ready) < len(reached):
         return
     actions.reload_order(reload=reload)
     wanted = [order["order_id"] for order in actions.reload_orders(reload)]
@@ -112,7 +119,7 @@ def _place(reload: Reload) -> Room | None:
     many replicas as fit are enough to go on with: what then is live and still lacks some, the sweeper looks after.
     """
     version = reload.version
-    used = set(Replica.objects.filter(version=version, state__in=PLACED).values_list("node__name", flat=True))
+    used = {replica.node.name for replica in reachable_replicas(version)}
     missing = int(version.spec["replicas"]["count"]) - len(used)
     if missing <= 0:
         return None

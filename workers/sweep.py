@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial, wraps
+from functools import partial, reduce, wraps
+from operator import or_
 from typing import Any, ParamSpec
 
 import redis
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from alerts.actions import alerts_resolve
@@ -24,7 +25,7 @@ from common.dispatch import ring
 from common.errors import Conflict, FailedPrecondition, StateConflict
 from documents.store import Stamp
 from versions import actions, routes
-from versions.checked import HELD_BY_SERVICE
+from versions.checked import HELD_BEFORE_SWITCH, HELD_BY_SERVICE
 from versions.models import Activation, Build, Version
 from versions.reconcile import reconcile
 from versions.selectors import pending_in_turn, platform_epoch, retirable, short_of_replicas
@@ -46,6 +47,8 @@ LAGGARD_SECONDS_MAX = 600
 HELD_LOADED_SECONDS = 600
 REPLENISH_REMEDY = "Add a node or memory; as soon as it fits it is loaded there by itself."
 HELD_SECONDS_MAX = 7 * 24 * 3600
+
+IS_HELD_BEFORE_SWITCH = reduce(or_, (Q(error_reason__startswith=begin) for begin in HELD_BEFORE_SWITCH))
 
 P = ParamSpec("P")
 
@@ -113,8 +116,8 @@ def retire_versions() -> None:
 
 
 @unless_redis_is_away
-def replenish_live_versions() -> None:
-    """Loads a live version elsewhere when replicas of it are lost for good.
+def replenish_versions() -> None:
+    """Loads a live version, or what a rollback goes to, elsewhere when replicas of it are lost for good.
 
     A replica that died is respawned by its agent, and an agent that returns is told by its placements.
     """
@@ -123,8 +126,9 @@ def replenish_live_versions() -> None:
     actions.room_alerts_end(but=[version for version, _ in short.values()])
     if not short:
         return
-    nodes = NodeRooms()  # What is live goes before the builds in the line.
-    for key in doorbell.in_turn("replenish", dict.fromkeys(short, 1), most=ROWS_MAX):
+    nodes = NodeRooms()  # What is live, and the way back from it, goes before the builds in the line.
+    turn = set(doorbell.in_turn("replenish", dict.fromkeys(short, 1), most=ROWS_MAX))
+    for key in (key for key in short if key in turn):
         _replenish(*short[key], nodes)
 
 
@@ -144,6 +148,12 @@ def tend_held_builds() -> None:
     """Resumes those whose service was released, gives memory back, ends the forgotten ones."""
     held = Build.objects.filter(state=BuildState.HELD).order_by("pk")
     for build in held.filter(error_reason=HELD_BY_SERVICE, service__held_at__isnull=True)[:ROWS_MAX]:
+        unless_moved(partial(actions.build_resume, build=build))
+    # Whoever made its version live resumes such a build, and may have died in between.
+    switched = held.filter(
+        IS_HELD_BEFORE_SWITCH, versions__number=F("version_number"), versions__activated_at__isnull=False
+    )
+    for build in switched[:ROWS_MAX]:
         unless_moved(partial(actions.build_resume, build=build))
     loaded = Version.objects.filter(activated_at__isnull=True, replicas__state__in=PLACED).distinct()
     for version in loaded.filter(build__in=_held_since(held, HELD_LOADED_SECONDS))[:ROWS_MAX]:

@@ -49,7 +49,7 @@ def sweep_documents(**_unknown: Any) -> None:
 
 @shared_task(name="sweep.versions")
 def sweep_versions(**_unknown: Any) -> None:
-    sweep.replenish_live_versions()
+    sweep.replenish_versions()
     sweep.tend_held_builds()
     sweep.close_deleted_services()
     sweep.retire_versions()

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Now
 
 from catalog.models import Service
@@ -53,6 +53,7 @@ __all__ = [
     "open_reloads",
     "pending_in_turn",
     "platform_epoch",
+    "reachable_replicas",
     "replica_view",
     "replicas_of",
     "retirable",
@@ -83,6 +84,7 @@ AUDITED = Q(
     version__cold_at__isnull=True,
     version__service__deleted_at__isnull=True,
 )
+ONCE_LIVE_AND_GOOD = Q(state=VersionState.READY, activated_at__isnull=False, bad_at__isnull=True)
 # A version that is found wrong on so many nodes, and well on none, is wrong in itself.
 WRONG_NODES_MIN = 2
 # No source waits longer for its next look than this, unless there are too many of them.
@@ -126,13 +128,14 @@ def live_version(service: Service) -> Version | None:
 def rollback_target(service: Service) -> Version | None:
     """Where a rollback goes: the newest version older than live that was live once and is not marked bad.
 
-    Loaded, or kept unloaded (cold); that one is loaded first.
+    One that is loaded, or kept unloaded (cold), before one that is on no node any more; what is not loaded is loaded
+    first.
     """
     if service.live_version is None:
         return None
-    older = versions_of(service).filter(state=VersionState.READY, number__lt=service.live_version)
-    usable = Q(_is_loaded()) | Q(cold_at__isnull=False)
-    return older.filter(usable, activated_at__isnull=False, bad_at__isnull=True).first()
+    good = versions_of(service).filter(ONCE_LIVE_AND_GOOD, number__lt=service.live_version)
+    at_hand = good.filter(Q(_is_loaded()) | Q(cold_at__isnull=False))
+    return at_hand.first() or good.first()
 
 
 def routable_versions(service: Service) -> list[Version]:
@@ -179,8 +182,9 @@ def is_loaded(version: Version) -> bool:
 
 
 def short_of_replicas(heard: Collection[str] = ()) -> list[tuple[Version, int]]:
-    """Live versions of which fewer replicas are left than their build placed, and how many are missing.
+    """Versions that are to be loaded and of which fewer replicas are left than their build placed, and how many.
 
+    Live ones first, then those that a rollback goes to, unless their services keep them cold.
     FAILED ones do not count, though their agents go on trying, nor those on nodes silent for NODE_LOST_SECONDS, nor
     those that were not cured within that time: unless the version is wrong in itself, and would be so anywhere.
     `heard`: names of nodes that report now, whatever their rows say yet.
@@ -189,11 +193,13 @@ def short_of_replicas(heard: Collection[str] = ()) -> list[tuple[Version, int]]:
     there = Q(replicas__node__seen_at__gte=lost) | Q(replicas__node__name__in=heard)
     there &= Q(replicas__state__in=[state for state in PLACED if state != ReplicaState.FAILED])
     cured = Q(replicas__withheld=False) | Q(replicas__sick_since__gte=lost)
-    live = Version.objects.filter(service__live_version=F("number"), service__deleted_at__isnull=True)
-    counted = live.filter(state=VersionState.READY).select_related("service__tenant").order_by("pk")
+    kept = Version.objects.filter(state=VersionState.READY, service__deleted_at__isnull=True)
+    kept = kept.filter(Q(service__live_version=F("number")) | Q(pk__in=_hot_rollback_targets().values("pk")))
+    counted = kept.select_related("service__tenant").order_by("pk")
     counted = counted.annotate(there=Count("replicas", filter=there), left=Count("replicas", filter=there & cured))
     missing = [(version, version.spec["replicas"]["count"] - _left_of(version)) for version in counted]
-    return [(version, count) for version, count in missing if count > 0]
+    short = [(version, count) for version, count in missing if count > 0]
+    return sorted(short, key=lambda each: each[0].service.live_version != each[0].number)
 
 
 def is_wrong_in_itself(version: Version) -> bool:
@@ -217,6 +223,13 @@ def audited_services() -> dict[int, int]:
     """How many replicas of each service, by its key, are audited or were found sick."""
     found = Replica.objects.filter(AUDITED | ~Q(sick_reason="")).order_by()
     return dict(found.values_list("version__service").annotate(Count("pk")))
+
+
+def reachable_replicas(version: Version) -> list[Replica]:
+    """Those that are on their nodes or shall be, but for nodes that are silent; when all are, the rows are trusted."""
+    placed = Replica.objects.filter(version=version, state__in=PLACED).select_related("node").order_by("pk")
+    heard = fresh_nodes().order_by()
+    return list(placed.filter(node__in=heard) if heard.exists() else placed)
 
 
 def sick_replicas() -> QuerySet[Replica]:
@@ -310,6 +323,13 @@ def due_watches(now: datetime) -> QuerySet[SourceWatch]:
 def platform_epoch() -> int:
     """The epoch of every stamp; 1 until a restore raised it."""
     return PlatformState.objects.filter(pk=1).values_list("epoch", flat=True).first() or 1
+
+
+def _hot_rollback_targets() -> QuerySet[Version]:
+    """Of each service that says standby: hot, the newest version that a rollback could go to, loaded or not."""
+    older = Version.objects.filter(ONCE_LIVE_AND_GOOD, cold_at__isnull=True, service=OuterRef("service"))
+    newest = older.filter(number__lt=OuterRef("service__live_version")).order_by("-number").values("number")[:1]
+    return Version.objects.filter(service__spec__versions__standby="hot", number=Subquery(newest))
 
 
 def _left_of(version: Any) -> int:

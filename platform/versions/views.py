@@ -69,7 +69,10 @@ def step_view(step: BuildStep) -> dict[str, Any]:
 
 
 def version_view(version: Version) -> dict[str, Any]:
-    """A version; `live`: its service points to it now; `activatable`: a person may make it live, loaded or not."""
+    """A version; `live`: its service points to it now; `activatable`: a person may make it live.
+
+    One that is not loaded is loaded first.
+    """
     live = version.service.live_version == version.number
     return {
         "number": version.number,
@@ -212,7 +215,9 @@ def engine_reason(version: Version) -> str:
 def _why(version: Version) -> str:
     """What has become of a version that cannot serve at once (any more), and because of what; else empty."""
     if version.cold_at is not None and version.state == VersionState.READY:
-        return "It is kept unloaded (versions.standby: cold); it is loaded and checked before it answers."
+        is_policy = version.service.spec["versions"]["standby"] == "cold"
+        unloaded = "is kept unloaded (versions.standby: cold)" if is_policy else "was on no node any more"
+        return f"It {unloaded}; it is loaded and checked before it answers."
     if version.state == VersionState.RETIRING:
         return "It left the routes; it is unloaded when no call can be under way, and its files stay for a while."
     if version.state != VersionState.FAILED:

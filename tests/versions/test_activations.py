@@ -61,14 +61,11 @@ def test_activating_what_is_live_changes_nothing(films_service):
     assert (again.changed, activation_view(again)["changed"], Activation.objects.count()) == (False, False, 1)
 
 
-def test_it_refuses_a_version_that_is_unknown_failed_or_nowhere_loaded(films_service, books_service):
+def test_it_refuses_a_version_that_is_unknown_or_failed(films_service, books_service):
     activated(made_version(films_service))
     with pytest.raises(NotFound):
         activate(films_service, 7)
     made_version(films_service, loaded=False)
-    with pytest.raises(FailedPrecondition) as refused:
-        activate(films_service, 2)
-    assert refused.value.reason == "VERSION_NOT_LOADED"
     Version.objects.filter(number=2).update(state="FAILED")
     with pytest.raises(FailedPrecondition) as refused:
         activate(films_service, 2)
@@ -204,6 +201,17 @@ def test_it_passes_over_versions_that_are_bad_never_were_live_or_are_not_loaded(
     assert roll_back(films_service).to_version == good.number
 
 
+def test_where_no_older_version_is_loaded_any_more_the_newest_good_one_is_loaded_first(films_service):
+    """Its node is lost, and nobody has loaded it elsewhere yet."""
+    for _ in range(3):
+        activated(made_version(films_service))
+    Replica.objects.exclude(version__number=3).update(node=heard_of("second"))
+    Node.objects.filter(name="second").update(seen_at=LONG_AGO)
+    asked = roll_back(films_service, from_version=3)
+    assert (asked.state, asked.to_version, refreshed(films_service).live_version) == ("LOADING", 2, 3)
+    assert [version.number for version in selectors.routable_versions(refreshed(films_service))] == [3, 1]
+
+
 def test_there_must_be_something_to_go_back_to(films_service):
     with pytest.raises(FailedPrecondition) as refused:
         roll_back(films_service)
@@ -288,9 +296,11 @@ def test_a_version_on_a_silent_node_only_is_not_switched_to_unless_every_node_is
     activated(made_version(films_service))
     Node.objects.filter(pk=second.pk).update(seen_at=LONG_AGO)
 
-    with pytest.raises(FailedPrecondition) as refused:
-        activate(films_service, 2)
-    assert refused.value.reason == "VERSION_NOT_LOADED"
+    asked = activate(films_service, 2)
+    assert (asked.state, refreshed(films_service).live_version) == ("LOADING", 3)
+    assert asked.loading.startswith("Version 2 is not loaded. It is being loaded, warmed up and checked now")
+    actions.reload_end(reload=selectors.open_reload(films_service), actor=TESTER)
+    Version.objects.filter(pk=lost.pk).update(cold_at=None, unrouted_at=None)
     assert selectors.rollback_target(refreshed(films_service)).number == 1
 
     Node.objects.filter(pk=local.pk).update(seen_at=LONG_AGO)

@@ -75,12 +75,13 @@ class AnyOrder(RuleBasedStateMachine):
                 actor=TESTER, service=service, number=number, expected_live_generation=expected
             )
         except FailedPrecondition:
-            assert version.state != "READY" or not selectors.is_loaded(version) or not is_checked(version)
+            assert version.state != "READY" or not is_checked(version)
         except Conflict:
-            assert stale
+            assert stale or selectors.open_reload(service) is not None
         else:
             assert not (stale and activation.changed)
-            self.switches += activation.changed
+            assert not activation.loading or not self.is_at_hand(version)
+            self.switches += activation.changed and not activation.loading
 
     @rule(number=NUMBERS)
     def roll_back(self, number: int) -> None:
@@ -90,6 +91,14 @@ class AnyOrder(RuleBasedStateMachine):
             activation = actions.version_rollback(actor=TESTER, service=service, from_version=number)
         except FailedPrecondition:
             assert target is None or service.live_version is None
+            return
+        except Conflict:
+            assert selectors.open_reload(service) is not None
+            return
+        if activation.loading:
+            assert target is not None
+            assert not self.is_at_hand(target)
+            assert refreshed(service).live_version == number
             return
         self.switches += activation.changed
         assert activation.changed == (service.live_version == number)
@@ -121,6 +130,10 @@ class AnyOrder(RuleBasedStateMachine):
             assert number in (refreshed(self.service).live_version, target.number if target else None)
         except StateConflict:
             assert version.state != "READY"
+
+    def is_at_hand(self, version: Version) -> bool:
+        """Nobody has to load it first. (What is being loaded here never comes to its end.)"""
+        return version.cold_at is None and selectors.is_loaded(version)
 
     @rule()
     def lose_a_replica(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 from django.db.models import F
 
@@ -96,12 +99,13 @@ def test_a_worker_that_has_not_heard_of_a_cancel_can_neither_hold_the_build_nor_
     actions.step_start(claim, "activate")
     actions.build_cancel(actor=TESTER, build=build)
     before = list(Build.objects.values()), list(build.steps.values())
+    told: dict[str, Any] = {"evidence": [], "report": {"counts": 1}, "context": {}}
+    pauses = {
+        "wait": partial(actions.build_wait, seconds=5, detail="waiting", context={"tried": 1}),
+        "hold": partial(actions.build_hold, reason="guard.min_recall", message="Too low.", **told),
+    }
     with pytest.raises(actions.CancelAsked):
-        if pause == "wait":
-            actions.build_wait(claim, "activate", seconds=5, detail="waiting", context={"tried": 1})
-        else:
-            told: dict[str, Any] = {"evidence": [], "report": {"counts": 1}, "context": {}}
-            actions.build_hold(claim, "activate", reason="guard.min_recall", message="Too low.", **told)
+        pauses[pause](claim, "activate")
     after = list(Build.objects.values()), list(build.steps.values())
     assert before[1] == after[1]
     assert [{**each, "lease_until": None} for each in before[0]] == [{**each, "lease_until": None} for each in after[0]]

@@ -133,7 +133,7 @@ def test_a_held_version_is_unloaded_unless_its_build_goes_on_or_it_went_live(fil
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_held_version_that_is_activated_and_unloaded_at_once_is_never_live_and_nowhere(films_service):
+def test_a_held_version_that_is_activated_and_unloaded_at_once_is_live_and_loaded_or_loaded_first(films_service):
     """Tried several times, because either may win."""
     for _ in range(5):
         claim, version = unfinished_version(films_service)
@@ -148,11 +148,14 @@ def test_a_held_version_that_is_activated_and_unloaded_at_once_is_never_live_and
                 lambda version=version: actions.version_unload_held(version=version),
             ]
         )
-        assert (switched, unloaded) == ("VERSION_NOT_LOADED", 1) or (isinstance(switched, Activation), unloaded) == (
-            True,
-            0,
-        )
-        if unloaded:
+        said = switched.state if isinstance(switched, Activation) else switched
+        # Unloaded just before the one UPDATE, the switch is refused; whoever asks again has it loaded.
+        assert (said, unloaded) in (("PENDING", 0), ("LOADING", 1), ("LOADING", 0), ("VERSION_NOT_LOADED", 1))
+        if said == "VERSION_NOT_LOADED":
+            again = actions.version_activate(actor=TESTER, service=films_service, number=version.number)
+            said = again.state
+        if said == "LOADING":
+            actions.reload_end(reload=selectors.open_reload(films_service), actor=TESTER)
             actions.build_cancel(actor=TESTER, build=version.build)
         else:
             actions.build_succeed(claimed(version.build))

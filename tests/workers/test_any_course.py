@@ -20,13 +20,13 @@ from catalog.actions import service_hold, service_release
 from common.errors import Conflict, FailedPrecondition, StateConflict
 from tenants.actions import quota_update
 from tests.factories import TESTER, make_service, make_tenant
-from tests.support.history import asked, completed, heard_of, place, refreshed, report_all_ready, resolved
+from tests.support.history import asked, completed, heard_of, place, refreshed, report, resolved, seen
 from versions import actions, selectors
 from versions.actions import CancelAsked, Claim, FenceLost
 from versions.checked import is_checked
 from versions.models import Activation, Build, BuildStep, Node, Replica, Version
 from versions.states import BUILD_FINAL, PLACED
-from workers import pipeline, sweep
+from workers import pipeline, standby, sweep
 from workers.lease import Lease
 
 pytestmark = pytest.mark.servers
@@ -76,6 +76,8 @@ class AnyCourse(RuleBasedStateMachine):
         self.service = make_service(tenant)
         self.node = f"node{self.counter}"
         heard_of(self.node)
+        # Those of the courses before: nothing of this one shall be loaded there.
+        Node.objects.exclude(name=self.node).update(seen_at=LONG_AGO)
         self.model = Model()
         self.claims: list[Claim] = []
         self.fences: dict[int, int] = {}
@@ -184,7 +186,8 @@ class AnyCourse(RuleBasedStateMachine):
         if version is None:
             return
         service = refreshed(self.service)
-        can_serve = version.state == "READY" and selectors.is_loaded(version) and is_checked(version)
+        can_serve = version.state == "READY" and is_checked(version)
+        loaded, under_way = selectors.is_loaded(version), selectors.open_reload(service)
         expected = service.live_generation - 1 if stale else None
         try:
             activation = actions.version_activate(
@@ -193,11 +196,15 @@ class AnyCourse(RuleBasedStateMachine):
         except FailedPrecondition:
             assert not can_serve
         except Conflict:
-            assert stale
+            assert stale or (under_way is not None and not loaded)
         else:
+            assert not activation.loading or (can_serve and not loaded)
+            if activation.loading:
+                return
             assert activation.changed == (self.model.live != version.number)
             if activation.changed:
                 assert can_serve
+                assert loaded
                 self.model.switch("activate", version.number)
 
     @rule(which=ANY)
@@ -246,6 +253,7 @@ class AnyCourse(RuleBasedStateMachine):
         sweep.close_deleted_services()
         sweep.retire_versions()
         self.report_ready()
+        self.carry_on_what_a_person_wants_loaded()
 
     # ---- helpers
 
@@ -256,8 +264,21 @@ class AnyCourse(RuleBasedStateMachine):
         found = list(rows)
         return found[which % len(found)] if found else None
 
+    def carry_on_what_a_person_wants_loaded(self) -> None:
+        reload = selectors.open_reload(self.service)
+        for _ in range(3):
+            standby.carry_on_reloads()
+            self.report_ready()
+        if refreshed(self.service).live_version != self.model.live:
+            assert reload is not None
+            assert refreshed(self.service).live_version == reload.version.number
+            self.model.switch("activate", reload.version.number)
+
     def report_ready(self) -> None:
-        report_all_ready(self.node)
+        """All is loaded, and every order was carried out well."""
+        placed = Replica.objects.filter(node__name=self.node, state__in=PLACED)
+        done = {"ok": True, "error": ""}
+        report(self.node, *(seen(each, results={one["order_id"]: done for one in each.orders}) for each in placed))
         # However slow this machine is, the node does not fall silent.
         Node.objects.filter(name=self.node).update(seen_at=FAR_AHEAD)
 

@@ -10,7 +10,6 @@ from bundles.artifact import open_artifact
 from catalog.actions import service_delete
 from tests.factories import TESTER, make_service
 from tests.support.history import asked, refreshed
-from tests.support.source import write_drop
 from tests.workers.aftermath import tidy
 from tests.workers.conftest import finish
 from versions.models import Build, Version
@@ -96,4 +95,3 @@ def renamed(rows, path: Path, column: str, name: str) -> None:
     """Gives a folder the name that it would have had before, in every row."""
     path.rename(path.with_name(name))
     rows.update(**{column: str(path.with_name(name))})
-

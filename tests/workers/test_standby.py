@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 
 from alerts.models import Alert
 from catalog.actions import service_update
-from common.errors import Conflict
+from common.errors import Conflict, FailedPrecondition
 from documents.store import ROUTES
 from recallpb.internal.v1 import documents_pb2
 from tests.factories import TESTER, make_service
@@ -201,6 +204,60 @@ def test_a_rollback_takes_over_a_load_that_nobody_asked_for(two, cold, node):
     until(lambda: refreshed(cold).live_version == 1)
     assert selectors.version_get(cold, 2).bad_at is not None
     assert Reload.objects.filter(ended_at__isnull=True).count() == 0
+
+
+def test_an_approval_in_the_morning_loads_what_the_night_has_unloaded(films, node):
+    """A held build gives its memory back after ten minutes; the command that approves it works all the same."""
+    service = make_service(films, versions={"activate": "on_approval"})
+    build = finish(published(service))
+    assert build.error_reason == "approval.required"
+    build.steps.filter(state="HELD").update(ended_at=timezone.now() - timedelta(minutes=20))
+    sweep.tend_held_builds()
+    until(lambda: replica(1).state == "GONE")
+    view = version_view(selectors.version_get(service, 1))
+    assert (view["activatable"], view["cold"]) == (True, False)
+    asked = actions.version_activate(actor=TESTER, service=service, number=1, reason="Looks good.")
+    assert (asked.state, asked.loading.startswith("Version 1 is not loaded. It is being loaded")) == ("LOADING", True)
+    until(lambda: sweep.tend_held_builds() is None and refreshed(service).live_version == 1)
+    build.refresh_from_db()
+    assert (build.state, finish(build).state) == ("PENDING", "SUCCEEDED")
+    assert Activation.objects.get().reason == "Looks good."
+
+
+def test_what_has_to_be_checked_first_is_not_loaded_by_a_person(films, node):
+    service = make_service(films, guards={"min_recall": 0.95})
+    node.rows_found = 10
+    build = finish(published(service))
+    assert build.error_reason == "guard.min_recall"
+    build.steps.filter(state="HELD").update(ended_at=timezone.now() - timedelta(minutes=20))
+    sweep.tend_held_builds()
+    with pytest.raises(FailedPrecondition) as refused:
+        actions.version_activate(actor=TESTER, service=service, number=1)
+    assert (refused.value.reason, Reload.objects.count()) == ("VERSION_NOT_CHECKED", 0)
+
+
+def test_a_rollback_loads_a_hot_version_whose_node_is_lost_on_another_and_checks_it(films, valkey):
+    service = make_service(films, guards={"max_p99_ratio": None})
+    with PaperNode(valkey, "lost"):
+        assert finish(published(service)).state == "SUCCEEDED"
+    with PaperNode(valkey) as node:
+        Node.objects.filter(name="lost").update(seen_at=LONG_AGO)
+        assert finish(published(service)).state == "SUCCEEDED"
+        assert node.placed == [2]
+        asked = actions.version_rollback(actor=TESTER, service=service, from_version=2)
+        assert (asked.state, asked.to_version) == ("LOADING", 1)
+        until(lambda: refreshed(service).live_version == 1)
+        assert sorted(node.placed) == [1, 2]
+        assert node.executed[-2:] == [f"reload-{Reload.objects.get().pk}-{kind}" for kind in ("warm", "check")]
+
+
+def test_the_build_of_a_version_that_went_live_goes_on_though_whoever_switched_died_right_after(films, node):
+    service = make_service(films, versions={"activate": "on_approval"})
+    build = finish(published(service))
+    Version.objects.update(activated_at=LONG_AGO)
+    sweep.tend_held_builds()
+    build.refresh_from_db()
+    assert build.state == "PENDING"
 
 
 def test_the_live_version_is_never_cooled(two, cold):

@@ -265,13 +265,52 @@ def test_a_live_version_whose_node_is_lost_is_loaded_on_another(films_service, v
     made_version(films_service)
     other = heard_of("other")
     placed = lambda: list(version.replicas.order_by("pk").values_list("node__name", "state"))  # noqa: E731
-    sweep.replenish_live_versions()
+    sweep.replenish_versions()
     assert placed() == [("local", "READY")]
     Node.objects.filter(name="local").update(seen_at=LONG_AGO)
     for _ in range(2):
-        sweep.replenish_live_versions()
+        sweep.replenish_versions()
         assert placed() == [("local", "READY"), ("other", "WANTED")]
     assert [replica.version for replica in other.replicas.all()] == [version]
+
+
+def test_what_a_rollback_goes_to_is_loaded_on_another_node_after_what_is_live(films_service, valkey):
+    target, live = (activated(made_version(films_service)) for _ in range(2))
+    other = heard_of("other")
+    Node.objects.filter(name="local").update(seen_at=LONG_AGO)
+    for _ in range(2):
+        sweep.replenish_versions()
+    assert list(other.replicas.order_by("pk").values_list("version", flat=True)) == [live.pk, target.pk]
+    all_ready("other")
+    assert actions.version_rollback(actor=TESTER, service=films_service).loading == ""
+
+
+def test_for_want_of_room_the_way_back_is_told_and_what_is_live_goes_first(films_service, valkey):
+    for _ in range(2):
+        activated(made_version(films_service))
+    other = heard_of("other")
+    Node.objects.filter(pk=other.pk).update(memory_available_bytes=200 * 10**6)
+    Node.objects.filter(name="local").update(seen_at=LONG_AGO)
+    sweep.replenish_versions()
+    assert [replica.version.number for replica in other.replicas.all()] == [2]
+    alert = Alert.objects.get()
+    assert (alert.subject, alert.severity) == ("version 1", "warning")
+    assert alert.message.startswith("Version 1 is not loaded, and a rollback goes to it: 1 replicas are lost.")
+
+
+@pytest.mark.parametrize("why", ["cold", "bad", "older"])
+def test_what_no_rollback_needs_hot_is_not_loaded_elsewhere(films, valkey, why):
+    service = make_service(films, versions={"standby": "cold" if why == "cold" else "hot"})
+    lost, _ = (activated(made_version(service)) for _ in range(2))
+    heard_of("other")
+    if why == "bad":
+        Version.objects.filter(pk=lost.pk).update(bad_at=LONG_AGO)
+    if why == "older":
+        activated(made_version(service))
+    Replica.objects.exclude(version=lost).update(node=heard_of("third"))
+    Node.objects.filter(name="local").update(seen_at=LONG_AGO)
+    sweep.replenish_versions()
+    assert lost.replicas.count() == 1
 
 
 def test_a_lost_replica_is_loaded_only_where_it_fits_and_an_alert_says_what_is_missing(films_service, valkey):
@@ -280,7 +319,7 @@ def test_a_lost_replica_is_loaded_only_where_it_fits_and_an_alert_says_what_is_m
     Node.objects.filter(pk=other.pk).update(memory_available_bytes=100 * 10**6)
     Node.objects.filter(name="local").update(seen_at=LONG_AGO)
     for _ in range(2):
-        sweep.replenish_live_versions()
+        sweep.replenish_versions()
     assert [replica.state for replica in version.replicas.all()] == ["READY"]
     assert refreshed(films_service).live_version == 1
     alert = Alert.objects.get()
@@ -295,9 +334,9 @@ def test_a_lost_replica_is_loaded_only_where_it_fits_and_an_alert_says_what_is_m
         "100 MB are free for it. Add a node or memory; as soon as it fits it is loaded there by itself."
     )
     Node.objects.filter(pk=other.pk).update(memory_available_bytes=10**9)
-    sweep.replenish_live_versions()
+    sweep.replenish_versions()
     assert version.replicas.get(node=other).state == "WANTED"
-    sweep.replenish_live_versions()
+    sweep.replenish_versions()
     assert Alert.objects.get().state == "RESOLVED"
 
 
@@ -308,7 +347,7 @@ def test_of_two_lost_replicas_the_second_does_not_fit_where_the_first_is_about_t
     Node.objects.filter(pk=other.pk).update(memory_available_bytes=200 * 10**6)
     Node.objects.filter(name="local").update(seen_at=LONG_AGO)
     for _ in range(2):
-        sweep.replenish_live_versions()
+        sweep.replenish_versions()
     assert [replica.version for replica in other.replicas.all()] == versions[:1]
     assert Alert.objects.get().service == versions[1].service
 
@@ -321,7 +360,7 @@ def test_after_an_outage_no_node_is_taken_for_lost_before_its_turn_to_be_read_ha
     with PaperNode(valkey, "another"), PaperNode(valkey, "local"):
         until(lambda: len(routes.reporting_nodes()) == 2)
         Node.objects.update(seen_at=LONG_AGO)
-        sweep.replenish_live_versions()
+        sweep.replenish_versions()
         assert Node.objects.get(name="local").seen_at.year == 2020, "it was another's turn"
         assert version.replicas.count() == 1
 
@@ -352,7 +391,7 @@ def until(true) -> None:
 def test_a_live_version_that_its_only_node_cannot_load_any_more_is_left_to_its_agent(films_service, valkey):
     version = activated(made_version(films_service))
     version.replicas.update(state="FAILED")
-    sweep.replenish_live_versions()
+    sweep.replenish_versions()
     assert [replica.state for replica in version.replicas.all()] == ["FAILED"]
 
 
@@ -361,7 +400,7 @@ def test_while_redis_is_away_nothing_is_loaded_elsewhere(films_service, settings
     version = activated(made_version(films_service))
     heard_of("other")
     Node.objects.filter(name="local").update(seen_at=LONG_AGO)
-    sweep.replenish_live_versions()
+    sweep.replenish_versions()
     assert version.replicas.count() == 1
 
 

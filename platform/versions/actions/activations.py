@@ -58,7 +58,8 @@ def version_activate(
 ) -> Activation:
     """Makes version `number` live. When it is live already nothing changes (`changed` is False on the answer).
 
-    One that is kept unloaded (standby: cold) is loaded first; `loading` on the answer says so.
+    One that is not loaded (standby: cold; it waited for approval for long; its nodes are lost) is loaded and checked
+    first; `loading` on the answer says so. Not for a build, which has it loaded itself.
 
     `claim` says that its build asks, not a person; that is refused while the service is on hold, unless `overridden`,
     and when the build is another worker's by now (FenceLost) or shall be cancelled (CancelAsked).
@@ -73,13 +74,13 @@ def version_activate(
         raise FailedPrecondition(f"The service is on hold: {sentence(service.held_reason)}", reason="SERVICE_HELD")
     version = version_get(service, number)
     expected = service.live_generation if expected_live_generation is None else expected_live_generation
-    if claim is None and _is_cold(version):
-        if expected != service.live_generation:
-            raise _live_moved(service)
-        return _load_first(actor, "activate", service, version, reason)
-    version = _servable(version)
-    if claim is None:
+    if claim is None and version.state == VersionState.READY:
         _refuse_unchecked(version)
+        if _has_to_be_loaded(version):
+            if expected != service.live_generation:
+                raise _live_moved(service)
+            return _load_first(actor, "activate", service, version, reason)
+    version = _servable(version)
     unless = {"held_at__isnull": True} if claim is not None and not overridden else {}
     where = {"live_generation": expected, **unless}
     activation = _switch(actor, "activate", service, version, reason, where, claim=claim)
@@ -93,11 +94,11 @@ def version_rollback(
 ) -> Activation:
     """Goes back to the newest version older than live that was live once and is not marked bad.
 
-    One that is kept unloaded (standby: cold) is loaded first; `loading` on the answer says so, and what is live stays
-    until then. Marks the version it leaves as bad and puts the service on hold, so that no build activates anything
-    until it is released. When `from_version` is given and not live, nothing changes: the answer is the newest
-    activation with `changed` False, so that a double click does no harm. Raises FailedPrecondition when there is
-    nothing to go back to.
+    One that is not loaded (standby: cold, or its nodes are lost) is loaded first; `loading` on the answer says so, and
+    what is live stays until then. Marks the version it leaves as bad and puts the service on hold, so that no build
+    activates anything until it is released. When `from_version` is given and not live, nothing changes: the answer is
+    the newest activation with `changed` False, so that a double click does no harm. Raises FailedPrecondition when
+    there is nothing to go back to.
     """
     service = _fresh(service)
     if from_version is not None and service.live_version != from_version:
@@ -107,10 +108,10 @@ def version_rollback(
         raise FailedPrecondition("Nothing is live yet, so there is nothing to roll back.", reason="NO_LIVE_VERSION")
     if target is None:
         message = (
-            f"No version older than {left.number} is loaded and good. Activate one by number, or build an older drop."
+            f"No version older than {left.number} was live and is good. Activate one by number, or build an older drop."
         )
         raise FailedPrecondition(message, reason="NOTHING_TO_ROLL_BACK")
-    if _is_cold(target):
+    if _has_to_be_loaded(target):
         return _load_first(actor, "rollback", service, target, reason, left=left)
     try:
         return _switch(
@@ -153,15 +154,17 @@ def live_clear(*, actor: Actor, service: Service, reason: str) -> Service:
     return now
 
 
-@transaction.atomic
 def reload_switch(*, reload: Reload) -> Activation:
     """Makes the switch that a reload was for. Raises as version_activate and version_rollback do."""
     actor = Actor(kind=reload.actor_kind, name=reload.actor)
     service = _fresh(reload.service)
-    reload_end(reload=reload, actor=actor)
-    left = live_version(service) if reload.kind == "rollback" else None
-    where = {"live_generation": reload.live_generation}
-    return _switch(actor, reload.kind, service, reload.version, reload.reason, where, left=left)
+    with transaction.atomic():
+        reload_end(reload=reload, actor=actor)
+        left = live_version(service) if reload.kind == "rollback" else None
+        where = {"live_generation": reload.live_generation}
+        activation = _switch(actor, reload.kind, service, reload.version, reload.reason, where, left=left)
+    _resume_waiting_build(reload.version)
+    return activation
 
 
 def activation_settle(*, activation: Activation, laggards: list[str], late: bool) -> Activation:
@@ -297,14 +300,14 @@ def _servable(version: Version) -> Version:
     return version
 
 
-def _is_cold(version: Version) -> bool:
-    """Whether it has to be loaded and checked before it can serve.
+def _has_to_be_loaded(version: Version) -> bool:
+    """Whether a READY version has to be loaded and checked before it can serve.
 
-    While gateways still leave it, it is as it was and can serve at once; after that its replicas, if there are any, may
-    be new ones that nobody has checked.
+    While gateways still leave a cold one, it is as it was and can serve at once; after that its replicas, if there are
+    any, may be new ones that nobody has checked.
     """
-    left = version.unrouted_at is not None or not is_loaded(version)
-    return version.state == VersionState.READY and version.cold_at is not None and left
+    is_left = version.cold_at is not None and version.unrouted_at is not None
+    return is_left or not is_loaded(version)
 
 
 def _load_first(

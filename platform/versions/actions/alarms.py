@@ -54,20 +54,23 @@ def activation_alert_end(activation: Activation) -> None:
 
 
 def room_alert(*, version: Version, message: str, evidence: Mapping[str, Any]) -> None:
-    """A live version has lost replicas, and no node has the memory for others. What is left goes on answering."""
-    answers = is_loaded(version)
+    """A version has lost replicas, and no node has the memory for others. What is left goes on answering."""
+    loaded, live = is_loaded(version), version.service.live_version == version.number
+    what = (
+        "has too few replicas" if loaded else "does not answer" if live else "is not loaded, and a rollback goes to it"
+    )
     alert_raise(
         service=version.service,
         reason=NO_ROOM,
         subject=f"version {version.number}",
-        message=f"Version {version.number} {'has too few replicas' if answers else 'does not answer'}: {message}",
-        severity=Severity.WARNING if answers else Severity.CRITICAL,
+        message=f"Version {version.number} {what}: {message}",
+        severity=Severity.CRITICAL if live and not loaded else Severity.WARNING,
         evidence={"version": version.number, **evidence},
     )
 
 
 def room_alerts_end(*, but: Collection[Version]) -> None:
-    """No live version but these has too few replicas any more."""
+    """No version but these has too few replicas any more."""
     short = {(version.service_id, f"version {version.number}") for version in but}
     for alert in unresolved_of(NO_ROOM):
         if (alert.service_id, alert.subject) not in short:

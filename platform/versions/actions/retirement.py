@@ -16,7 +16,7 @@ from common.errors import FailedPrecondition, StateConflict
 from common.transitions import move
 from versions import routes
 from versions.models import Build, Node, Replica, Version
-from versions.selectors import rollback_target, version_of
+from versions.selectors import open_reloads, rollback_target, version_of
 from versions.states import REPLICA, VERSION, BuildState, ReplicaState, VersionState
 
 
@@ -55,6 +55,9 @@ def version_unload_held(*, version: Version) -> int:
     held = Build.objects.filter(pk=version.build_id, state=BuildState.HELD)
     never_live = Version.objects.filter(pk=version.pk, activated_at__isnull=True)
     if held.update(fence=F("fence")) != 1 or never_live.update(number=F("number")) != 1:
+        return 0
+    # Somebody wants it live, and what is loaded now is for that. It stays until the reload has ended.
+    if open_reloads().filter(version=version).exists():
         return 0
     return replicas_withdraw(Replica.objects.filter(version=version))
 

@@ -1,4 +1,7 @@
-"""Cold standby: what was live is unloaded a while after a switch, and loaded again before anything switches to it."""
+"""Cold standby: what was live is unloaded a while after a switch, and loaded again before anything switches to it.
+
+So is whatever else is not loaded when somebody wants to switch to it.
+"""
 
 from __future__ import annotations
 
@@ -57,11 +60,12 @@ def version_unload_cold(*, version: Version) -> int:
 def reload_request(
     *, actor: Actor, service: Service, version: Version, kind: str = "", left: Version | None = None, reason: str = ""
 ) -> Reload:
-    """Asks for a cold version to be loaded and checked and, with a `kind`, to be switched to after that.
+    """Asks for a version to be loaded and checked and, with a `kind`, to be switched to after that.
 
-    A rollback (`left` is what it leaves) puts the service on hold at once, so that no build goes live meanwhile.
-    A load that nobody asked for gives way to one for a switch. Raises Conflict (RELOAD_UNDER_WAY) when a version of the
-    service is being loaded already.
+    One that was live is cold from here on, so that no route names a replica of it that nobody has checked. A rollback
+    (`left` is what it leaves) puts the service on hold at once, so that no build goes live meanwhile. A load that
+    nobody asked for gives way to one for a switch. Raises Conflict (RELOAD_UNDER_WAY) when a version of the service is
+    being loaded already.
     """
     # The service first and then the version, as a switch does.
     Service.objects.filter(pk=service.pk).update(route_generation=F("route_generation"))
@@ -76,6 +80,10 @@ def reload_request(
     except IntegrityError as error:
         message = f"A version of {service.name} is being loaded already. Wait for it, or activate another one."
         raise Conflict(message, reason="RELOAD_UNDER_WAY") from error
+    lost = Version.objects.filter(pk=version.pk, activated_at__isnull=False, cold_at__isnull=True)
+    if lost.update(cold_at=Now(), unrouted_at=Now()):
+        Service.objects.filter(pk=service.pk).update(route_generation=F("route_generation") + 1)
+        routes.publish_after_commit(service.pk)
     if left is not None:
         ours = Q(held_at__isnull=True) | Q(held_reason__startswith=ROLLBACK_FAILED)
         held = Service.objects.filter(ours, pk=service.pk)
@@ -140,11 +148,17 @@ def reload_told(reload: Reload) -> str:
     """What happens now and how long it takes, for who asked."""
     seconds = load_seconds(reload.version)
     took = f"It took {seconds:.0f} s when it was built." if seconds is not None else "How long it takes is not known."
+    because = ", because versions.standby is cold" if _is_cold_by_policy(reload) else ""
     still = f"Version {reload.from_version} goes on answering until then. " if reload.from_version else ""
     return (
-        f"Version {reload.version.number} is not loaded, because versions.standby is cold. It is being loaded, warmed "
-        f"up and checked now, and answers by itself after that. {still}{took}"
+        f"Version {reload.version.number} is not loaded{because}. It is being loaded, warmed up and checked now, and "
+        f"answers by itself after that. {still}{took}"
     )
+
+
+def _is_cold_by_policy(reload: Reload) -> bool:
+    was_live = reload.version.activated_at is not None
+    return was_live and bool(reload.service.spec["versions"]["standby"] == "cold")
 
 
 def _rolling_back(reload: Reload) -> str:
