@@ -1,0 +1,31 @@
+"""What a route names, said once: for the route, for the audit of what it names, and for people who ask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import F, Q
+
+from versions.models import Version
+from versions.states import VersionState
+
+
+def in_route(of: str = "") -> Q:
+    """The live version, and those that were live, are hot and not marked bad; none where nothing is live.
+
+    `of` leads to the version, as in `version__`.
+    """
+    service = f"{of}service__"
+    named: dict[str, Any] = {
+        f"{of}state": VersionState.READY,
+        f"{of}activated_at__isnull": False,
+        f"{of}cold_at__isnull": True,
+        f"{service}deleted_at__isnull": True,
+        f"{service}live_version__isnull": False,
+    }
+    is_live = Q(**{f"{of}number": F(f"{service}live_version")})
+    return Q(**named) & (Q(**{f"{of}bad_at__isnull": True}) | is_live)
+
+
+def is_in_route(version: Version) -> bool:
+    return Version.objects.filter(in_route(), pk=version.pk).exists()
