@@ -13,7 +13,7 @@ from catalog.models import Service
 from tenants.models import Tenant
 from versions.models import Activation, Build, Node, PlatformState, Reload, Replica, SourceWatch, Version
 from versions.queue import Admission, admissions, in_turn_for, pending_in_turn
-from versions.routable import in_route
+from versions.routable import in_route, noting_route
 from versions.states import BUILD_UNFINISHED, PLACED, BuildState, ReplicaState, Verdict, VersionState
 from versions.views import (
     activation_view,
@@ -238,7 +238,7 @@ def is_wrong_in_itself(version: Version) -> bool:
 def replicas_of(service: Service) -> QuerySet[Replica]:
     """Newest version first; those that are gone are left out."""
     present = Replica.objects.of(service.tenant).filter(version__service=service).exclude(state=ReplicaState.GONE)
-    return present.select_related("version__service", "node").order_by("-version__number", "node__name")
+    return noting_route(present).select_related("version__service", "node").order_by("-version__number", "node__name")
 
 
 def audited_replicas() -> QuerySet[Replica]:

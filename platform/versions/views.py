@@ -176,7 +176,7 @@ def replica_view(replica: Replica) -> dict[str, Any]:
 def is_routed(replica: Replica) -> bool:
     """Whether gateways may ask it: it is loaded or comes back, it is not withheld, and its version is in the route."""
     there = replica.state in (ReplicaState.READY, ReplicaState.LOADING) and replica.address != ""
-    return there and not replica.withheld and is_in_route(replica.version)
+    return there and not replica.withheld and is_in_route(replica)
 
 
 def activation_view(activation: Activation) -> dict[str, Any]:

@@ -186,7 +186,9 @@ def stage(live_server: LiveServer, alice: User, bob: User, dana: User, films: Te
     Replica.objects.update(rss_bytes=900_000_000)
     for spans_ago in range(40, 0, -1):
         asked(films_service, calls(1000, seconds=0.004), spans_ago=spans_ago, with_idle=True)
-    Projection.objects.create(version=Version.objects.get(service=films_service, number=2), sample=some_items(), plane={})
+    Projection.objects.create(
+        version=Version.objects.get(service=films_service, number=2), sample=some_items(), plane={}
+    )
     held(build_asked(refreshed(films_service), force=True))
     Build.objects.filter(number=3).update(report={"tune": TUNE})
     alert_raise(service=films_service, reason="replica.slow", message="r2 on node local answers slowly: p99 41 ms.",

@@ -36,7 +36,17 @@ browser, stage, wizard = scene.browser, scene.stage, scene.wizard
 # Nobody needs a script to read what is drawn of figures that stand in a table, or a button that only a script answers.
 OF_SCRIPTS = ".chart, .charts, [data-scripted], button[type=button]"
 # What is no page: parts that htmx fetches, figures for charts, answers of a gateway, files.
-PARTS = ("/status/", "/progress/", "/traffic/", "/projection/", "/neighbours/", "/reading/", ".csv", ".tar.gz", ".proto")
+PARTS = (
+    "/status/",
+    "/progress/",
+    "/traffic/",
+    "/projection/",
+    "/neighbours/",
+    "/reading/",
+    ".csv",
+    ".tar.gz",
+    ".proto",
+)
 # Whoever looks at it is on it: the second browser's sign-in is one more line.
 LISTS_WHO_LOOKS = "/account/"
 # It tells what Redis knows of gateways, and answers without when Redis is away; see tests/settings.py for the port.
