@@ -62,11 +62,6 @@ class BuildContext:
         return values
 
     @property
-    def overridden(self) -> bool:
-        """Whether an operator let this step's guard pass."""
-        return bool(self.overrides)
-
-    @property
     def overrides(self) -> Mapping[str, str]:
         """What an operator let pass in this step: reason of the hold -> why."""
         overrides: Mapping[str, str] = self.build.overrides.get(self.step, {})

@@ -75,12 +75,16 @@ def report(ctx: BuildContext, checks: Iterable[Check]) -> dict[str, Any]:
 
 
 def hold(
-    checks: Iterable[Check], *, report: Mapping[str, Any], context: Mapping[str, Any] | None = None
+    checks: Iterable[Check],
+    *,
+    report: Mapping[str, Any],
+    context: Mapping[str, Any] | None = None,
+    beside: int | None = None,
 ) -> Hold | None:
-    """A Hold with every check whose verdict is hold, or None."""
+    """A Hold with every check whose verdict is hold, or None. `beside`: the live version."""
     unmet = [check for check in checks if check.verdict == "hold"]
     breaches = [Evidence(each.name, each.value, each.limit or 0.0, each.what, each.sentence) for each in unmet]
-    return guards.hold(breaches, report=report, context=context or {})
+    return guards.hold(breaches, report=report, context=context or {}, beside=beside)
 
 
 def _unmet(check: Check, verdict: Verdict, found: str) -> Check:

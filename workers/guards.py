@@ -90,8 +90,10 @@ def p99_limit_ms(guards: Mapping[str, Any], *, live_p99_ms: float | None) -> flo
     return max(ratio * live_p99_ms, live_p99_ms + P99_SLACK_MS, floor_ms)
 
 
-def hold(breaches: Iterable[Evidence], *, report: Mapping[str, Any], context: Mapping[str, Any]) -> Hold | None:
-    """A Hold that tells all breaches in one sentence each, or None when there are none."""
+def hold(
+    breaches: Iterable[Evidence], *, report: Mapping[str, Any], context: Mapping[str, Any], beside: int | None = None
+) -> Hold | None:
+    """A Hold that tells all breaches in one sentence each, or None when there are none. `beside`: the live version."""
     breaches = tuple(breaches)
     if not breaches:
         return None
@@ -101,7 +103,12 @@ def hold(breaches: Iterable[Evidence], *, report: Mapping[str, Any], context: Ma
         evidence=breaches,
         report=report,
         context=context,
+        beside=version_text(beside),
     )
+
+
+def version_text(number: int | None) -> str:
+    return "" if number is None else f"version {number}"
 
 
 def breach(name: str, value: float, limit: float, found: str, what: str) -> Evidence:

@@ -53,6 +53,8 @@ class Hold:
     evidence: tuple[Evidence, ...] = ()
     report: Mapping[str, Any] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
+    # What it was judged by and may be another one later: a version, or the hold of a service.
+    beside: str = ""
 
 
 @dataclass(frozen=True)

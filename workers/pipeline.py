@@ -23,6 +23,7 @@ from versions.actions import Claim, FenceLost
 from versions.models import Build
 from versions.selectors import in_turn_for
 from versions.states import StepState
+from workers import overrides
 from workers.context import BuildContext
 from workers.lease import Lease
 from workers.outcomes import Cancel, CancelRequested, Done, Hold, Outcome, StepFailed, Wait
@@ -147,8 +148,9 @@ def _run_step(claim: Claim, lease: Lease, name: str) -> bool:
             actions.build_wait(claim, name, seconds=seconds, detail=detail, context=context)
         case Hold(reason, message, evidence, report, context):
             found = [each.to_dict() for each in evidence]
+            told = overrides.told(outcome)
             actions.build_hold(
-                claim, name, reason=reason, message=message, evidence=found, report=report, context=context
+                claim, name, reason=reason, message=message, evidence=found, told=told, report=report, context=context
             )
         case Cancel(reason, message):
             actions.build_stop(claim, reason=reason, message=message)

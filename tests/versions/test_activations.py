@@ -153,7 +153,9 @@ def test_a_build_does_not_activate_while_the_service_is_on_hold_and_a_person_doe
     actions.build_succeed(claim)
     assert activate(films_service, 1).changed
     claim, _ = unfinished_version(films_service)
-    assert activate(films_service, 2, claim=claim, overridden=True).changed
+    with pytest.raises(FailedPrecondition, match="on hold"):
+        activate(films_service, 2, claim=claim, overridden=True)  # Of no hold: it was overridden before this one.
+    assert activate(refreshed(films_service), 2, claim=claim, overridden=True).changed
 
 
 def test_a_build_that_shall_be_cancelled_or_was_taken_over_switches_nothing(films_service):

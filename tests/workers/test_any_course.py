@@ -47,6 +47,11 @@ class Model:
     live: int | None = None
     is_held: bool = False
     bad: set[int] = field(default_factory=set)
+    # Holds of the service so far; the one that each build was held for last, and those that were overridden, by build.
+    # A build that was held because a newer version was live is kept by that version.
+    holds: int = 0
+    met: dict[int, tuple[str, int | None]] = field(default_factory=dict)
+    passed: set[tuple[int, tuple[str, int | None]]] = field(default_factory=set)
     # (kind, from, to), oldest first.
     switches: list[tuple[str, int | None, int]] = field(default_factory=list)
 
@@ -60,7 +65,11 @@ class Model:
         left = self.live
         self.switch("rollback", to)
         self.bad.add(left)
+        self.hold()
+
+    def hold(self) -> None:
         self.is_held = True
+        self.holds += 1
 
 
 class AnyCourse(RuleBasedStateMachine):
@@ -163,6 +172,8 @@ class AnyCourse(RuleBasedStateMachine):
         build = self.pick(self.builds().filter(state="HELD"), which)
         if build is not None:
             actions.build_override(actor=TESTER, build=build, reason="because")
+            if build.pk in self.model.met:
+                self.model.passed.add((build.pk, self.model.met[build.pk]))
 
     @rule(which=ANY)
     def retry(self, which: int) -> None:
@@ -172,8 +183,8 @@ class AnyCourse(RuleBasedStateMachine):
 
     @rule()
     def hold_the_service(self) -> None:
-        service_hold(actor=TESTER, service=refreshed(self.service), reason="wait")
-        self.model.is_held = True
+        service_hold(actor=TESTER, service=refreshed(self.service), reason=f"wait {self.model.holds}")
+        self.model.hold()
 
     @rule()
     def release(self) -> None:
@@ -334,9 +345,9 @@ class AnyCourse(RuleBasedStateMachine):
         version = selectors.version_of(build)
         assert version is not None
         was_live, loaded = version.activated_at is not None, selectors.is_loaded(version)
-        overrides = build.overrides.get("activate", {})
-        is_held = self.model.is_held and "activate.service_held" not in overrides
-        newer = (self.model.live or 0) > version.number and "activate.newer_is_live" not in overrides
+        the_hold, the_newer = ("hold", self.model.holds), ("newer", self.model.live)
+        is_held = self.model.is_held and (build.pk, the_hold) not in self.model.passed
+        newer = (self.model.live or 0) > version.number and (build.pk, the_newer) not in self.model.passed
         try:
             goes_on = pipeline._run_step(claim, Lease(claim), "activate")
         except CancelAsked:
@@ -348,6 +359,7 @@ class AnyCourse(RuleBasedStateMachine):
         elif is_held or newer:
             assert not goes_on
             assert Build.objects.get(pk=build.pk).state == "HELD"
+            self.model.met[build.pk] = the_hold if is_held else the_newer
         else:
             assert goes_on == loaded
             if goes_on:

@@ -18,9 +18,10 @@ from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE
 from versions.models import Activation, Version
 from versions.outlook import bad_twin
 from versions.selectors import activations_of, platform_epoch
-from workers import comparison, evidence, patience
+from workers import comparison, evidence, guards, patience
 from workers.context import POLL_SECONDS, BuildContext
 from workers.outcomes import Done, Hold, Outcome, StepFailed, Wait
+from workers.overrides import is_passed
 from workers.steps.check_counts import check, count_facts
 from workers.steps.check_items import check_again
 
@@ -70,14 +71,16 @@ def _held(ctx: BuildContext, version: Version, service: Service) -> Hold | Wait 
     return next((one for one in found if one is not None and not _is_overridden(ctx, one)), None)
 
 
-def _is_overridden(ctx: BuildContext, found: Hold | Wait) -> bool:
-    return isinstance(found, Hold) and found.reason in ctx.overrides
+def _is_overridden(ctx: BuildContext, found: Hold | Wait | None) -> bool:
+    return isinstance(found, Hold) and is_passed(ctx, found)
 
 
 def _by_service(service: Service) -> Hold | None:
     if service.held_at is None:
         return None
-    return Hold(HELD_BY_SERVICE, f"The service is on hold: {sentence(service.held_reason)} Release it, or override.")
+    message = f"The service is on hold: {sentence(service.held_reason)} Release it, or override."
+    # Whoever lets this hold pass knows nothing of the next one.
+    return Hold(HELD_BY_SERVICE, message, beside=f"{service.held_at.isoformat()} {service.held_reason}")
 
 
 def _by_bad_drop(ctx: BuildContext) -> Hold | None:
@@ -89,7 +92,7 @@ def _by_bad_drop(ctx: BuildContext) -> Hold | None:
         f"This very drop, read and indexed in the same way, made version {bad.number}, which was rolled back: "
         f"{sentence(bad.bad_reason)} Deliver a corrected drop, or override."
     )
-    return Hold("activate.bad_drop", message)
+    return Hold("activate.bad_drop", message, beside=guards.version_text(bad.number))
 
 
 def _by_newer(version: Version, service: Service) -> Hold | None:
@@ -97,7 +100,7 @@ def _by_newer(version: Version, service: Service) -> Hold | None:
     if live is None or live < version.number:
         return None
     message = f"Version {live}, which is newer, went live meanwhile. Override to go back to version {version.number}."
-    return Hold("activate.newer_is_live", message)
+    return Hold("activate.newer_is_live", message, beside=guards.version_text(live))
 
 
 def _by_guards(ctx: BuildContext, service: Service) -> Hold | None:
@@ -128,7 +131,8 @@ def _by_gate(ctx: BuildContext, version: Version, service: Service) -> Hold | Wa
     checks = comparison.likeness_checks(ctx.spec, compared, version)
     if compared.good:
         checks.insert(0, comparison.p99_check(ctx.spec, compared, compared.good))
-    return evidence.hold(checks, report={"compare": compared.to_dict(), **evidence.report(ctx, checks)})
+    report = {"compare": compared.to_dict(), **evidence.report(ctx, checks)}
+    return evidence.hold(checks, report=report, beside=compared.live)
 
 
 def _by_approval(version: Version, service: Service) -> Hold | None:
@@ -136,7 +140,7 @@ def _by_approval(version: Version, service: Service) -> Hold | None:
     if service.spec["versions"]["activate"] != ON_APPROVAL:
         return None
     message = f"Version {version.number} is checked and waits for a person to activate it (versions.activate)."
-    return Hold(APPROVAL_REQUIRED, message)
+    return Hold(APPROVAL_REQUIRED, message, beside=guards.version_text(version.number))
 
 
 def _activate(ctx: BuildContext, version: Version, service: Service) -> None:
@@ -147,7 +151,7 @@ def _activate(ctx: BuildContext, version: Version, service: Service) -> None:
         reason=" ".join(ctx.overrides.values()),
         expected_live_generation=service.live_generation,
         claim=ctx.claim,
-        overridden=HELD_BY_SERVICE in ctx.overrides,
+        overridden=_is_overridden(ctx, _by_service(service)),
     )
 
 

@@ -12,6 +12,7 @@ from versions.selectors import live_version
 from workers import guards
 from workers.context import BuildContext
 from workers.outcomes import Done, Hold, Outcome
+from workers.overrides import unless_passed
 from workers.rooms import quota_items, shortage
 
 
@@ -22,7 +23,7 @@ def step(ctx: BuildContext) -> Outcome:
         return Done(detail="The manifest promises no count; the import counts.")
     facts = count_facts(ctx, promised)
     # A quota is no guard: no override passes it.
-    held = over_quota(ctx, promised) or (None if ctx.overridden else check(ctx, facts))
+    held = over_quota(ctx, promised) or unless_passed(ctx, check(ctx, facts))
     return held or Done(report={"counts": facts}, context={"counts": facts}, detail=f"{promised:,} items promised")
 
 
@@ -49,4 +50,4 @@ def check(ctx: BuildContext, facts: Mapping[str, Any]) -> Hold | None:
     counts = {name: facts[name] for name in ("items", "live_items")}
     breaches = guards.count_breaches(ctx.spec["guards"], **counts, promised=True)
     told = {"counts": dict(facts)}
-    return guards.hold(breaches, report=told, context=told)
+    return guards.hold(breaches, report=told, context=told, beside=facts["live_version"])

@@ -10,6 +10,7 @@ from workers import evidence
 from workers.context import BuildContext
 from workers.evidence import Check, at_least
 from workers.outcomes import Done, Hold, Outcome, StepFailed
+from workers.overrides import unless_passed
 
 
 def step(ctx: BuildContext) -> Outcome:
@@ -21,7 +22,7 @@ def step(ctx: BuildContext) -> Outcome:
         raise StepFailed("engine.count_mismatch", message)
     checks = _checks(ctx.spec, measured)
     report = {"check": _told(measured), **evidence.report(ctx, checks)}
-    held = None if ctx.overridden else evidence.hold(checks, report=report)
+    held = unless_passed(ctx, evidence.hold(checks, report=report))
     if held is not None:
         return _with_effort(held, measured)
     return Done(report={**report, **_warnings(ctx, measured)}, detail=f"recall {measured['recall']:.4f}")

@@ -16,6 +16,7 @@ from versions.selectors import live_version
 from workers import guards, query_model
 from workers.context import BuildContext
 from workers.outcomes import Done, Evidence, Hold, Outcome, StepFailed
+from workers.overrides import unless_passed
 
 NOTHING_LIVE = "There is no live version to compare with."
 
@@ -30,10 +31,10 @@ def step(ctx: BuildContext) -> Outcome:
     found = _compared_before(ctx, live) or _compare(ctx, live, ctx.values["import"]["dir"])
     _check_types(ctx, found)
     report, context = {**report, "items": found}, {**context, "items": found}
-    if not ctx.overridden:
-        held = guards.hold(_breaches(ctx.spec["guards"], found), report=report, context=context)
-        if held is not None:
-            return held
+    breaches = _breaches(ctx.spec["guards"], found)
+    held = unless_passed(ctx, guards.hold(breaches, report=report, context=context, beside=live.number))
+    if held is not None:
+        return held
     warnings = _warnings(live, found, report.get("warnings") or ctx.build.report.get("warnings", []))
     return Done(report={**report, **warnings}, context=context, detail=_detail(live, found) + _model_detail(model))
 
@@ -45,7 +46,8 @@ def check_again(ctx: BuildContext, version: Version) -> Hold | None:
         return None
     found = _compare(ctx, live, version.artifact)
     ctx.build.context["items"] = found
-    return guards.hold(_breaches(ctx.spec["guards"], found), report={"items": found}, context={"items": found})
+    told = {"items": found}
+    return guards.hold(_breaches(ctx.spec["guards"], found), report=told, context=told, beside=live.number)
 
 
 def _of_model(ctx: BuildContext, model: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:

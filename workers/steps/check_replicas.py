@@ -11,6 +11,7 @@ from workers import comparison, evidence, orders
 from workers.context import BuildContext
 from workers.evidence import Check, at_least
 from workers.outcomes import Done, Outcome, StepFailed, Wait
+from workers.overrides import unless_passed
 
 WAIT_SECONDS = 1.0
 
@@ -30,7 +31,7 @@ def step(ctx: BuildContext) -> Outcome:
     likeness = comparison.likeness_checks(ctx.spec, compared, version)
     checks = [*_answers(ctx, version, results), *likeness]
     report = {"replicas": results, **evidence.report(ctx, checks)}
-    held = None if ctx.overridden else evidence.hold(checks, report=report)
+    held = unless_passed(ctx, evidence.hold(checks, report=report, beside=compared.live))
     agreement = min(result["agreement"] for result in results.values())
     return held or Done(report=report, detail=f"agreement {agreement:.3f}")
 

@@ -9,6 +9,7 @@ from bundles import layout
 from workers import guards
 from workers.context import BuildContext
 from workers.outcomes import Done, Evidence, Outcome, StepFailed
+from workers.overrides import unless_passed
 from workers.patience import wait_for_source
 from workers.steps.check_counts import count_facts
 
@@ -27,16 +28,12 @@ def step(ctx: BuildContext) -> Outcome:
     report = {"import": imported["report"]}
     facts = count_facts(ctx, imported["items"])
     context = {"import": imported, "counts": facts}
-    if not ctx.overridden:
-        found = imported["report"]
-        breaches = guards.bad_row_breaches(
-            ctx.spec["guards"], bad_row_percent=found["bad_row_percent"], reasons=found["reasons"]
-        )
-        # All in one: an override lets pass what was told, and nothing else.
-        breaches += _count_breaches(ctx, facts)
-        held = guards.hold(breaches, report={**report, "counts": facts}, context=context)
-        if held is not None:
-            return held
+    # All in one: an override lets pass what was told, and nothing else.
+    breaches = _breaches(ctx, imported["report"], facts)
+    held = guards.hold(breaches, report={**report, "counts": facts}, context=context, beside=facts["live_version"])
+    held = unless_passed(ctx, held, *_promised_the_same(ctx, facts))
+    if held is not None:
+        return held
     bad = imported["report"]["bad_rows"]
     detail = f"{imported['items']:,} items" + (f", {bad:,} bad rows" if bad else "")
     return Done(report={**report, "counts": facts}, context=context, detail=detail)
@@ -83,8 +80,12 @@ def _import(ctx: BuildContext) -> dict[str, Any]:
     }
 
 
-def _count_breaches(ctx: BuildContext, facts: dict[str, Any]) -> list[Evidence]:
-    """An operator who let the promised count pass has let the same count pass here."""
-    if "check_counts" in ctx.build.overrides and ctx.build.drop.get("count") is not None:
-        return []
-    return guards.count_breaches(ctx.spec["guards"], items=facts["items"], live_items=facts["live_items"])
+def _breaches(ctx: BuildContext, found: dict[str, Any], facts: dict[str, Any]) -> list[Evidence]:
+    limits = ctx.spec["guards"]
+    bad = guards.bad_row_breaches(limits, bad_row_percent=found["bad_row_percent"], reasons=found["reasons"])
+    return bad + guards.count_breaches(limits, items=facts["items"], live_items=facts["live_items"])
+
+
+def _promised_the_same(ctx: BuildContext, facts: dict[str, Any]) -> list[str]:
+    """An operator who let the promised count pass has let the same count pass here, and no other one."""
+    return ["check_counts"] if ctx.build.drop.get("count") == facts["items"] else []

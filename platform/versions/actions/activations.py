@@ -61,16 +61,17 @@ def version_activate(
     One that is not loaded (standby: cold; it waited for approval for long; its nodes are lost) is loaded and checked
     first; `loading` on the answer says so. Not for a build, which has it loaded itself.
 
-    `claim` says that its build asks, not a person; that is refused while the service is on hold, unless `overridden`,
-    and when the build is another worker's by now (FenceLost) or shall be cancelled (CancelAsked).
-    Raises FailedPrecondition when the version cannot serve, or (VERSION_NOT_CHECKED) when a person asks before its
-    build has checked it; Conflict (LIVE_MOVED) when the live pointer was moved since `expected_live_generation` (or
-    since this call began).
+    `claim` says that its build asks, not a person; that is refused while the service is on hold, unless that very hold,
+    as it is in `service`, was `overridden`, and when the build is another worker's by now (FenceLost) or shall be
+    cancelled (CancelAsked). Raises FailedPrecondition when the version cannot serve, or (VERSION_NOT_CHECKED) when a
+    person asks before its build has checked it; Conflict (LIVE_MOVED) when the live pointer was moved since
+    `expected_live_generation` (or since this call began), or a hold of the service began or ended at this moment.
     """
+    passed_hold = _hold_of(service) if overridden else {}
     service = _fresh(service)
     if service.live_version == number:
         return _unchanged(service)
-    if claim is not None and service.held_at is not None and not overridden:
+    if claim is not None and service.held_at is not None and _hold_of(service) != passed_hold:
         raise FailedPrecondition(f"The service is on hold: {sentence(service.held_reason)}", reason="SERVICE_HELD")
     version = version_get(service, number)
     expected = service.live_generation if expected_live_generation is None else expected_live_generation
@@ -81,8 +82,8 @@ def version_activate(
                 raise _live_moved(service)
             return _load_first(actor, "activate", service, version, reason)
     version = _servable(version)
-    unless = {"held_at__isnull": True} if claim is not None and not overridden else {}
-    where = {"live_generation": expected, **unless}
+    unchanged = _hold_of(service) if claim is not None else {}
+    where = {"live_generation": expected, **unchanged}
     activation = _switch(actor, "activate", service, version, reason, where, claim=claim)
     if claim is None:
         _resume_waiting_build(version)
@@ -268,6 +269,13 @@ def _pointer_to(number: int | None, hold: dict[str, Any]) -> dict[str, Any]:
         "route_generation": F("route_generation") + 1,
         **hold,
     }
+
+
+def _hold_of(service: Service) -> dict[str, Any]:
+    """The hold that the service is on, or that it is on none, as conditions of the UPDATE."""
+    if service.held_at is None:
+        return {"held_at__isnull": True}
+    return {"held_at": service.held_at, "held_reason": service.held_reason}
 
 
 def _hold(left: Version | None, reason: str) -> dict[str, Any]:

@@ -105,11 +105,16 @@ def build_hold(
     evidence: Sequence[Mapping[str, Any]],
     report: Mapping[str, Any],
     context: Mapping[str, Any],
+    told: Sequence[str] = (),
 ) -> None:
-    """Stops before a guard that is not met. `evidence` holds {name, value, limit} for each. Raises CancelAsked."""
+    """Stops before a guard that is not met. `evidence` holds {name, value, limit} for each. Raises CancelAsked.
+
+    `told` is what an override lets pass, in words that mean the same only while all that counts is the same.
+    """
     fenced_unless_cancelled(claim)
     build = fenced_build(claim)
     held = {"step": name, "reason": reason, "message": message, "evidence": [dict(each) for each in evidence]}
+    held["told"] = list(told)
     _merge(build, {**report, "held": held}, context)
     move(_step(claim, name), STEP, StepState.HELD, ended_at=Now(), detail=message[:DETAIL_CHARACTERS_MAX])
     _end(claim, build, BuildState.HELD, reason=reason, owner="user", message=message, ended_at=None)
