@@ -12,6 +12,7 @@ from django.utils import timezone
 from tenants.models import Tenant
 from versions import routes
 from versions.models import Build, Node, Replica
+from versions.routable import with_route
 from versions.selectors import NODE_FRESH_SECONDS
 from versions.states import BuildState, ReplicaState
 from versions.views import node_view, replica_view
@@ -23,7 +24,8 @@ TENANTS_SHOWN_MAX = 200
 def nodes_and_replicas() -> list[dict[str, Any]]:
     """Every node with what is loaded on it; `fresh`: its agent was heard lately."""
     heard_since = timezone.now() - timedelta(seconds=NODE_FRESH_SECONDS)
-    present = Replica.objects.exclude(state=ReplicaState.GONE).select_related("version__service__tenant", "node")
+    present = with_route(Replica.objects.exclude(state=ReplicaState.GONE))
+    present = present.select_related("version__service__tenant", "node")
     by_node: dict[int, list[dict[str, Any]]] = {}
     for replica in present.order_by("node__name", "version__service__name", "-version__number")[:REPLICAS_SHOWN_MAX]:
         service = replica.version.service

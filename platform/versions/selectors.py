@@ -13,6 +13,7 @@ from catalog.models import Service
 from tenants.models import Tenant
 from versions.models import Activation, Build, Node, PlatformState, Reload, Replica, SourceWatch, Version
 from versions.queue import Admission, admissions, in_turn_for, pending_in_turn
+from versions.routable import in_route, with_route
 from versions.states import BUILD_UNFINISHED, PLACED, ReplicaState, Verdict, VersionState
 from versions.views import (
     activation_view,
@@ -77,13 +78,7 @@ LOAD_STEPS = ("place_replicas", "warm_replicas", "check_replicas")
 # What was live on a node that is silent for so long is loaded elsewhere; an agent that restarts is back long before.
 NODE_LOST_SECONDS = 120
 # Replicas that a route names, or would name if they were well.
-AUDITED = Q(
-    state__in=PLACED,
-    version__state=VersionState.READY,
-    version__activated_at__isnull=False,
-    version__cold_at__isnull=True,
-    version__service__deleted_at__isnull=True,
-)
+AUDITED = Q(state__in=PLACED) & in_route("version__")
 ONCE_LIVE_AND_GOOD = Q(state=VersionState.READY, activated_at__isnull=False, bad_at__isnull=True)
 # A version that is found wrong on so many nodes, and well on none, is wrong in itself.
 WRONG_NODES_MIN = 2
@@ -143,11 +138,7 @@ def routable_versions(service: Service) -> list[Version]:
 
     Without a live version nothing answers, so none is named.
     """
-    if service.live_version is None:
-        return []
-    once_live = versions_of(service).filter(state=VersionState.READY, activated_at__isnull=False, cold_at__isnull=True)
-    found = [version for version in once_live if version.bad_at is None or version.number == service.live_version]
-    return sorted(found, key=lambda version: version.number != service.live_version)
+    return sorted(versions_of(service).filter(in_route()), key=lambda version: version.number != service.live_version)
 
 
 def retirable(service: Service, *, keep: int) -> list[Version]:
@@ -211,7 +202,7 @@ def is_wrong_in_itself(version: Version) -> bool:
 def replicas_of(service: Service) -> QuerySet[Replica]:
     """Newest version first; those that are gone are left out."""
     present = Replica.objects.of(service.tenant).filter(version__service=service).exclude(state=ReplicaState.GONE)
-    return present.select_related("version__service", "node").order_by("-version__number", "node__name")
+    return with_route(present).select_related("version__service", "node").order_by("-version__number", "node__name")
 
 
 def audited_replicas() -> QuerySet[Replica]:

@@ -11,6 +11,7 @@ from catalog.models import Service
 from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE, is_checked
 from versions.models import Activation, Build, BuildStep, Node, Replica, SourceWatch, Version
 from versions.outlook import release_outlook
+from versions.routable import is_version_in_route
 from versions.states import BUILD_UNFINISHED, DUPLICATE, BuildState, ReplicaState, StepState, VersionState
 
 NEXT_STEPS = {
@@ -162,11 +163,8 @@ def replica_view(replica: Replica) -> dict[str, Any]:
 
 def is_routed(replica: Replica) -> bool:
     """Whether gateways may ask it: it is loaded or comes back, it is not withheld, and its version is in the route."""
-    version = replica.version
     there = replica.state in (ReplicaState.READY, ReplicaState.LOADING) and replica.address != ""
-    live = version.service.live_version == version.number
-    named = version.state == VersionState.READY and version.activated_at is not None
-    return there and not replica.withheld and named and (live or version.bad_at is None)
+    return there and not replica.withheld and is_version_in_route(replica)
 
 
 def activation_view(activation: Activation) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from tests.factories import TESTER, make_service
 from tests.support.history import activated, heard_of, made_version, refreshed, report, report_all_ready, seen
 from tests.support.valkey import Valkey
 from versions import actions, routes, selectors
-from versions.models import Node, PlatformState
+from versions.models import Node, PlatformState, Replica
 from versions.reconcile import reconcile
+from versions.routes.messages import route_message
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +39,32 @@ def serving(valkey: Valkey, gateway: str, **fields: int) -> None:
 def stamp_of(service) -> Stamp:
     service = refreshed(service)
     return Stamp(selectors.platform_epoch(), service.route_generation + service.tenant.route_generation)
+
+
+@pytest.mark.parametrize("then", ["switched on", "cleared", "cooled", "rolled back", "retired", "deleted"])
+def test_what_people_read_and_what_is_audited_is_what_the_route_names(films_service, then):
+    """Versions 1 to 3 were live; 4 never was."""
+    versions = [activated(made_version(films_service)) for _ in range(3)]
+    made_version(films_service)
+    happens = {
+        "switched on": lambda: None,
+        "cleared": lambda: actions.live_clear(actor=TESTER, service=refreshed(films_service), reason="wrong"),
+        "cooled": lambda: actions.version_cool(version=versions[1]),
+        "rolled back": lambda: actions.version_rollback(actor=TESTER, service=films_service),
+        "retired": lambda: actions.version_retire(version=versions[0]),
+        "deleted": lambda: service_delete(actor=TESTER, service=refreshed(films_service)),
+    }
+    happens[then]()
+    service = refreshed(films_service)
+    route = route_message(service, Stamp(1, 1))
+    named = {replica.replica_id for version in route.versions for replica in version.replicas}
+    views = [selectors.replica_view(replica) for replica in Replica.objects.all()]
+    listed = [selectors.replica_view(replica) for replica in selectors.replicas_of(service)]
+    assert {view["id"]: view["routed"] for view in listed} == {view["id"]: view["routed"] for view in views}
+    audited = {f"r{replica.pk}" for replica in selectors.audited_replicas()}
+    assert {view["id"] for view in views if view["routed"]} == audited == named
+    expected = {"switched on": [3, 2, 1], "cooled": [3, 1], "rolled back": [2, 1], "retired": [3, 2]}
+    assert [version.version for version in route.versions] == expected.get(then, [])
 
 
 def test_a_route_names_live_first_then_the_hot_previous_one(films_service, valkey):
