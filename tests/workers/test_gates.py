@@ -13,12 +13,13 @@ import pytest
 from alerts.models import Alert
 from audit.models import AuditEvent
 from catalog.actions import service_hold, service_release
+from catalog.models import Service
 from tests.factories import TESTER, make_service
 from tests.support.history import activated, made_version, refreshed
 from tests.support.paper_node import PaperNode
 from tests.workers.conftest import finish, published
 from versions import actions, selectors
-from versions.models import Build, Replica
+from versions.models import Build, Replica, Version
 from versions.views import build_view, version_view
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -100,6 +101,53 @@ def test_the_report_of_a_good_version_has_every_figure_beside_its_limit(films_se
     assert checks["p99"]["note"] == "local; live version 1: 1.00 ms, asked in turns"
     assert checks["overlap with live at 100"]["note"] == "against live version 1"
     assert set(checks["p99"]) == {"name", "what", "value", "bound", "limit", "unit", "verdict", "note"}
+
+
+def held_until_live_moved(service: Service, number: int) -> Build:
+    """A build that was compared with what is live, waited, and goes on when version `number` is live."""
+    service_hold(actor=TESTER, service=refreshed(service), reason="We look into it.")
+    build = finish(published(service))
+    assert (build.error_reason, build.report["compare"]["live"]) == ("activate.service_held", 2)
+    actions.version_activate(actor=TESTER, service=service, number=number)
+    service_release(actor=TESTER, service=refreshed(service))
+    actions.build_resume(build=build)
+    return finish(build)
+
+
+def test_the_evidence_of_what_went_live_is_beside_what_was_live_then(films_service, node):
+    """Its build was compared with version 2; when it goes on, version 1 is live again."""
+    for _ in range(2):
+        finish(published(films_service))
+    build = held_until_live_moved(films_service, 1)
+    checks = evidence_of(build)
+    assert (build.state, checks["overlap with live at 100"]["note"]) == ("SUCCEEDED", "against live version 1")
+    assert checks["p99"]["note"] == "local; live version 1: 1.00 ms, asked in turns"
+    live = [build.report[name].get("live_version", build.report[name].get("live")) for name in ("counts", "compare")]
+    assert (live, build.report["items"]["live_version"]) == ([1, 1], 1)
+    told = version_view(selectors.version_get(films_service, 3))["report"]["evidence"]
+    assert told == build.report["evidence"]
+
+
+def test_where_nothing_can_be_asked_in_turns_the_p99_is_judged_by_the_warm_up_beside_the_new_live_too(films, node):
+    service = make_service(films)
+    for _ in range(2):
+        finish(published(service))
+    Version.objects.filter(number=2).update(p99_ms=100.0)
+    node.compare_error = "they are not on one node"
+    node._p99_ms = [50.0]
+    build = held_until_live_moved(service, 1)
+    assert (build.state, build.error_reason) == ("HELD", "guard.max_p99_ratio"), build.error_message
+    assert (build_view(build)["step"], evidence_of(build)["p99"]["limit"]) == ("activate", 5.0)
+    assert evidence_of(build)["p99"]["note"] == "local; live version 1: 1.00 ms, when each was warmed up"
+
+
+def test_a_count_that_was_counted_is_not_called_a_promise(films_service, node):
+    finish(published(films_service))
+    finish(published(films_service, items=60))
+    Version.objects.filter(number=1).update(items=1_000)
+    build = held_until_live_moved(films_service, 1)
+    assert build.error_reason == "guard.max_drop_percent"
+    assert build.error_message.startswith("60 items, 94 % fewer than live (1,000)")
 
 
 def test_a_first_version_has_nothing_to_be_compared_with_and_says_so(films, node):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import redis
@@ -17,7 +18,7 @@ from versions import actions, routes
 from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE
 from versions.models import Activation, Version
 from versions.outlook import bad_twin
-from versions.selectors import activations_of, platform_epoch
+from versions.selectors import activations_of, live_version, platform_epoch
 from workers import comparison, evidence, guards, patience
 from workers.context import POLL_SECONDS, BuildContext
 from workers.outcomes import Done, Hold, Outcome, StepFailed, Wait
@@ -34,41 +35,71 @@ SERVABLE_SECONDS_MAX = 120
 SERVABLE, COMPARISON = "servable", "comparison"
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Whether something stops the switch, and what was found, for people (`report`) and for the next look."""
+
+    stop: Hold | Wait | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+    def and_then(self, found: Judged) -> Judged:
+        """Both together; a stop tells, and keeps, all that was found before it."""
+        report, context = {**self.report, **found.report}, {**self.context, **found.context}
+        stop = found.stop
+        if isinstance(stop, Hold):
+            stop = replace(stop, report={**report, **stop.report}, context={**context, **stop.context})
+        elif stop is not None:
+            stop = replace(stop, context={**context, **stop.context})
+        return Judged(stop, report, context)
+
+
 def step(ctx: BuildContext) -> Outcome:
     """Raises StepFailed (activate.refused) when the version still cannot serve after SERVABLE_SECONDS_MAX.
 
     And CancelAsked, which the switch itself notices.
     """
     version, service = ctx.version, ctx.service
+    judged = Judged()
     # Was it live once, then this step is through; if somebody rolled back since, it is not for a build to undo that.
     if version.activated_at is None:
-        held = _held(ctx, version, service)
-        if held is not None:
-            return held
+        judged = _judge(ctx, version, service)
+        if judged.stop is not None:
+            return judged.stop
         try:
             _activate(ctx, version, service)
         except (actions.CancelAsked, actions.FenceLost):
             raise
         except (Conflict, FailedPrecondition) as error:
             # Live moved, the service was put on hold, or the only replica respawns: look at everything again.
-            return _again(ctx, error)
+            return _again(ctx, error, judged)
     activation = activations_of(service).filter(to_version=version.number).first()
-    return Done(report={"activation": _acknowledged(ctx, activation)}, detail=f"version {version.number} is live")
+    report = {**judged.report, "activation": _acknowledged(ctx, activation)}
+    return Done(report=report, context=judged.context, detail=f"version {version.number} is live")
 
 
-def _held(ctx: BuildContext, version: Version, service: Service) -> Hold | Wait | None:
-    """The first reason to hold that no operator has let pass: who overrode one has not seen the others."""
-    reasons: tuple[Callable[[], Hold | Wait | None], ...] = (
-        lambda: _by_service(service),
-        lambda: _by_bad_drop(ctx),
-        lambda: _by_newer(version, service),
+def _judge(ctx: BuildContext, version: Version, service: Service) -> Judged:
+    """The first reason to stop that no operator has let pass: who overrode one has not seen the others.
+
+    With what was found on the way, which is the evidence of what goes live, or of why it does not.
+    """
+    reasons: tuple[Callable[[], Judged], ...] = (
+        lambda: Judged(_by_service(service)),
+        lambda: Judged(_by_bad_drop(ctx)),
+        lambda: Judged(_by_newer(version, service)),
         lambda: _by_guards(ctx, service),
-        lambda: _by_items(ctx, version, service),
+        lambda: _by_items(ctx, version),
         lambda: _by_gate(ctx, version, service),
-        lambda: _by_approval(version, service),
+        lambda: Judged(_by_approval(version, service)),
     )
-    found = (reason() for reason in reasons)
-    return next((one for one in found if one is not None and not _is_overridden(ctx, one)), None)
+    so_far = Judged()
+    for reason in reasons:
+        so_far = so_far.and_then(reason())
+        if _is_overridden(ctx, so_far.stop):
+            so_far = replace(so_far, stop=None)
+        if so_far.stop is not None:
+            break
+    return so_far
 
 
 def _is_overridden(ctx: BuildContext, found: Hold | Wait | None) -> bool:
@@ -103,36 +134,49 @@ def _by_newer(version: Version, service: Service) -> Hold | None:
     return Hold("activate.newer_is_live", message, beside=guards.version_text(live))
 
 
-def _by_guards(ctx: BuildContext, service: Service) -> Hold | None:
+def _by_guards(ctx: BuildContext, service: Service) -> Judged:
     """Again, when they compared with a version that is not live any more."""
     known = ctx.values["counts"]
     if known["live_generation"] == service.live_generation:
-        return None
-    return check(ctx, count_facts(ctx, known["items"]))
+        return Judged()
+    facts = count_facts(ctx, known["items"])
+    return Judged(check(ctx, facts, promised=False), report={"counts": facts})
 
 
-def _by_items(ctx: BuildContext, version: Version, service: Service) -> Hold | None:
-    """The same for ids and vectors; by a mark of their own, because an overridden count has renewed that of counts."""
-    before = ctx.values.get("items")
-    compared_with = before["live_version"] if before else None
-    return None if compared_with == service.live_version else check_again(ctx, version)
+def _by_items(ctx: BuildContext, version: Version) -> Judged:
+    """The same for ids and vectors; by a mark of their own, because an overridden count has renewed that of counts.
+
+    What was compared is kept while the step waits, so that it is not compared again each second.
+    """
+    before, live = ctx.values.get("items"), live_version(ctx.service)
+    if live is None:
+        return Judged()
+    if before and before["live_version"] == live.number:
+        return Judged(report={"items": before})
+    found, held = check_again(ctx, version, live)
+    return Judged(held, report={"items": found}, context={"items": found})
 
 
-def _by_gate(ctx: BuildContext, version: Version, service: Service) -> Hold | Wait | None:
-    """The same for the evidence: beside another live version it is another."""
+def _by_gate(ctx: BuildContext, version: Version, service: Service) -> Judged:
+    """The same for the evidence: beside another live version it is another.
+
+    Where no node holds both, the p99 is judged by what each took when it was warmed up, as it was before.
+    """
     before = comparison.known(ctx.values)
     if before is None or before.live_generation == service.live_generation:
-        return None
-    name = f"g{service.live_generation}"
-    compared = comparison.compare(ctx, version, name)
+        return Judged()
+    compared = comparison.compare(ctx, version, f"g{service.live_generation}")
     if compared is None:
-        return _wait(ctx, COMPARISON, f"beside version {service.live_version}, which went live meanwhile")
+        detail = f"beside version {service.live_version}, which went live meanwhile"
+        return Judged(Wait(WAIT_SECONDS, detail=detail, context=patience.waits(ctx, COMPARISON)))
     actions.orders_withdraw(ctx.claim, version=version)
-    checks = comparison.likeness_checks(ctx.spec, compared, version)
-    if compared.good:
-        checks.insert(0, comparison.p99_check(ctx.spec, compared, compared.good))
+    warmed = ctx.build.report["warm"]["replicas"]
+    checks = [
+        comparison.p99_check(ctx.spec, compared, warmed),
+        *comparison.likeness_checks(ctx.spec, compared, version),
+    ]
     report = {"compare": compared.to_dict(), **evidence.report(ctx, checks)}
-    return evidence.hold(checks, report=report, beside=compared.live)
+    return Judged(evidence.hold(checks, report=report, beside=compared.live), report=report)
 
 
 def _by_approval(version: Version, service: Service) -> Hold | None:
@@ -155,17 +199,12 @@ def _activate(ctx: BuildContext, version: Version, service: Service) -> None:
     )
 
 
-def _again(ctx: BuildContext, error: Conflict | FailedPrecondition) -> Wait:
+def _again(ctx: BuildContext, error: Conflict | FailedPrecondition, judged: Judged) -> Wait:
     """Counts since the first refusal, and not what the step has waited for before: a comparison takes minutes."""
     if patience.waited_seconds(ctx, SERVABLE) > SERVABLE_SECONDS_MAX:
         raise StepFailed("activate.refused", error.message) from error
-    return _wait(ctx, SERVABLE, error.message)
-
-
-def _wait(ctx: BuildContext, what: str, detail: str) -> Wait:
-    """Keeps what was compared, so that it is not compared again each second."""
-    compared = {"items": ctx.values["items"]} if "items" in ctx.values else {}
-    return Wait(WAIT_SECONDS, detail=detail, context={**compared, **patience.waits(ctx, what)})
+    context = {**judged.context, **patience.waits(ctx, SERVABLE)}
+    return Wait(WAIT_SECONDS, detail=error.message, context=context)
 
 
 def _acknowledged(ctx: BuildContext, activation: Activation | None) -> dict[str, Any]:

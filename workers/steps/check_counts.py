@@ -1,6 +1,6 @@
 """Holds a drop whose number of items is out of the guards, before anything costly is done with it.
 
-A drop that promises no count is counted by the import, which asks `check` in its turn.
+A drop that promises no count is counted by the import, which asks the same guards in its turn.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def step(ctx: BuildContext) -> Outcome:
         return Done(detail="The manifest promises no count; the import counts.")
     facts = count_facts(ctx, promised)
     # A quota is no guard: no override passes it.
-    held = over_quota(ctx, promised) or unless_passed(ctx, check(ctx, facts))
+    held = over_quota(ctx, promised) or unless_passed(ctx, check(ctx, facts, promised=True))
     return held or Done(report={"counts": facts}, context={"counts": facts}, detail=f"{promised:,} items promised")
 
 
@@ -45,9 +45,9 @@ def over_quota(ctx: BuildContext, items: int) -> Hold | None:
     return shortage([room], report={}) if room.need > room.free else None
 
 
-def check(ctx: BuildContext, facts: Mapping[str, Any]) -> Hold | None:
-    """A Hold with every count that is out of its guard, or None."""
+def check(ctx: BuildContext, facts: Mapping[str, Any], *, promised: bool) -> Hold | None:
+    """A Hold with every count that is out of its guard, or None. `promised`: nobody has counted yet."""
     counts = {name: facts[name] for name in ("items", "live_items")}
-    breaches = guards.count_breaches(ctx.spec["guards"], **counts, promised=True)
+    breaches = guards.count_breaches(ctx.spec["guards"], **counts, promised=promised)
     told = {"counts": dict(facts)}
     return guards.hold(breaches, report=told, context=told, beside=facts["live_version"])

@@ -39,15 +39,12 @@ def step(ctx: BuildContext) -> Outcome:
     return Done(report={**report, **warnings}, context=context, detail=_detail(live, found) + _model_detail(model))
 
 
-def check_again(ctx: BuildContext, version: Version) -> Hold | None:
-    """A Hold when `version`, which is published, is not about the same items as what is live by now."""
-    live = live_version(ctx.service)
-    if live is None:
-        return None
+def check_again(ctx: BuildContext, version: Version, live: Version) -> tuple[dict[str, Any], Hold | None]:
+    """How `version`, which is published, compares with what is live by now, and a Hold when it may not be so."""
     found = _compare(ctx, live, version.artifact)
-    ctx.build.context["items"] = found
     told = {"items": found}
-    return guards.hold(_breaches(ctx.spec["guards"], found), report=told, context=told, beside=live.number)
+    breaches = _breaches(ctx.spec["guards"], found)
+    return found, guards.hold(breaches, report=told, context=told, beside=live.number)
 
 
 def _of_model(ctx: BuildContext, model: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
