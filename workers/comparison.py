@@ -15,6 +15,7 @@ from versions.selectors import live_version
 from workers import evidence, guards, orders
 from workers.context import BuildContext
 from workers.evidence import Check, at_least, at_most, unmeasured
+from workers.outcomes import Wait
 
 P99, OVERLAP, DRIFT = "max_p99_ratio", "min_overlap_at_k", "max_score_drift_percent"
 NO_LIVE = "no version is live yet"
@@ -49,10 +50,10 @@ class Comparison:
         return orders.failures(self.results) or NOT_TOGETHER
 
 
-def compare(ctx: BuildContext, version: Version, name: str) -> Comparison | None:
-    """With what is live now; None while a node has not answered yet. `name` makes the order one of its own.
+def compare(ctx: BuildContext, version: Version, name: str, detail: str) -> Comparison | Wait:
+    """With what is live now; a Wait (`detail`) while a node has not answered yet.
 
-    Raises StepFailed: replica.lost, replica.order_timeout.
+    `name` makes the order one of its own.     Raises StepFailed: replica.lost, replica.order_timeout.
     """
     service = ctx.service
     live = live_version(service)
@@ -60,9 +61,9 @@ def compare(ctx: BuildContext, version: Version, name: str) -> Comparison | None
         return Comparison(None, service.live_generation, None, "", {})
     order_id = f"v{version.number}-compare-{name}-v{live.number}"
     at = ctx.spec["search"]["at"]
-    results = orders.carry_out(ctx, version, "COMPARE", order_id, beside=live, top_k=at)
-    if results is None:
-        return None
+    results = orders.carry_out(ctx, version, "COMPARE", order_id, detail, beside=live, top_k=at)
+    if isinstance(results, Wait):
+        return results
     return Comparison(live.number, service.live_generation, live.p99_ms, live.model_version, results)
 
 

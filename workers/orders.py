@@ -7,18 +7,27 @@ from typing import Any
 from versions import actions
 from versions.models import Replica, Version
 from versions.states import ReplicaState
+from workers import patience
 from workers.context import BuildContext
-from workers.outcomes import StepFailed
+from workers.outcomes import StepFailed, Wait
 
 ORDER_SECONDS_MAX = 900
+WAIT_SECONDS = 1.0
 
 Results = dict[str, dict[str, Any]]
 
 
 def carry_out(
-    ctx: BuildContext, version: Version, kind: str, order_id: str, *, beside: Version | None = None, top_k: int = 0
-) -> Results | None:
-    """What each replica answered, by node; None while one has not yet. The same order is given once.
+    ctx: BuildContext,
+    version: Version,
+    kind: str,
+    order_id: str,
+    detail: str,
+    *,
+    beside: Version | None = None,
+    top_k: int = 0,
+) -> Results | Wait:
+    """What each replica answered, by node; a Wait (`detail`) while one has not yet. The same order is given once.
 
     With `beside` only replicas on whose node that version is loaded are asked, which may be none of them.
     Raises StepFailed: replica.lost when none is loaded, replica.order_timeout.
@@ -29,10 +38,13 @@ def carry_out(
         return results
     actions.orders_give(ctx.claim, version=version, kind=kind, order_id=order_id, beside=beside, top_k=top_k)
     results = ctx.poll(lambda: _results(version, order_id, beside))
-    if results is None and ctx.waited_seconds > ORDER_SECONDS_MAX:
+    if results is not None:
+        return results
+    # For this order: a step gives several, one after the other.
+    if patience.waited_seconds(ctx, order_id) > ORDER_SECONDS_MAX:
         message = f"{kind} was not carried out within {ORDER_SECONDS_MAX} s."
         raise StepFailed("replica.order_timeout", message)
-    return results
+    return Wait(WAIT_SECONDS, detail=detail, context=patience.waits(ctx, order_id))
 
 
 def failures(results: Results) -> str:

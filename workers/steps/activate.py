@@ -31,8 +31,8 @@ WAIT_SECONDS = 1.0
 ON_APPROVAL = "on_approval"
 # How long the only replica may take to come back.
 SERVABLE_SECONDS_MAX = 120
-# What the step waits for.
-SERVABLE, COMPARISON = "servable", "comparison"
+# What the step waits for, besides orders.
+SERVABLE = "servable"
 
 
 @dataclass(frozen=True)
@@ -165,10 +165,10 @@ def _by_gate(ctx: BuildContext, version: Version, service: Service) -> Judged:
     before = comparison.known(ctx.values)
     if before is None or before.live_generation == service.live_generation:
         return Judged()
-    compared = comparison.compare(ctx, version, f"g{service.live_generation}")
-    if compared is None:
-        detail = f"beside version {service.live_version}, which went live meanwhile"
-        return Judged(Wait(WAIT_SECONDS, detail=detail, context=patience.waits(ctx, COMPARISON)))
+    detail = f"beside version {service.live_version}, which went live meanwhile"
+    compared = comparison.compare(ctx, version, f"g{service.live_generation}", detail)
+    if isinstance(compared, Wait):
+        return Judged(compared)
     actions.orders_withdraw(ctx.claim, version=version)
     warmed = ctx.build.report["warm"]["replicas"]
     checks = [

@@ -13,19 +13,17 @@ from workers.evidence import Check, at_least
 from workers.outcomes import Done, Outcome, StepFailed, Wait
 from workers.overrides import unless_passed
 
-WAIT_SECONDS = 1.0
-
 
 def step(ctx: BuildContext) -> Outcome:
     """Raises StepFailed: replica.wrong_answer, replica.lost, replica.order_timeout."""
     version = ctx.version
-    results = orders.carry_out(ctx, version, "CHECK", f"v{version.number}-check")
-    if results is None:
-        return Wait(WAIT_SECONDS, detail="checking")
+    results = orders.carry_out(ctx, version, "CHECK", f"v{version.number}-check", "checking")
+    if isinstance(results, Wait):
+        return results
     _refuse_wrong(version, results)
-    compared = comparison.known(ctx.values) or comparison.compare(ctx, version, "check")
-    if compared is None:
-        return Wait(WAIT_SECONDS, detail="beside the live version")
+    compared = comparison.known(ctx.values) or comparison.compare(ctx, version, "check", "beside the live version")
+    if isinstance(compared, Wait):
+        return compared
     # Else an agent that starts anew would warm and check what is live by then.
     actions.orders_withdraw(ctx.claim, version=version)
     likeness = comparison.likeness_checks(ctx.spec, compared, version)

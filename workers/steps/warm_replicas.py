@@ -12,7 +12,6 @@ from workers.outcomes import Done, Outcome, StepFailed, Wait
 from workers.overrides import unless_passed
 
 WARM_ROUNDS_MAX = 3
-WAIT_SECONDS = 1.0
 
 
 def step(ctx: BuildContext) -> Outcome:
@@ -21,14 +20,14 @@ def step(ctx: BuildContext) -> Outcome:
     # Of this version: a retry makes another one, which has been warmed up in no round yet.
     round_key = f"warm_round_v{version.number}"
     number = ctx.values.get(round_key, 1)
-    warmed = orders.carry_out(ctx, version, "WARM", f"v{version.number}-warm-{number}")
-    if warmed is None:
-        return Wait(WAIT_SECONDS, detail=f"warming up, round {number}")
+    warmed = orders.carry_out(ctx, version, "WARM", f"v{version.number}-warm-{number}", f"warming up, round {number}")
+    if isinstance(warmed, Wait):
+        return warmed
     if failed := orders.failures(warmed):
         raise StepFailed("replica.warm_failed", failed)
-    compared = comparison.compare(ctx, version, str(number))
-    if compared is None:
-        return Wait(WAIT_SECONDS, detail=f"beside the live version, round {number}")
+    compared = comparison.compare(ctx, version, str(number), f"beside the live version, round {number}")
+    if isinstance(compared, Wait):
+        return compared
     check = comparison.p99_check(ctx.spec, compared, warmed)
     found = f"p99 {check.value:.2f} ms"
     p99_ms = max(result["p99_ms"] for result in warmed.values())
