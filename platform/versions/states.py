@@ -1,7 +1,7 @@
 """The state machines, as tables. A `state` column changes only through common.transitions.move.
 
 Build      PENDING -> RUNNING -> SUCCEEDED
-                         |-> HELD -> RUNNING (override) | CANCELLED (newer drop, operator, expiry)
+                         |-> HELD -> PENDING (override, release) | CANCELLED (newer drop, operator, expiry)
                          |-> FAILED -> PENDING (retry from the failed step)
            A build may be cancelled from PENDING, RUNNING and HELD.
 Step       PENDING -> RUNNING -> DONE | HELD | FAILED | CANCELLED; a retry or override goes back to PENDING, and so does
@@ -9,6 +9,8 @@ Step       PENDING -> RUNNING -> DONE | HELD | FAILED | CANCELLED; a retry or ov
 Version    BUILDING -> READY -> RETIRING -> RETIRED; BUILDING or READY -> FAILED with its build.
 Replica    WANTED -> LOADING -> READY; READY <-> LOADING on respawn; any -> FAILED; any -> WITHDRAWN -> GONE.
 Activation PENDING -> COMPLETE, or PENDING -> LAGGING -> COMPLETE.
+
+A move that nobody makes is in no table.
 """
 
 from __future__ import annotations
@@ -76,9 +78,9 @@ class ActivationState(models.TextChoices):
 
 
 BUILD = {
-    "PENDING": frozenset({"RUNNING", "CANCELLED", "FAILED"}),
+    "PENDING": frozenset({"RUNNING", "CANCELLED"}),
     "RUNNING": frozenset({"RUNNING", "HELD", "SUCCEEDED", "FAILED", "CANCELLED"}),
-    "HELD": frozenset({"RUNNING", "PENDING", "CANCELLED"}),
+    "HELD": frozenset({"PENDING", "CANCELLED"}),
     "FAILED": frozenset({"PENDING"}),
     "SUCCEEDED": frozenset(),
     "CANCELLED": frozenset(),
@@ -91,11 +93,11 @@ DUPLICATE = "build.duplicate"
 
 STEP = {
     "PENDING": frozenset({"RUNNING", "CANCELLED"}),
-    "RUNNING": frozenset({"RUNNING", "DONE", "HELD", "FAILED", "CANCELLED", "PENDING"}),
-    "HELD": frozenset({"PENDING", "RUNNING", "CANCELLED"}),
+    "RUNNING": frozenset({"DONE", "HELD", "FAILED", "CANCELLED"}),
+    "HELD": frozenset({"PENDING", "CANCELLED"}),
     "FAILED": frozenset({"PENDING"}),
     "DONE": frozenset({"PENDING"}),
-    "CANCELLED": frozenset({"PENDING"}),
+    "CANCELLED": frozenset(),
 }
 
 VERSION = {

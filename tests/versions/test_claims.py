@@ -11,12 +11,14 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from catalog.models import Service
-from common.errors import RecallError
+from common.errors import RecallError, StateConflict
+from common.transitions import move
 from tests.factories import TESTER
 from tests.support.history import asked, claimed, completed, expired, refreshed, resolved
 from versions import actions
 from versions.actions import Claim, FenceLost
 from versions.models import Build
+from versions.states import BUILD, STEP
 
 pytestmark = pytest.mark.django_db
 
@@ -132,6 +134,24 @@ def test_a_version_number_is_given_out_once(films_service):
     version = completed(claim)
     assert actions.version_reserve(claim) == version
     assert refreshed(films_service).versions_count == 1
+
+
+@pytest.mark.parametrize(("state", "to"), [("HELD", "RUNNING"), ("PENDING", "FAILED")])
+def test_a_build_goes_on_only_by_its_claim_and_fails_only_while_it_runs(films_service, state, to):
+    build = asked(films_service)
+    Build.objects.filter(pk=build.pk).update(state=state)
+    with pytest.raises(StateConflict):
+        move(build, BUILD, to)
+
+
+@pytest.mark.parametrize(("state", "to"), [("RUNNING", "PENDING"), ("HELD", "RUNNING"), ("CANCELLED", "PENDING")])
+def test_a_step_is_taken_back_only_when_it_stands_still(films_service, state, to):
+    build = asked(films_service)
+    claimed(build)
+    step = build.steps.get(name="activate")
+    build.steps.filter(pk=step.pk).update(state=state)
+    with pytest.raises(StateConflict):
+        move(step, STEP, to)
 
 
 @pytest.mark.django_db(transaction=True)
