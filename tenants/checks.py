@@ -64,7 +64,7 @@ def check_row(row: Model) -> None:
 
 
 def check_limits(limits: dict[str, int]) -> None:
-    """Known names of a quota's limits, whole numbers from 0 up."""
+    """Known names of a quota's limits, whole numbers that each of them allows."""
     faults = [{"field": name, "message": fault} for name, value in limits.items() if (fault := _fault_of(name, value))]
     if faults:
         message = " ".join(f"{fault['field']}: {fault['message']}" for fault in faults)

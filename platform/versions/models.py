@@ -97,7 +97,10 @@ class BuildStep(models.Model):
 
 
 class Version(TenantScoped):
-    """The immutable result of a build. Once READY nothing of it changes but its retirement."""
+    """The result of a build. Once READY, what it answers by (files, spec, parameters) never changes.
+
+    What changes is what becomes of it: how quick it is when warm, whether it was live, is bad, cold, on its way out.
+    """
 
     tenant_path = "service__tenant"
 

@@ -45,7 +45,7 @@ class QuotaOut(serializers.Serializer[Any]):
     services_max = serializers.IntegerField()
     items_max = serializers.IntegerField()
     memory_bytes_max = serializers.IntegerField()
-    qps_max = serializers.IntegerField(help_text="Of all services together; 0: no limit.")
+    qps_max = serializers.IntegerField(help_text="Queries a second, of all services together.")
     builds_at_once_max = serializers.IntegerField()
 
 
