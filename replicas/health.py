@@ -15,7 +15,14 @@ from recallpb.internal.v1 import documents_pb2
 from replicas.client import ReplicaClient, is_the_replicas_own
 
 # So many audits in a row must be slow before a replica is.
-WINDOW_AUDITS = 5
+WINDOW_AUDITS = 3
+# An audit that takes so long counts as two, so that a replica is found slow within the same time however slow it is.
+LONG_MS = 300.0
+# What takes longer is heard of at once. Whether it is slow is for `versions.verdicts`; nothing below is.
+WORRYING_MS = 100.0
+# Between two reports no more than this counts as time without an audit: an agent that was stopped, or whose machine
+# was, has neglected nobody meanwhile.
+REPORT_GAP_SECONDS_MAX = 1.5
 MS_PER_SECOND = 1_000
 # A replica that has refused so many audits in a row, one a second, is no busy one: it does not get on with its calls.
 REFUSED_AUDITS_MAX = 60
@@ -29,10 +36,13 @@ class Unsupported(Exception):
 class Health:
     """Of one life of a replica, from the moment it is ready."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, slack_seconds: float = 0.0) -> None:
+        """`slack_seconds`: by how much an audit and the pause after it are allowed to be longer than two seconds."""
+        self._slack_seconds = slack_seconds
         self._known = documents_pb2.ReplicaHealth()
         self._p99s_ms: deque[float] = deque(maxlen=WINDOW_AUDITS)
-        self._at = time.monotonic()
+        self._reported_at = time.monotonic()
+        self._unasked_seconds = 0.0
         self._refused_in_a_row = 0
 
     @property
@@ -43,7 +53,8 @@ class Health:
     @property
     def worrying(self) -> bool:
         """Whether the last outcome should be heard of at once."""
-        return bool(self._known.silent_in_a_row or self._known.wrong_in_a_row)
+        long = bool(self._p99s_ms) and self._p99s_ms[-1] > WORRYING_MS
+        return bool(self._known.silent_in_a_row or self._known.wrong_in_a_row or long)
 
     async def ask(self, client: ReplicaClient, seconds_max: float) -> None:
         """One audit, and at the same time a call that only the process's loop answers, and a look through the door
@@ -83,13 +94,16 @@ class Health:
             self._waited(seconds_max)
         else:
             self._refused(seconds_max)
-        self._at = time.monotonic()
+        self._reported_at, self._unasked_seconds = time.monotonic(), 0.0
 
     def message(self) -> documents_pb2.ReplicaHealth:
-        """As it is now."""
+        """As it is now, for a report; its age counts from report to report."""
+        now = time.monotonic()
+        self._unasked_seconds += min(now - self._reported_at, REPORT_GAP_SECONDS_MAX)
+        self._reported_at = now
         message = documents_pb2.ReplicaHealth()
         message.CopyFrom(self._known)
-        message.age_seconds = time.monotonic() - self._at
+        message.age_seconds = max(0.0, self._unasked_seconds - self._slack_seconds)
         if len(self._p99s_ms) == WINDOW_AUDITS:
             message.p99_ms, message.sustained_p99_ms = max(self._p99s_ms), min(self._p99s_ms)
         return message
@@ -103,15 +117,18 @@ class Health:
 
     def _waited(self, seconds_max: float) -> None:
         """It lives and an audit waited in vain, in the line of callers' queries: slow, and neither frozen nor wrong."""
-        self._p99s_ms.append(seconds_max * MS_PER_SECOND)
+        self._took(seconds_max * MS_PER_SECOND)
         self._known.right_in_a_row = self._known.silent_in_a_row = 0
 
     def _answered(self, result: documents_pb2.OrderResult) -> None:
         known = self._known
         known.agreement, known.version, known.items = result.agreement, result.version, result.items
         known.error = result.error
-        self._p99s_ms.append(result.p99_ms)
+        self._took(result.p99_ms)
         self._count(**{"right" if result.ok else "wrong": 1})
+
+    def _took(self, p99_ms: float) -> None:
+        self._p99s_ms.extend([p99_ms] * (2 if p99_ms >= LONG_MS else 1))
 
     def _count(self, *, right: int = 0, wrong: int = 0, silent: int = 0) -> None:
         """One more of this kind in a row, and none of the others."""

@@ -28,6 +28,8 @@ State = documents_pb2.ReplicaReport.State
 RESTART = documents_pb2.Order.RESTART
 READY_POLL_SECONDS = 0.05
 ORDER_RETRY_SECONDS = 1.0
+# What an audit and the pause after it take at most, by default. Who sets more is not to find its replicas neglected.
+AUDIT_TURN_SECONDS = 2.0
 SILENCES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 
@@ -174,7 +176,8 @@ class Keeper:
             await self._kill(process, "it did not say that it is what was placed")
             return
         self._ready_since = time.monotonic()
-        self._health = Health()
+        turn_seconds = self._settings.audit_every_seconds + self._settings.audit_seconds_max
+        self._health = Health(slack_seconds=max(0.0, turn_seconds - AUDIT_TURN_SECONDS))
         self.report.items = described.searchable_items
         self._set(State.READY, pid=process.pid, rss_bytes=described.rss_bytes)
         log.info("ready", replica=self.placement.replica_id, pid=process.pid)

@@ -17,8 +17,9 @@ WRONG_AUDITS = 2
 # A silence is one audit and one call to the process's loop, both unanswered for RECALL_AUDIT_SECONDS_MAX.
 FROZEN_AUDITS = 2
 RIGHT_AUDITS = 3
-# An agent that reports and has not audited for so long does not look after this replica.
-STALE_SECONDS = 15.0
+# An agent that reports and has not audited for so long does not look after this replica: an audit takes at most a
+# second, and a second lies between two.
+STALE_SECONDS = 3.0
 # Slow is a p99 of known-answer queries, in every one of the last audits, above this multiple of the version's p99 at
 # warm-up and above the floor: far beyond what a build beside it or a busy minute does.
 SLOW_P99_RATIO = 5.0

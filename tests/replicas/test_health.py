@@ -6,15 +6,17 @@ import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import grpc
 import pytest
 
 from recallpb.internal.v1 import documents_pb2
+from replicas import health as module
 from replicas.client import STATUS_TRAILER, ReplicaClient
 from replicas.frames import GREETING, frames_path
-from replicas.health import REFUSED_AUDITS_MAX, WINDOW_AUDITS, Health, Unsupported
+from replicas.health import REFUSED_AUDITS_MAX, REPORT_GAP_SECONDS_MAX, WINDOW_AUDITS, Health, Unsupported
 
 Code = grpc.StatusCode
 
@@ -58,7 +60,7 @@ def test_a_process_that_lives_and_lets_an_audit_wait_is_slow_and_not_silent() ->
 
     assert in_a_row(health) == (0, 0, 0)
     assert health.message().sustained_p99_ms == 1_000
-    assert not health.worrying
+    assert health.worrying
 
 
 @pytest.mark.parametrize("code", [Code.RESOURCE_EXHAUSTED, Code.UNKNOWN])
@@ -110,12 +112,24 @@ def test_internal_is_as_bad_as_wrong_when_the_replica_says_so_and_not_when_its_c
 
 
 def test_slow_is_what_was_slow_in_every_audit_of_the_window() -> None:
-    slow = [answered(p99_ms=900.0)] * (WINDOW_AUDITS - 1)
+    slow = [answered(p99_ms=250.0)] * (WINDOW_AUDITS - 1)
 
     assert noted(*slow).message().sustained_p99_ms == 0
     message = noted(answered(p99_ms=2.0), *slow).message()
-    assert (message.sustained_p99_ms, message.p99_ms) == (2.0, 900.0)
-    assert noted(answered(p99_ms=2.0), *slow, answered(p99_ms=800.0)).message().sustained_p99_ms == 800.0
+    assert (message.sustained_p99_ms, message.p99_ms) == (2.0, 250.0)
+    assert noted(answered(p99_ms=2.0), *slow, answered(p99_ms=200.0)).message().sustained_p99_ms == 200.0
+
+
+def test_an_agent_that_was_stopped_for_a_while_has_not_neglected_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    health = noted(answered())
+    clock.now = 30.0
+    assert health.message().age_seconds == REPORT_GAP_SECONDS_MAX
+    health.note(answered(), lives=True, greets=True, seconds_max=1.0)
+    for clock.now in (31.0, 32.0, 33.0, 34.0):
+        age_seconds = health.message().age_seconds
+    assert age_seconds == 4.0, "it reports, and does not audit"
 
 
 def test_nothing_is_said_of_a_process_that_knows_no_audits() -> None:
