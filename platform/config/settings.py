@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from config.drain import drain_seconds
 from config.env import env_bool, env_int, env_list, env_secret, env_str
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
@@ -176,7 +177,7 @@ BUILD_WAIT_SECONDS_MAX = env_int("RECALL_BUILD_WAIT_SECONDS_MAX", 3600)
 # How often a source is looked at for new drops.
 SOURCE_LOOK_SECONDS = env_int("RECALL_SOURCE_LOOK_SECONDS", 10)
 # How long a withdrawn version stays loaded, and how long its files stay, after it left the routes.
-RETIRE_DRAIN_SECONDS = env_int("RECALL_RETIRE_DRAIN_SECONDS", 10)
+RETIRE_DRAIN_SECONDS = drain_seconds()
 RETIRE_FILES_SECONDS = env_int("RECALL_RETIRE_FILES_SECONDS", 3600)
 
 # Who hears of alerts. No host unless it is named: a tenant's spec must not make the platform call inner addresses.

@@ -17,6 +17,7 @@ NAME = re.compile(r"RECALL_[A-Z]+(?:_[A-Z]+)*")
 MODELS: tuple[type[BaseSettings], ...] = (GatewaySettings, HostSettings, AgentSettings, LauncherSettings)
 READERS = [
     ROOT / "platform" / "config" / "settings.py",
+    ROOT / "platform" / "config" / "drain.py",
     ROOT / "failpoints" / "__init__.py",
     *(ROOT / "cli").rglob("*.py"),
 ]

@@ -25,8 +25,8 @@ from workers import audit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
-# As beat rings. What is asserted of a time is ten times what is promised, as others run beside it; the promise itself is
-# held by arithmetic, in tests/versions/test_health.py.
+# As beat rings. What is asserted of a time is ten times what is promised, as others run beside it; the promise itself
+# is held by arithmetic, in tests/versions/test_health.py.
 ROUND_SECONDS = 1.0
 UNROUTED_SECONDS_MAX = 5 * 10
 CURED_SECONDS_MAX = 120
