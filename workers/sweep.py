@@ -28,7 +28,7 @@ from versions import actions, routes
 from versions.checked import HELD_BEFORE_SWITCH, HELD_BY_SERVICE
 from versions.models import Activation, Build, Version
 from versions.reconcile import reconcile
-from versions.selectors import pending_in_turn, platform_epoch, retirable, short_of_replicas
+from versions.selectors import joining_replicas, pending_in_turn, platform_epoch, retirable, short_of_replicas
 from versions.states import BUILD_UNFINISHED, PLACED, ActivationState, BuildState, StepState, VersionState
 from workers import doorbell, reports
 from workers.rooms import NodeRooms
@@ -130,6 +130,12 @@ def replenish_versions() -> None:
     turn = set(doorbell.in_turn("replenish", dict.fromkeys(short, 1), most=ROWS_MAX))
     for key in (key for key in short if key in turn):
         _replenish(*short[key], nodes)
+
+
+def join_replicas() -> None:
+    """Has what was loaded in place of lost replicas checked and warmed up, and then asked by gateways."""
+    for replica in joining_replicas()[:ROWS_MAX]:
+        unless_moved(partial(actions.replica_join, replica=replica))
 
 
 def _replenish(version: Version, missing: int, nodes: NodeRooms) -> None:

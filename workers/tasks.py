@@ -39,6 +39,7 @@ def sweep_builds(**_unknown: Any) -> None:
 @shared_task(name="sweep.reports")
 def sweep_reports(**_unknown: Any) -> None:
     sweep.collect_reports()
+    sweep.join_replicas()
     standby.carry_on_reloads()
 
 

@@ -211,7 +211,8 @@ class Replica(TenantScoped):
     p99_ms = models.FloatField(null=True, blank=True)
     served_version = models.PositiveIntegerField(null=True, blank=True)
     audited_at = models.DateTimeField(null=True, blank=True)
-    # The verdict that made it sick; empty when it is well. A withheld replica is in no route.
+    # The verdict that made it sick; empty when it is well. A withheld replica is in no route: it is sick, or new in a
+    # lost one's place and not checked yet.
     sick_reason = models.CharField(max_length=10, choices=states.Verdict.choices, blank=True)
     sick_since = models.DateTimeField(null=True, blank=True)
     withheld = models.BooleanField(default=False)

@@ -44,6 +44,7 @@ __all__ = [
     "in_turn_for",
     "is_loaded",
     "is_wrong_in_itself",
+    "joining_replicas",
     "live_items",
     "live_version",
     "load_seconds",
@@ -183,7 +184,8 @@ def short_of_replicas(heard: Collection[str] = ()) -> list[tuple[Version, int]]:
     lost = Now() - timedelta(seconds=NODE_LOST_SECONDS)
     there = Q(replicas__node__seen_at__gte=lost) | Q(replicas__node__name__in=heard)
     there &= Q(replicas__state__in=[state for state in PLACED if state != ReplicaState.FAILED])
-    cured = Q(replicas__withheld=False) | Q(replicas__sick_since__gte=lost)
+    # One that is withheld and not sick has only just been loaded in another's place.
+    cured = Q(replicas__withheld=False) | Q(replicas__sick_reason="") | Q(replicas__sick_since__gte=lost)
     kept = Version.objects.filter(state=VersionState.READY, service__deleted_at__isnull=True)
     kept = kept.filter(Q(service__live_version=F("number")) | Q(pk__in=_hot_rollback_targets().values("pk")))
     counted = kept.select_related("service__tenant").order_by("pk")
@@ -223,15 +225,22 @@ def reachable_replicas(version: Version) -> list[Replica]:
     return list(placed.filter(node__in=heard) if heard.exists() else placed)
 
 
+def joining_replicas() -> QuerySet[Replica]:
+    """Those that were loaded in place of lost ones and are in no route yet."""
+    joining = Replica.objects.filter(withheld=True, sick_reason="", state=ReplicaState.READY)
+    wanted = joining.filter(version__state=VersionState.READY, version__service__deleted_at__isnull=True)
+    return wanted.select_related("version__service__tenant", "node").order_by("pk")
+
+
 def sick_replicas() -> QuerySet[Replica]:
     """Those that an audit found sick, wherever they are by now."""
     return Replica.objects.exclude(sick_reason="").select_related("version__service__tenant", "node").order_by("pk")
 
 
 def healthy_replicas(version: Version) -> QuerySet[Replica]:
-    """Replicas of `version` that could answer in another's place: audited, found well, on a node that is heard."""
+    """Replicas of `version` that answer in another's place: in the routes, found well, on a node that is heard."""
     well = Replica.objects.filter(version=version, state=ReplicaState.READY, sick_reason="", verdict=Verdict.OK)
-    return well.filter(node__in=fresh_nodes().order_by())
+    return well.filter(withheld=False, node__in=fresh_nodes().order_by())
 
 
 def coolable_versions() -> QuerySet[Version]:

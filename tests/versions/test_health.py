@@ -335,6 +335,7 @@ def test_a_version_that_is_wrong_on_its_replacement_too_spreads_no_further_and_i
     Replica.objects.update(sick_since=LONG_AGO)
     assert selectors.short_of_replicas() == [(lone.version, 1)], "this may be the node's fault"
     actions.replicas_replenish(version=lone.version, nodes=[heard_of("b")])
+    actions.replicas_let_in(version=lone.version)
     lone.audit({"a": WRONG, "b": WELL_YOUNG})
     for _ in range(2):
         lone.audit({"a": WRONG, "b": WRONG})
@@ -353,6 +354,7 @@ def test_a_version_that_is_wrong_on_its_replacement_too_spreads_no_further_and_i
 def test_when_one_replica_of_a_wrong_version_is_cured_it_was_not_the_version(lone):
     lone.audit({"a": WRONG})
     actions.replicas_replenish(version=lone.version, nodes=[heard_of("b")])
+    actions.replicas_let_in(version=lone.version)
     lone.audit({"a": WRONG, "b": WRONG})
     assert lone.routed() == ["b"]
     lone.carry_out("a")

@@ -13,7 +13,7 @@ from celery import current_app
 from alerts.models import Alert
 from audit.models import AuditEvent
 from catalog.actions import service_delete
-from documents.store import ROUTES
+from documents.store import ROUTES, Stamp
 from recallpb.internal.v1 import documents_pb2
 from tenants.actions import quota_update
 from tests.factories import TESTER, make_service
@@ -28,12 +28,17 @@ from tests.support.history import (
     made_version,
     place,
     refreshed,
+    report,
+    seen,
+    unfinished_version,
 )
 from tests.support.history import report_all_ready as all_ready
 from tests.support.paper_node import PaperNode
 from versions import actions, routes, selectors
 from versions.actions import Claim
 from versions.models import Activation, Build, Node, Replica, Version
+from versions.routes.messages import route_message
+from versions.states import PLACED
 from workers import doorbell, pipeline, reports, sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -282,7 +287,67 @@ def test_what_a_rollback_goes_to_is_loaded_on_another_node_after_what_is_live(fi
         sweep.replenish_versions()
     assert list(other.replicas.order_by("pk").values_list("version", flat=True)) == [live.pk, target.pk]
     all_ready("other")
+    proven("other", "check", "warm")
     assert actions.version_rollback(actor=TESTER, service=films_service).loading == ""
+
+
+def proven(node: str, *kinds: str, ok: bool = True) -> None:
+    """The node carries out these orders of its new replicas, and the sweeper hears of it."""
+    sweep.join_replicas()
+    placed = list(Replica.objects.filter(node__name=node, state__in=PLACED))
+    told = {"ok": ok, "error": "" if ok else "0.500 of the known neighbours were found"}
+    report(node, *(seen(each, results={f"join-{each.pk}-{kind}": told for kind in kinds}) for each in placed))
+    sweep.join_replicas()
+
+
+def asked_by_gateways(service) -> list[str]:
+    route = route_message(refreshed(service), Stamp(1, 1))
+    return [replica.node for version in route.versions for replica in version.replicas]
+
+
+@pytest.mark.parametrize("kinds", [("check",), ("check", "warm")])
+def test_a_replica_on_a_new_node_is_asked_by_nobody_before_it_has_proved_its_answers(films, valkey, kinds):
+    """With another one that serves, not before it is warm either."""
+    service = make_service(films, replicas={"count": 2})
+    claim, version = unfinished_version(service)
+    place(claim, version, "lost")
+    all_ready("lost")
+    actions.build_succeed(claim)
+    activated(version)
+    heard_of("other")
+    Node.objects.filter(name="lost").update(seen_at=LONG_AGO)
+    sweep.replenish_versions()
+    all_ready("other")
+    assert asked_by_gateways(service) == ["local", "lost"]
+    sweep.replenish_versions()
+    assert version.replicas.count() == 3, "it counts as loaded meanwhile"
+    proven("other", *kinds)
+    joined = version.replicas.get(node__name="other")
+    assert joined.withheld == ("warm" not in kinds)
+    assert ("other" in asked_by_gateways(service)) == ("warm" in kinds)
+    assert (joined.orders == []) == ("warm" in kinds)
+
+
+def test_where_nothing_else_serves_it_answers_as_soon_as_it_answers_rightly(films_service, valkey):
+    activated(made_version(films_service))
+    heard_of("other")
+    Node.objects.filter(name="local").update(seen_at=LONG_AGO)
+    sweep.replenish_versions()
+    all_ready("other")
+    proven("other", "check")
+    assert asked_by_gateways(films_service) == ["local", "other"]
+
+
+def test_one_that_answers_wrongly_there_is_sick_and_never_asked(films_service, valkey):
+    version = activated(made_version(films_service))
+    heard_of("other")
+    Node.objects.filter(name="local").update(seen_at=LONG_AGO)
+    sweep.replenish_versions()
+    all_ready("other")
+    proven("other", "check", ok=False)
+    joined = version.replicas.get(node__name="other")
+    assert (joined.sick_reason, joined.withheld, asked_by_gateways(films_service)) == ("WRONG", True, ["local"])
+    assert Alert.objects.get().reason == "replica.wrong"
 
 
 def test_for_want_of_room_the_way_back_is_told_and_what_is_live_goes_first(films_service, valkey):

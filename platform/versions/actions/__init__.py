@@ -37,6 +37,7 @@ from versions.actions.epochs import epoch_raise
 from versions.actions.health import (
     replica_audited,
     replica_forget_sickness,
+    replica_join,
     replica_recover,
     replica_sicken,
     replica_treat,
@@ -47,7 +48,9 @@ from versions.actions.replicas import (
     orders_withdraw,
     replica_drop,
     replica_report,
+    replicas_let_in,
     replicas_place,
+    replicas_reload,
     replicas_replenish,
 )
 from versions.actions.results import (
@@ -134,11 +137,14 @@ __all__ = [
     "replica_audited",
     "replica_drop",
     "replica_forget_sickness",
+    "replica_join",
     "replica_recover",
     "replica_report",
     "replica_sicken",
     "replica_treat",
+    "replicas_let_in",
     "replicas_place",
+    "replicas_reload",
     "replicas_replenish",
     "room_alert",
     "room_alerts_end",

@@ -24,6 +24,7 @@ from versions import routes
 from versions.actions.alarms import activation_alert, activation_alert_end
 from versions.actions.builds import build_resume
 from versions.actions.claims import Claim, fenced_unless_cancelled
+from versions.actions.replicas import replicas_let_in
 from versions.actions.standby import reload_end, reload_request, reload_told
 from versions.checked import HELD_BEFORE_SWITCH, is_checked
 from versions.models import Activation, Build, Reload, Version
@@ -161,6 +162,7 @@ def reload_switch(*, reload: Reload) -> Activation:
     service = _fresh(reload.service)
     with transaction.atomic():
         reload_end(reload=reload, actor=actor)
+        replicas_let_in(version=reload.version)
         left = live_version(service) if reload.kind == "rollback" else None
         where = {"live_generation": reload.live_generation}
         activation = _switch(actor, reload.kind, service, reload.version, reload.reason, where, left=left)

@@ -18,7 +18,7 @@ from versions.actions.replicas import tell_gateways
 from versions.actions.retirement import placements_changed
 from versions.models import Replica, Version
 from versions.seen import HealthSeen
-from versions.selectors import fresh_nodes, healthy_replicas, is_wrong_in_itself
+from versions.selectors import fresh_nodes, healthy_replicas, is_loaded, is_wrong_in_itself, open_reloads
 from versions.states import ReplicaState, Verdict
 from versions.verdicts import Finding
 
@@ -34,6 +34,8 @@ STEADY_SECONDS = 600
 CURES_IN_A_ROW_COUNTED_MAX = 1_000
 # In this order: the process ends, its successor warms up, and proves that it answers rightly.
 CURE = ("RESTART", "WARM", "CHECK")
+# Of a replica on a new node, in this order: a right answer is what it may not do without.
+JOIN = ("CHECK", "WARM")
 VERSION_WRONG = "version.wrong"
 # A sick replica becomes worse, and then well. What was found wrong is never routed again for being merely slow.
 GRAVENESS = (Verdict.FAILED, Verdict.STALE, Verdict.SLOW, Verdict.FROZEN, Verdict.WRONG)
@@ -116,6 +118,35 @@ def replica_recover(*, replica: Replica) -> bool:
 
 
 @transaction.atomic
+def replica_join(*, replica: Replica) -> bool:
+    """Brings a replica that was loaded in place of a lost one into the routes, once it answers rightly and is warm.
+
+    Where no other one of its version serves it need not be warm: a slow answer is better than none. One that answers
+    wrongly is sick from here on, and cured like any other. False while nothing of this has happened yet.
+    """
+    _lock(replica)
+    new = Replica.objects.select_related("version__service__tenant", "node").get(pk=replica.pk)
+    joins = new.withheld and not new.sick_reason and new.state == ReplicaState.READY
+    if not joins or open_reloads().filter(version=new.version_id).exists():
+        return False
+    orders = _join_orders(new)
+    if new.orders != orders:
+        Replica.objects.filter(pk=new.pk).update(orders=orders)
+        placements_changed([new.node_id])
+        return False
+    checked, warmed = (new.results.get(order["order_id"]) for order in orders)
+    failed = next((each for each in (checked, warmed) if each and not each["ok"]), None)
+    if failed is not None:
+        return replica_sicken(replica=new, finding=Finding(Verdict.WRONG, failed["error"]))
+    if checked is None or (warmed is None and is_loaded(new.version)):
+        return False
+    Replica.objects.filter(pk=new.pk).update(withheld=False, orders=[])
+    placements_changed([new.node_id])
+    tell_gateways(new)
+    return True
+
+
+@transaction.atomic
 def replica_forget_sickness(*, replica: Replica) -> None:
     """Its version is on its way out, or it was taken off its node: nobody needs to hear of it any more."""
     _forget(Replica.objects.select_related("version__service__tenant").get(pk=replica.pk))
@@ -124,6 +155,10 @@ def replica_forget_sickness(*, replica: Replica) -> None:
 def cure_orders(number: int) -> list[dict[str, str]]:
     """The orders of the cure of this number, as a Replica holds them."""
     return [{"order_id": f"cure-{number}-{kind.lower()}", "kind": kind} for kind in CURE]
+
+
+def _join_orders(replica: Replica) -> list[dict[str, str]]:
+    return [{"order_id": f"join-{replica.pk}-{kind.lower()}", "kind": kind} for kind in JOIN]
 
 
 def _graveness(verdict: str) -> int:

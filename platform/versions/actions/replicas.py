@@ -38,20 +38,41 @@ def replicas_place(claim: Claim, *, version: Version, nodes: Iterable[Node]) -> 
 def replicas_replenish(*, version: Version, nodes: Iterable[Node]) -> None:
     """Wants one more replica of a READY version on each of `nodes`, because some that it had are lost.
 
+    They are withheld until they are warm and have proved their answers (`replica_join`). Raises StateConflict when the
+    version is on its way out.
+    """
+    _refuse_leaving(version)
+    _place(version, nodes, withheld=True)
+
+
+@transaction.atomic
+def replicas_reload(*, version: Version, nodes: Iterable[Node]) -> None:
+    """Wants one replica of a READY version on each of `nodes`; no route names it before it was checked and switched to.
+
     Raises StateConflict when the version is on its way out.
     """
-    # A write that changes nothing, so that a retirement comes before or after.
-    if Version.objects.filter(pk=version.pk, state=VersionState.READY).update(number=F("number")) != 1:
-        raise StateConflict(f"Version {version.number} is not READY any more.")
+    _refuse_leaving(version)
     _place(version, nodes)
 
 
-def _place(version: Version, nodes: Iterable[Node]) -> None:
+@transaction.atomic
+def replicas_let_in(*, version: Version) -> None:
+    """Of a version that was checked on all its nodes: none is withheld any more for being new there."""
+    Replica.objects.filter(version=version, withheld=True, sick_reason="").update(withheld=False)
+
+
+def _refuse_leaving(version: Version) -> None:
+    # A write that changes nothing, so that a retirement comes before or after.
+    if Version.objects.filter(pk=version.pk, state=VersionState.READY).update(number=F("number")) != 1:
+        raise StateConflict(f"Version {version.number} is not READY any more.")
+
+
+def _place(version: Version, nodes: Iterable[Node], *, withheld: bool = False) -> None:
     changed = []
     for node in nodes:
-        replica, made = Replica.objects.get_or_create(version=version, node=node)
+        replica, made = Replica.objects.get_or_create(version=version, node=node, defaults={"withheld": withheld})
         if not made and replica.state in (ReplicaState.WITHDRAWN, ReplicaState.GONE):
-            move(replica, REPLICA, ReplicaState.WANTED, **_BLANK)
+            move(replica, REPLICA, ReplicaState.WANTED, **{**_BLANK, "withheld": withheld})
             made = True
         if made:
             changed.append(node.pk)

@@ -19,7 +19,7 @@ from catalog.models import Service
 from common.actor import Actor
 from common.errors import Conflict
 from versions import routes
-from versions.actions.replicas import orders_set, replicas_replenish
+from versions.actions.replicas import orders_set, replicas_let_in, replicas_reload
 from versions.actions.retirement import replicas_withdraw
 from versions.models import Node, Reload, Replica, Version
 from versions.selectors import load_seconds, open_reload
@@ -94,7 +94,7 @@ def reload_request(
 
 def reload_place(*, reload: Reload, nodes: Iterable[Node]) -> None:
     """Wants the version on these nodes. Raises StateConflict when it is on its way out."""
-    replicas_replenish(version=reload.version, nodes=nodes)
+    replicas_reload(version=reload.version, nodes=nodes)
 
 
 @transaction.atomic
@@ -135,6 +135,7 @@ def reload_end(*, reload: Reload, failure: str = "", actor: Actor, is_wanted: bo
 def reload_keep(*, reload: Reload, actor: Actor) -> None:
     """Ends a reload that was for no switch: the version is hot again, and in the route."""
     if reload_end(reload=reload, actor=actor):
+        replicas_let_in(version=reload.version)
         Version.objects.filter(pk=reload.version_id).update(cold_at=None, unrouted_at=None)
         Service.objects.filter(pk=reload.service_id).update(route_generation=F("route_generation") + 1)
         routes.publish_after_commit(reload.service_id)

@@ -77,7 +77,7 @@ def _cost(version: Version) -> documents_pb2.Cost | None:
 def _route_replicas(version: Version) -> list[documents_pb2.RouteReplica]:
     """A replica that has been READY keeps its address while it respawns; the gateway notices by itself.
 
-    One that an audit found sick is withheld until it is cured.
+    One that an audit found sick is withheld until it is cured, and a new one in a lost one's place until it is checked.
     """
     serving = Replica.objects.filter(version=version, state__in=[ReplicaState.READY, ReplicaState.LOADING])
     serving = serving.filter(withheld=False)
