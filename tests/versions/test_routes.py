@@ -60,6 +60,8 @@ def test_what_people_read_and_what_is_audited_is_what_the_route_names(films_serv
     route = route_message(service, Stamp(1, 1))
     named = {replica.replica_id for version in route.versions for replica in version.replicas}
     views = [selectors.replica_view(replica) for replica in Replica.objects.all()]
+    listed = [selectors.replica_view(replica) for replica in selectors.replicas_of(service)]
+    assert {view["id"]: view["routed"] for view in listed} == {view["id"]: view["routed"] for view in views}
     audited = {f"r{replica.pk}" for replica in selectors.audited_replicas()}
     assert {view["id"] for view in views if view["routed"]} == audited == named
     expected = {"switched on": [3, 2, 1], "cooled": [3, 1], "rolled back": [2, 1], "retired": [3, 2]}
