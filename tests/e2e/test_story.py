@@ -229,9 +229,10 @@ def compare(story: Story) -> None:
     story.window.go(f"{story.home}versions/2/")
     story.keep("version")
     page = story.window.go(story.home)
-    link = page.locator("a[href*='/compare/']").first
-    link.click()
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    for number in (1, 2):
+        page.get_by_label(f"Pick version {number}").check()
+    page.get_by_role("button", name="Compare two").click()
+    expect(page.get_by_role("heading", name="Version 2 beside version 1")).to_be_visible()
     expect(page.locator("main")).to_contain_text(re.compile("overlap", re.IGNORECASE))
     story.keep("compare")
 
