@@ -144,6 +144,7 @@ def live_with(service, folders, *, first_id: int) -> None:
     folder = folders / f"live-{first_id}"
     folder.mkdir()
     np.save(folder / layout.ID_KEYS, np.arange(first_id, first_id + 60))
+    np.save(folder / layout.ID_ROWS, np.arange(60))
     report = {"import": {"mean_norm": 1.9}}
     Version.objects.filter(pk=version.pk).update(artifact=str(folder), report=report)
     activated(version)
