@@ -269,7 +269,7 @@ def make_and_revoke_a_key(story: Story) -> str:
     row = page.get_by_role("row").filter(has_text=prefix)
     row.locator("summary", has_text="Revoke").click()
     row.get_by_role("button", name=f"Revoke rk_{prefix}").click()
-    expect(page.get_by_role("row").filter(has_text=prefix)).to_contain_text("Revoked")
+    expect(page.get_by_role("row").filter(has_text=prefix)).to_contain_text("revoked")
     eventually(lambda: not opens(story.platform, key), seconds_max=REVOKED_SECONDS_MAX, what="the key to be refused")
     story.keep("keys")
     return prefix
