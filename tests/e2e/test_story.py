@@ -40,6 +40,18 @@ SERVICE = "catalogue"
 LOOKS = {"light": (DESK, "light"), "dark": (DESK, "dark"), "phone": (PHONE, "light")}
 
 
+# What reaches furthest to the right, as it begins in HTML; what scrolls in a box of its own is clipped by that.
+WIDEST = """() => {
+  const clipped = (each) => { for (let box = each.parentElement; box; box = box.parentElement) {
+    if (getComputedStyle(box).overflowX !== "visible" && box !== document.documentElement
+      && !(getComputedStyle(each).position === "absolute" && getComputedStyle(box).position === "static")) return true;
+  } return false; };
+  const free = [...document.body.querySelectorAll("*")].filter((each) => !clipped(each));
+  free.sort((one, other) => other.getBoundingClientRect().right - one.getBoundingClientRect().right);
+  return free[0].outerHTML.slice(0, 120);
+}"""
+
+
 class Story:
     """Alice's window, and what it took."""
 
@@ -62,7 +74,7 @@ class Story:
             self.page.set_viewport_size(size)
             self.page.screenshot(path=self.shots / f"story-{name}-{look}.png", full_page=True, animations="disabled")
             if self.page.evaluate("document.documentElement.scrollWidth") > size["width"]:
-                self.too_wide.append(f"{name}, {look}")
+                self.too_wide.append(f"{name}, {look}: {self.page.evaluate(WIDEST)}")
         self.page.emulate_media(color_scheme="light")
         self.page.set_viewport_size(DESK)
 
