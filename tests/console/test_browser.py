@@ -463,6 +463,16 @@ def test_a_curve_outlives_the_refreshes_of_a_build_page_and_changes_with_its_fig
         assert window.complaints == []
 
 
+def test_a_window_that_becomes_narrow_is_not_left_too_wide(browser: Browser, stage: Stage) -> None:
+    """Charts are drawn anew a moment later; until then they hang over, and must not widen the page."""
+    with visit(browser, stage.server, stage.alice) as window:
+        page = window.go("/t/films/s/movies/")
+        page.locator("[data-traffic] canvas").first.wait_for()
+        page.locator("summary", has_text="Roll back").click()
+        page.set_viewport_size(PHONE)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
 def test_nobody_is_asked_while_the_page_is_hidden(browser: Browser, stage: Stage) -> None:
     with visit(browser, stage.server, stage.alice) as window:
         window.page.clock.install()
