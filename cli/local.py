@@ -99,14 +99,11 @@ def audit_verify() -> dict[str, Any]:
 def demo_load(tenant: str) -> int:
     """The demo's service in `tenant`, built of another drop; the build's number. Raises CliError."""
     actor = local_actor()
-    from common.errors import RecallError
     from tenants.models import Tenant
     from versions import actions
 
-    try:
+    with _told_as_cli_errors():
         build = actions.demo_load(actor=actor, tenant=Tenant.objects.get(name=tenant), again=True)
-    except RecallError as error:
-        raise CliError(error.message, field=error.field, reason=error.reason) from error
     return int(build.number)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -50,14 +51,23 @@ def be_nice(nice: int) -> None:
     nice = max(nice, os.getpriority(os.PRIO_PROCESS, 0))
     # Each thread has a niceness of its own; a library that was imported may have started some.
     for thread in map(int, os.listdir("/proc/self/task")):
-        os.setpriority(os.PRIO_PROCESS, thread, nice)
-        if nice >= NICE_MAX:
-            # A core with nothing else on it counts as free, so that whoever wakes up goes there at once.
-            os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+        # One may have ended since it was listed.
+        with contextlib.suppress(ProcessLookupError):
+            _let_thread_give_way(thread, nice)
     if os.getpgrp() != os.getpid():
         os.setsid()
     if os.getsid(0) == os.getpid():
         let_session_give_way(os.getpid(), nice)
+
+
+def _let_thread_give_way(thread: int, nice: int) -> None:
+    os.setpriority(os.PRIO_PROCESS, thread, nice)
+    if nice < NICE_MAX:
+        return
+    # A sandbox may refuse the call; the thread stays as nice as it is then.
+    with contextlib.suppress(PermissionError):
+        # A core with nothing else on it counts as free, so that whoever wakes up goes there at once.
+        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 
 def let_session_give_way(pid: int, nice: int) -> None:

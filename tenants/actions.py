@@ -1,7 +1,11 @@
-"""Everything that changes tenants, people and keys. Each action is one transaction with its audit event in it."""
+"""Everything that changes tenants, people and keys. Each action is one transaction with its audit event in it.
+
+That a key was used is noted without one: it changes nothing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.actions import user_create
@@ -19,20 +23,16 @@ from common.checks import check_text
 from common.dispatch import after_commit
 from common.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, QuotaExceeded, StateConflict
 from tenants import keys
-from tenants.checks import (
-    check_choice,
-    check_expiry,
-    check_limits,
-    check_name,
-)
-from tenants.models import ApiKey, Member, Quota, Role, Scope, Tenant
-from tenants.selectors import active_keys_of
-from tenants.uses import key_uses_forget
+from tenants.checks import check_choice, check_expiry, check_limits, check_name
+from tenants.models import ApiKey, KeyUse, Member, Quota, Role, Scope, Tenant
+from tenants.selectors import active_keys_of, keys_with_prefixes
 
 # Every route document of a tenant carries its keys.
 ACTIVE_KEYS_PER_TENANT_MAX = 200
 KEY_OVERLAP_SECONDS = 3_600
 KEY_OVERLAP_SECONDS_MAX = 30 * 24 * 3_600
+# A use is noted when the one noted before it is so old: times are right to the minute.
+KEY_USE_SECONDS = 60
 TITLE_CHARACTERS_MAX = 200
 KEY_NAME_CHARACTERS_MAX = 100
 
@@ -43,6 +43,17 @@ class NewKey:
 
     key: ApiKey
     text: str
+
+
+@dataclass(frozen=True)
+class Use:
+    """One call with the key of this prefix. `service` is empty for what is asked of the tenant or the platform."""
+
+    prefix: str
+    tenant: str
+    service: str
+    at: datetime
+    address: str
 
 
 # ---- tenants and quotas
@@ -269,6 +280,45 @@ def keys_revoke_of_service(*, actor: Actor, tenant: Tenant, service: str) -> Non
     for key in active_keys_of(tenant).filter(service=service):
         key_revoke(actor=actor, key=key)
     key_uses_forget(tenant=tenant, service=service)
+
+
+# ---- what keys were used for
+
+
+def key_used(*, key: ApiKey, address: str) -> None:
+    """A call over REST, at this moment, whatever it asks for."""
+    now = timezone.now()
+    if key.last_used_at is None or now - key.last_used_at >= timedelta(seconds=KEY_USE_SECONDS):
+        keys_used(uses=[Use(key.prefix, key.tenant.name, "", now, address)])
+
+
+@transaction.atomic
+def keys_used(*, uses: Iterable[Use]) -> None:
+    """Notes each use whose key is known and is of that tenant; one that is older than what is noted changes nothing."""
+    uses = list(uses)
+    found = {key.prefix: key for key in keys_with_prefixes(use.prefix for use in uses)}
+    noted = {(row.key_id, row.service): row for row in KeyUse.objects.filter(key__in=found.values())}
+    first: dict[tuple[int, str], KeyUse] = {}
+    for use in uses:
+        key = found.get(use.prefix)
+        if key is None or key.tenant.name != use.tenant:
+            continue
+        row = noted.get((key.pk, use.service))
+        if row is None:
+            made = KeyUse(key=key, service=use.service, first_at=use.at, last_at=use.at, address=use.address)
+            first[key.pk, use.service] = made
+        elif use.at - row.last_at >= timedelta(seconds=KEY_USE_SECONDS):
+            KeyUse.objects.filter(pk=row.pk, last_at__lt=use.at).update(last_at=use.at, address=use.address)
+        unseen = Q(last_used_at__isnull=True) | Q(last_used_at__lte=use.at - timedelta(seconds=KEY_USE_SECONDS))
+        if key.last_used_at is None or use.at - key.last_used_at >= timedelta(seconds=KEY_USE_SECONDS):
+            ApiKey.objects.filter(unseen, pk=key.pk).update(last_used_at=use.at)
+    # Somebody else may be noting the first use at this moment.
+    KeyUse.objects.bulk_create(first.values(), ignore_conflicts=True)
+
+
+def key_uses_forget(*, tenant: Tenant, service: str) -> None:
+    """The next service of this name starts as one that nobody has called."""
+    KeyUse.objects.of(tenant).filter(service=service).delete()
 
 
 # ---- helpers, in the order of their first use

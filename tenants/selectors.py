@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from tenants import keys
-from tenants.models import ApiKey, Member, Role, Tenant, is_valid_name
+from tenants.models import ApiKey, KeyUse, Member, Role, Tenant, is_valid_name
 from tenants.permissions import Caller, caller_of_user, tenant_not_found
 
 # How long before its end people are warned of a key.
@@ -92,6 +92,23 @@ def key_verify(text: str) -> ApiKey | None:
         return None
     expired = key.expires_at is not None and key.expires_at <= timezone.now()
     return None if expired or key.revoked_at or key.tenant.deleted_at else key
+
+
+def keys_with_prefixes(prefixes: Iterable[str]) -> QuerySet[ApiKey]:
+    """These keys of all tenants, with their tenants; whose they may be is the caller's to say."""
+    return ApiKey.objects.filter(prefix__in=set(prefixes)).select_related("tenant")
+
+
+def first_use_of(tenant: Tenant, service: str, *, since: datetime) -> KeyUse | None:
+    """The first call of a service by a key, since the service is there; None when there was none."""
+    uses = KeyUse.objects.of(tenant).filter(service=service, first_at__gte=since)
+    return uses.select_related("key").order_by("first_at", "pk").first()
+
+
+def last_uses_of(keys: Iterable[ApiKey]) -> dict[int, KeyUse]:
+    """The newest use of each of these keys, by the key's row; whose they may be is the caller's to say."""
+    uses: QuerySet[KeyUse] = KeyUse.objects.filter(key__in=list(keys)).order_by("last_at", "pk")
+    return {use.key_id: use for use in uses}
 
 
 def revoked_prefixes() -> list[str]:

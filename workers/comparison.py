@@ -53,7 +53,7 @@ class Comparison:
 def compare(ctx: BuildContext, version: Version, name: str, detail: str) -> Comparison | Wait:
     """With what is live now; a Wait (`detail`) while a node has not answered yet.
 
-    `name` makes the order one of its own.     Raises StepFailed: replica.lost, replica.order_timeout.
+    `name` makes the order one of its own. Raises StepFailed: replica.lost, replica.order_timeout.
     """
     service = ctx.service
     live = live_version(service)

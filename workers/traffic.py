@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 
 from documents.traffic import SETTLED_AFTER_SECONDS, SPAN_SECONDS, span_of
-from tenants.uses import Use, keys_used
+from tenants.actions import Use, keys_used
 from versions import actions, routes
 from workers.sweep import unless_redis_is_away
 

@@ -76,7 +76,7 @@ def _tell_how_to_go_on(story: Story, outcome: Outcome, team: Team) -> None:
     story.say(f"console   {outcome.console_url}   user demo, password {password}")
     story.say(f"gRPC      {outcome.gateway}   service {outcome.service}")
     story.say(f"REST      {outcome.api_url}/docs")
-    story.say(f"key       in {team.password_file.with_name('demo_key')}   (export RECALL_API_KEY_FILE=...)")
+    story.say(f"key       export RECALL_API_KEY_FILE={team.password_file.with_name('demo_key')}")
 
 
 def _wait(platform: PlatformState) -> None:

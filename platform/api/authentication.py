@@ -12,9 +12,9 @@ from rest_framework.request import Request
 from accounts.selectors import must_change_password
 from common.addresses import client_address
 from common.errors import PermissionDenied
+from tenants.actions import key_used
 from tenants.permissions import Caller, caller_of_key, caller_of_user
 from tenants.selectors import key_verify
-from tenants.uses import key_used
 
 SCHEME = b"bearer"
 

@@ -28,6 +28,12 @@ def check_text(value: object, *, field: str, characters_max: int, required: bool
     return text
 
 
+def whole_number(text: str, *, most: int) -> int | None:
+    """The number from 0 to `most` that `text` writes in ASCII digits, without a sign; None when it is none."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+    return int(text) if is_number and int(text) <= most else None
+
+
 def check_reason(value: object, *, required: bool = False) -> str:
     """A reason that somebody gives for what they do, for the audit trail."""
     return check_text(value, field="reason", characters_max=REASON_CHARACTERS_MAX, required=required)

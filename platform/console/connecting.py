@@ -76,13 +76,14 @@ class Example:
     is_real: bool
 
 
-def endpoint_of(request: HttpRequest, service: Service) -> Endpoint:
+def endpoint_of(request: HttpRequest, service: Service, schema: Mapping[str, Any]) -> Endpoint:
+    """Where `service` is asked; `schema` is the registered one, or that of the version which is asked."""
     return Endpoint(
         tenant=service.tenant.name,
         service=service.name,
         gateway=settings.GATEWAY_ADDRESS,
         api_url=request.build_absolute_uri("/api/v1"),
-        has_text_ids=_has_text_ids(service),
+        has_text_ids=schema["id_type"] == "string",
     )
 
 

@@ -8,6 +8,9 @@ from catalog.models import Service
 from tenants.scoping import TenantScoped
 from versions import states
 
+# Of a column for positive whole numbers on every database.
+VERSION_NUMBER_MAX = 2**31 - 1
+
 
 class PlatformState(models.Model):
     """One row. `epoch` rises when a database is restored, so that its documents win over younger ones in Redis."""

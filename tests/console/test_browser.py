@@ -26,9 +26,8 @@ from alerts.states import Severity
 from catalog.actions.drafts import draft_create
 from catalog.intents import Intent
 from catalog.models import Draft, Service
-from tenants.actions import key_create, key_revoke, key_rotate, quota_update
+from tenants.actions import Use, key_create, key_revoke, key_rotate, keys_used, quota_update
 from tenants.models import Tenant
-from tenants.uses import Use, keys_used
 from tests.client.scripted import serving
 from tests.console.browser import DESK, PHONE, launch, visit
 from tests.console.posters import ADDRESS, answer, make_posters

@@ -18,9 +18,8 @@ from django.utils import timezone
 from catalog.models import Service
 from console.snippets import request_of
 from recall_client import endpoints
-from tenants.actions import key_create
+from tenants.actions import Use, key_create, keys_used
 from tenants.permissions import caller_of_user
-from tenants.uses import Use, keys_used
 from tests.api.gateway import IDS_PER_VERSION, RunningGateway, running_gateway
 from tests.console.test_home import text_of
 from tests.console.test_pages import signed_in

@@ -10,11 +10,10 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from console.views.keys import PERMISSION_WORDS, scopes_told
-from tenants.actions import key_create, key_rotate
+from tenants.actions import Use, key_create, key_rotate, keys_used
 from tenants.models import ApiKey, Tenant
 from tenants.permissions import SCOPES, Permission
 from tenants.selectors import key_verify
-from tenants.uses import Use, keys_used
 from tests.console.test_home import text_of
 from tests.console.test_pages import signed_in
 from tests.factories import TESTER

@@ -17,9 +17,8 @@ from django.utils import timezone
 from playwright.sync_api import Browser, Page
 
 from catalog.models import Service
-from tenants.actions import key_create
+from tenants.actions import Use, key_create, keys_used
 from tenants.models import Tenant
-from tenants.uses import Use, keys_used
 from tests.console import test_browser as scene
 from tests.console.browser import visit
 from tests.console.test_pages import signed_in

@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from tenants.actions import key_create, keys_revoke_of_service
+from tenants.actions import Use, key_create, key_used, keys_revoke_of_service, keys_used
 from tenants.models import ApiKey, KeyUse, Tenant
-from tenants.selectors import key_get
-from tenants.uses import Use, first_use_of, key_used, keys_used, last_uses_of
+from tenants.selectors import first_use_of, key_get, last_uses_of
 from tests.factories import TESTER
 
 NOON = datetime.fromisoformat("2026-11-26T12:00:00Z")

@@ -10,12 +10,11 @@ from api.base import ApiView
 from api.schema import operation
 from api.serializers import outlooks as shapes
 from api.views.services import HIDDEN, ServiceApiView
+from common.checks import whole_number
 from common.errors import InvalidArgument
 from tenants.permissions import Permission
 from versions.previews import preview
 from versions.traffic import HOURS_MAX, POINTS_MAX, SPANS_MAX, metrics_of
-
-NUMBER_DIGITS_MAX = 5
 
 
 class MetricsView(ServiceApiView):
@@ -62,7 +61,7 @@ class EstimateView(ApiView):
 
 def _number(request: Request, name: str, default: int, most: int) -> int:
     text = request.query_params.get(name) or str(default)
-    known = text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX
-    if not known or not 1 <= int(text) <= most:
+    number = whole_number(text, most=most)
+    if not number:
         raise InvalidArgument(f"`{name}` is a whole number from 1 to {most:,}.", field=name)
-    return int(text)
+    return number

@@ -10,8 +10,8 @@ from api import examples
 from api.schema import operation
 from api.views.services import HIDDEN, ServiceApiView
 from catalog.models import Service
+from tenants.actions import Use, keys_used
 from tenants.permissions import Permission
-from tenants.uses import Use, keys_used
 from versions import queries
 from versions.queries import shapes
 

@@ -9,12 +9,13 @@ from rest_framework.response import Response
 from api.schema import operation
 from api.serializers import comparisons as shapes
 from api.views.services import HIDDEN, ServiceApiView
+from common.checks import whole_number
 from common.errors import InvalidArgument
 from tenants.permissions import Permission
 from versions.actions import comparison_ask
 from versions.comparisons import comparison_view, versions_compared
+from versions.models import VERSION_NUMBER_MAX
 
-NUMBER_DIGITS_MAX = 9
 TO = OpenApiParameter(
     "to", int, description="The other version's number; without it the live one, or for that one what was before it."
 )
@@ -39,6 +40,7 @@ class VersionCompareView(ServiceApiView):
 def _number(text: str) -> int | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX):
+    number = whole_number(text, most=VERSION_NUMBER_MAX)
+    if number is None:
         raise InvalidArgument("The number of a version, for example 6.", field="to")
-    return int(text)
+    return number

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from console.playground.fields import item_text
 from console.playground.pictures import Cell, cell_of
+from versions.queries.answers import column_values
 
 Id = int | str
 # Between scores that are one but for the order in which float32 numbers were added.
@@ -88,7 +89,7 @@ def answer_of(reply: Mapping[str, Any]) -> Answer:
         ids=tuple(ids),
         scores=tuple(reply["scores"]),
         found_by=tuple(reply["found_by"]),
-        attributes={column["name"]: _column(column) for column in reply["attributes"]},
+        attributes={column["name"]: column_values(column) for column in reply["attributes"]},
         shortfall=reply["shortfall"],
         degraded=reply["degraded"],
         replica=reply["replica"],
@@ -196,11 +197,3 @@ def _ids(ids: Mapping[str, Any]) -> list[str]:
 
 def _place(rank: int, there: int | None) -> Place:
     return Place(None) if there is None else Place(there, there - rank)
-
-
-def _column(column: Mapping[str, Any]) -> list[Any]:
-    """An AttributeColumn in proto JSON as a list of values; None where there is none."""
-    values = next(kind["values"] for name, kind in column.items() if name not in ("name", "present"))
-    plain = [", ".join(value["values"]) if isinstance(value, dict) else value for value in values]
-    present = column.get("present") or [True] * len(plain)
-    return [value if there else None for value, there in zip(plain, present, strict=True)]

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -17,11 +16,12 @@ from django_htmx.middleware import HtmxDetails
 
 from catalog.models import Service
 from console.base import page, service_for
+from console.connecting import endpoint_of
 from console.playground import asking, fields
 from console.playground.answers import overlap
 from console.playground.asking import Side, Table
 from console.playground.fields import FEATURE, MERGES, Read, Typed
-from console.snippets import Endpoint, Snippet, snippets_of
+from console.snippets import Snippet, snippets_of
 from engines import registry
 from tenants.models import Tenant
 from tenants.permissions import Caller, Permission
@@ -226,14 +226,7 @@ def _overlap(sides: list[Side]) -> float | None:
 
 
 def _snippets(turn: Turn, read: Read) -> list[Snippet]:
-    endpoint = Endpoint(
-        tenant=turn.tenant.name,
-        service=turn.service.name,
-        gateway=settings.GATEWAY_ADDRESS,
-        api_url=turn.request.build_absolute_uri("/api/v1"),
-        has_text_ids=turn.schema["id_type"] == "string",
-    )
-    return snippets_of(read.question, endpoint)
+    return snippets_of(read.question, endpoint_of(turn.request, turn.service, turn.schema))
 
 
 def _random_vector(dimension: int) -> str:

@@ -9,7 +9,6 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
 from alerts.actions import alert_acknowledge
@@ -17,7 +16,7 @@ from alerts.models import Alert
 from alerts.selectors import alert_get, alerts_of
 from alerts.states import AlertState, Severity
 from alerts.views import alert_view
-from console.base import caller_of, page, tenant_for
+from console.base import caller_of, page, tenant_for, way_back
 from console.views.home import TENANTS_ON_HOME_MAX
 from tenants.models import NAME_CHARACTERS_MAX, Tenant, is_valid_name
 from tenants.permissions import Caller, Permission, is_allowed
@@ -53,9 +52,7 @@ def acknowledge(request: HttpRequest, tenant: str, number: int) -> HttpResponse:
     caller, owner = tenant_for(request, tenant, Permission.OPERATE)
     alert = alert_acknowledge(actor=caller.actor, alert=alert_get(owner, number))
     messages.success(request, f"You look after alert {alert.number} of {owner.name}.")
-    back = request.POST.get("back", "")
-    safe = url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()})
-    return redirect(back if safe else "console:alerts")
+    return redirect(way_back(request, request.POST.get("back", ""), "console:alerts"))
 
 
 def _address(team: str, wanted: dict[str, str]) -> str:

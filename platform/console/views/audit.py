@@ -14,12 +14,13 @@ from django.views.decorators.http import require_GET
 
 from audit.models import AuditEvent
 from audit.selectors import EVENTS_PAGE_DEFAULT, events_exported, events_of
+from common.checks import whole_number
 from console.base import page, tenant_for
 from tenants.permissions import Permission, is_allowed
 
 FILTERS = ("service", "actor", "verb")
 FILTER_CHARACTERS_MAX = 150
-ID_DIGITS_MAX = 18
+EVENT_ID_MAX = 10**18 - 1
 COLUMNS = (
     "at",
     "actor_kind",
@@ -41,9 +42,8 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 @page
 def index(request: HttpRequest, tenant: str) -> HttpResponse:
     caller, owner = tenant_for(request, tenant, Permission.VIEW)
-    wanted, before = _filters(request), request.GET.get("before", "")
-    before_id = int(before) if before.isascii() and before.isdigit() and len(before) <= ID_DIGITS_MAX else None
-    events = events_of(owner.name, before_id=before_id, limit=EVENTS_PAGE_DEFAULT + 1, **_matching(wanted))
+    wanted, before = _filters(request), whole_number(request.GET.get("before", ""), most=EVENT_ID_MAX)
+    events = events_of(owner.name, before_id=before, limit=EVENTS_PAGE_DEFAULT + 1, **_matching(wanted))
     shown, more = events[:EVENTS_PAGE_DEFAULT], len(events) > EVENTS_PAGE_DEFAULT
     context = {
         "tenant": owner,

@@ -12,8 +12,7 @@ from console.connecting import BY_ITEM, BY_VECTOR, POM, endpoint_of, example_of,
 from console.snippets import LANGUAGES, snippets_of
 from tenants.models import Tenant
 from tenants.permissions import Permission, is_allowed
-from tenants.selectors import owners_of
-from tenants.uses import first_use_of
+from tenants.selectors import first_use_of, owners_of
 
 LANGUAGE_DEFAULT = "python"
 
@@ -25,7 +24,7 @@ def show(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     caller, owner, found = service_for(request, tenant, service, Permission.VIEW)
     language = request.GET.get("in", "") if request.GET.get("in") in LANGUAGES else LANGUAGE_DEFAULT
     by = BY_VECTOR if request.GET.get("by") == BY_VECTOR else BY_ITEM
-    endpoint, example = endpoint_of(request, found), example_of(caller, found, by)
+    endpoint, example = endpoint_of(request, found, found.spec["schema"]), example_of(caller, found, by)
     snippets = {snippet.name: snippet for snippet in snippets_of(example.question, endpoint)}
     context = {
         **_status(owner, found),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.contrib import messages
@@ -16,22 +15,13 @@ from catalog.selectors import services_of
 from common.errors import InvalidArgument
 from console.base import page, tenant_for
 from console.forms import KeyForm, RotateForm
+from console.permission_words import rungs_of
 from tenants.actions import NewKey, key_create, key_revoke, key_rotate
-from tenants.models import ApiKey, KeyUse, Scope, Tenant
+from tenants.models import ApiKey, KeyUse, Tenant
 from tenants.permissions import SCOPES, Caller, Permission
-from tenants.selectors import key_get, keys_ending, keys_of
-from tenants.uses import last_uses_of
+from tenants.selectors import key_get, keys_ending, keys_of, last_uses_of
 
 KEYS_SHOWN_MAX = 200
-# What a scope's permissions are called on the page.
-PERMISSION_WORDS: Mapping[Permission, str] = {
-    Permission.VIEW: "look at services, versions, builds and alerts",
-    Permission.QUERY: "ask for recalls",
-    Permission.WRITE_ITEMS: "write and delete items in real time",
-    Permission.BUILD: "build, cancel, retry",
-    Permission.OPERATE: "activate, roll back, hold, override, acknowledge",
-    Permission.MANAGE: "create and change services, keys and members",
-}
 
 
 @dataclass(frozen=True)
@@ -117,21 +107,12 @@ def _shown(
         "ending": list(keys_ending([tenant])),
         "form": form,
         "rotate_form": RotateForm(auto_id=False),
-        "scopes": scopes_told(),
+        "scopes": rungs_of(SCOPES),
         "made": made,
         "replaced": replaced,
         "replaced_has_ended": replaced is not None and _state(replaced) == "expired",
     }
     return render(request, "console/keys.html", context)
-
-
-def scopes_told() -> list[tuple[str, list[str]]]:
-    """Each scope with what it may beyond the one before it, from the table by which the server decides."""
-    told, before = [], frozenset[Permission]()
-    for scope in Scope.values:
-        told.append((str(scope), [PERMISSION_WORDS[each] for each in Permission if each in SCOPES[scope] - before]))
-        before |= SCOPES[scope]
-    return told
 
 
 def _services(caller: Caller, tenant: Tenant) -> list[str]:

@@ -14,20 +14,13 @@ from accounts.checks import generated_password
 from common.errors import Conflict, InvalidArgument, NotFound
 from console.base import page, tenant_for
 from console.forms import MemberForm, RoleForm
+from console.permission_words import rungs_of
 from tenants.actions import member_add, member_remove, member_set_role
 from tenants.models import Role, Tenant
 from tenants.permissions import ROLES, Caller, Permission, is_allowed
 from tenants.selectors import member_get, members_of
 
 PEOPLE_SHOWN_MAX = 500
-WORDS = {
-    Permission.VIEW: "look at everything of the team",
-    Permission.QUERY: "ask its services",
-    Permission.WRITE_ITEMS: "change items",
-    Permission.BUILD: "ask for builds, cancel and retry them",
-    Permission.OPERATE: "activate, roll back, hold, override a guard, look after alerts",
-    Permission.MANAGE: "register, change and delete services, make and revoke keys, take people in and let them go",
-}
 
 
 @require_GET
@@ -99,20 +92,9 @@ def _shown(
             }
             for member in members
         ],
-        "roles": _roles(),
+        "roles": rungs_of(ROLES),
         "form": form,
         "made": made,
         "may_manage": is_allowed(caller, Permission.MANAGE, tenant),
     }
     return render(request, "console/members.html", context)
-
-
-def _roles() -> list[dict[str, Any]]:
-    """What each role may do beyond the one before it, from the table by which it is decided."""
-    told: list[dict[str, Any]] = []
-    before: frozenset[Permission] = frozenset()
-    for role, held in ROLES.items():
-        words = [word for permission, word in WORDS.items() if permission in held - before]
-        told.append({"name": role, "may": "; ".join(words), "includes": told[-1]["name"] if told else ""})
-        before = held
-    return told

@@ -9,6 +9,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_POST
 
 from catalog.models import Service
+from common.checks import whole_number
 from common.errors import InvalidArgument
 from console.base import page, service_for
 from tenants.permissions import Caller, Permission
@@ -16,7 +17,8 @@ from versions.queries import items_get, recall
 from versions.queries.answers import rows_of
 
 TOP_K_DEFAULT = 10
-TOP_K_DIGITS_MAX = 5
+# The gateway judges what the service allows.
+TOP_K_MAX = 99_999
 VECTOR_TEXT_CHARACTERS_MAX = 200_000
 
 
@@ -71,5 +73,5 @@ def _vector_of_item(item: str, caller: Caller, service: Service) -> list[float]:
 
 
 def _top_k(request: HttpRequest) -> int:
-    text = request.POST.get("top_k", "")
-    return int(text) if text.isdigit() and len(text) <= TOP_K_DIGITS_MAX else TOP_K_DEFAULT
+    top_k = whole_number(request.POST.get("top_k", ""), most=TOP_K_MAX)
+    return TOP_K_DEFAULT if top_k is None else top_k

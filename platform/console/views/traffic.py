@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
+from common.checks import whole_number
 from common.errors import InvalidArgument
 from console.base import page, service_for
 from tenants.permissions import Permission
@@ -23,7 +24,7 @@ HOURS = (1, 6, 24)
 def show(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     """The last `?hours=` as JSON: a list of values for each figure, with a point for every step."""
     _, _, found = service_for(request, tenant, service, Permission.VIEW)
-    text = request.GET.get("hours", "1")
-    if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= HOURS_MAX):
+    hours = whole_number(request.GET.get("hours", "1"), most=HOURS_MAX)
+    if not hours:
         raise InvalidArgument(f"Say how many hours, as a whole number from 1 to {HOURS_MAX}.", field="hours")
-    return JsonResponse(asdict(history_of(found, hours=int(text))))
+    return JsonResponse(asdict(history_of(found, hours=hours)))

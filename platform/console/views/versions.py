@@ -9,15 +9,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
+from common.checks import whole_number
 from common.errors import InvalidArgument
 from console.base import page, service_for
 from tenants.permissions import Permission
 from versions import projections, selectors
 from versions.actions import comparison_ask, version_activate, version_rollback
 from versions.comparisons import comparison_view, previous_of, versions_compared
-from versions.models import Version
+from versions.models import VERSION_NUMBER_MAX, Version
 
-VERSION_DIGITS_MAX = 9
 PICKED = 2
 PROJECTION_ROWS_SHOWN = 20
 PROJECTION_FIELDS = ("items", "of", "attributes")
@@ -44,11 +44,12 @@ def show(request: HttpRequest, tenant: str, service: str, number: int) -> HttpRe
 def pick(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     """From the table of versions to the page of the two that were picked there."""
     _, owner, found = service_for(request, tenant, service, Permission.VIEW)
-    picked = sorted({text for text in request.GET.getlist("pick") if _is_number(text)}, key=int)
+    numbers = {whole_number(text, most=VERSION_NUMBER_MAX) for text in request.GET.getlist("pick")}
+    picked = sorted(number for number in numbers if number is not None)
     if len(picked) != PICKED:
         messages.warning(request, "Pick two versions to compare.")
         return redirect("console:service", owner.name, found.name)
-    older, newer = map(int, picked)
+    older, newer = picked
     return redirect("console:version-compare", owner.name, found.name, newer, older)
 
 
@@ -115,11 +116,8 @@ def efforts_of(curves: dict[str, Any]) -> list[dict[str, Any]]:
     return [rows[key] for key in sorted(rows)]
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= VERSION_DIGITS_MAX
-
-
 def _version_number(text: str) -> int:
-    if not _is_number(text):
+    number = whole_number(text, most=VERSION_NUMBER_MAX)
+    if number is None:
         raise InvalidArgument("Say from which version to roll back, as a whole number.", field="from_version")
-    return int(text)
+    return number

@@ -8,7 +8,7 @@ from typing import Any
 
 def rows_of(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One dict for each item of a RecallResponse as a dict: {"rank", "id", "score", "attributes": [...]}."""
-    columns = [_plain(column) for column in answer["attributes"]]
+    columns = [column_values(column) for column in answer["attributes"]]
     pairs = zip(answer["ids"] or answer["text_ids"], answer["scores"], strict=True)
     return [
         {"rank": rank, "id": item, "score": score, "attributes": [column[rank - 1] for column in columns]}
@@ -16,7 +16,7 @@ def rows_of(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _plain(column: Mapping[str, Any]) -> list[Any]:
+def column_values(column: Mapping[str, Any]) -> list[Any]:
     """An AttributeColumn in proto JSON as a list of values; None where there is none."""
     values = next(kind["values"] for name, kind in column.items() if name not in ("name", "present"))
     plain = [", ".join(value["values"]) if isinstance(value, dict) else value for value in values]

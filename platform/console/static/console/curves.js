@@ -5,7 +5,7 @@
 // each measured point is a row with data-ms, data-recall, data-effort and, on the chosen one, data-chosen.
 "use strict";
 
-const recallCurves = (() => {
+(() => {
   const { HEIGHT, colour, tone, width, axis, decimals, onNewLook } = recallPlots;
   const HUES = ["blue", "amber", "green", "red", "grey"];
   const FONT_PX = 11;
@@ -140,6 +140,4 @@ const recallCurves = (() => {
     onNewLook(() => look(true));
     document.addEventListener("htmx:afterSettle", () => look(false));
   });
-
-  return { draw, read };
 })();
