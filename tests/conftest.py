@@ -6,6 +6,7 @@ see anything of films. Dana is a platform administrator and a member of nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from catalog.models import Service
     from tenants.models import Tenant
+    from tests.api.gateway import RunningGateway
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -104,3 +106,12 @@ def books_service(books: Tenant) -> Service:
     from tests.factories import make_service
 
     return make_service(books, "novels")
+
+
+@pytest.fixture(scope="module")
+def shared_gateway(django_db_setup: None) -> Iterator[RunningGateway]:
+    """One for all tests of a file: each of them publishes the route that it asks."""
+    from tests.api.gateway import running_gateway
+
+    with running_gateway() as gateway:
+        yield gateway

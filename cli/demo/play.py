@@ -189,6 +189,8 @@ def _second_drop(
 ) -> None:
     """A drop that has lost a category goes live under traffic, is noticed, and is rolled back."""
     story.chapter(f"The next drop has lost every {LOST_CATEGORY.lower()}, and nobody noticed")
+    guard = team.api.get(teams.SERVICE_PATH)["guards"]["max_drop_percent"]
+    story.say(f"that is a tenth of the items, and the guard max_drop_percent allows {guard:g} %")
     before = client.count_items().version
     fewer = items.without(LOST_CATEGORY)
     queries = items.vectors[:: max(1, len(items) // 500)]

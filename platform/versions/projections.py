@@ -16,7 +16,7 @@ from tenants.permissions import Caller
 from versions.models import Projection, Version
 from versions.queries import recall
 from versions.queries.answers import rows_of
-from versions.selectors import askable_versions
+from versions.selectors import askable_versions, is_loaded
 
 NEIGHBOURS = 10
 ID_CHARACTERS_MAX = 1_000
@@ -39,7 +39,7 @@ def sample_rows(projection: Projection, most: int) -> list[dict[str, Any]]:
 
 def can_be_asked(version: Version) -> bool:
     """Whether the gateway answers for this very version."""
-    return version.pk in {askable.pk for askable in askable_versions(version.service)}
+    return is_loaded(version) and version.pk in {askable.pk for askable in askable_versions(version.service)}
 
 
 def neighbours(*, caller: Caller, service: Service, version: Version, item: str) -> dict[str, Any]:

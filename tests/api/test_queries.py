@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from recallpb.v1 import recall_pb2
 from tenants.models import Tenant
 from tenants.permissions import caller_of_user
 from tests.api.conftest import Caller, caller_by_key, caller_by_session
-from tests.api.gateway import IDS_PER_VERSION, RunningGateway, running_gateway, year_of
+from tests.api.gateway import IDS_PER_VERSION, RunningGateway, year_of
 from tests.factories import make_service
 from tests.support.artifacts import exact_ids
 from versions.queries import gateway as client
@@ -25,12 +24,6 @@ from versions.queries.tokens import internal_token
 
 MOVIES = "/tenants/films/services/movies"
 VECTOR = [1.0, -0.5, 0.25, 0.0, 2.0, -1.0, 0.5, 3.0]
-
-
-@pytest.fixture(scope="module")
-def shared_gateway(django_db_setup: None) -> Iterator[RunningGateway]:
-    with running_gateway() as gateway:
-        yield gateway
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from console.snippets import request_of
 from recall_client import endpoints
 from tenants.actions import Use, key_create, keys_used
 from tenants.permissions import caller_of_user
-from tests.api.gateway import IDS_PER_VERSION, RunningGateway, running_gateway
+from tests.api.gateway import IDS_PER_VERSION, RunningGateway
 from tests.console.test_home import text_of
 from tests.console.test_pages import signed_in
 from tests.factories import TESTER
@@ -105,12 +105,6 @@ def test_the_box_waits_for_the_first_call_by_a_key_and_then_stops_asking(victor:
     assert b"hx-trigger" not in seen
     told = rf"First call seen at \d{{4}}-.* UTC with the key rk_{key.prefix}_… \(ranker\) from 10\.0\.0\.7"
     assert re.search(told, text_of(seen))
-
-
-@pytest.fixture(scope="module")
-def shared_gateway(django_db_setup: None) -> Any:
-    with running_gateway() as gateway:
-        yield gateway
 
 
 @pytest.mark.servers

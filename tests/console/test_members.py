@@ -11,7 +11,7 @@ from django.test import Client
 
 from accounts.selectors import must_change_password
 from audit.selectors import events_of
-from console.views.members import WORDS
+from console.permission_words import WORDS
 from tenants.models import Member, Tenant
 from tenants.permissions import ROLES, Permission
 from tests.console.test_pages import signed_in

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from django.test import Client
 from catalog.models import Service
 from recallpb.v1 import recall_pb2
 from tenants.models import Tenant
-from tests.api.gateway import DIMENSION, HIDDEN, ITEMS, RunningGateway, running_gateway
+from tests.api.gateway import DIMENSION, HIDDEN, ITEMS, RunningGateway
 from tests.client.scripted import refuse, serving
 from tests.console.test_pages import signed_in
 from tests.factories import make_service
@@ -32,12 +31,6 @@ INPUTS = [
     {"name": "city", "type": "string"},
     {"name": "is_new", "type": "bool"},
 ]
-
-
-@pytest.fixture(scope="module")
-def shared_gateway(django_db_setup: None) -> Iterator[RunningGateway]:
-    with running_gateway() as gateway:
-        yield gateway
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,15 +10,11 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from tenants.models import Tenant
-from tests.api.gateway import DIMENSION, RunningGateway, running_gateway
+from tests.api.gateway import RunningGateway
 from tests.console.browser import DESK, PHONE, visit
 from tests.console.test_browser import AXE_RULES, barriers, browser, keep
-from tests.factories import make_service
 from tests.support.artifacts import exact_ids
-from tests.support.history import activated, made_version
 from versions.models import Projection
-from workers.children.projecting import project
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
@@ -33,25 +28,6 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"viewport": DESK, "color_scheme": "dark"},
     "phone": {"viewport": PHONE, "is_mobile": True, "has_touch": True},
 }
-
-
-@pytest.fixture(scope="module")
-def shared_gateway(django_db_setup: None) -> Iterator[RunningGateway]:
-    with running_gateway() as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def gateway(shared_gateway: RunningGateway, settings: Any, films: Tenant) -> RunningGateway:
-    """Serves version 1 of films/movies, whose projection was drawn from what it serves."""
-    settings.GATEWAY_ADDRESS = shared_gateway.address
-    shared_gateway.publish()
-    schema = {"dimension": DIMENSION, "metric": "ip", "attributes": [{"name": "year", "type": "int64"}]}
-    version = activated(made_version(make_service(films, schema=schema)))
-    projection = project(shared_gateway.made.path, shared_gateway.made.manifest["searchable_items"])
-    assert projection is not None
-    Projection.objects.create(version=version, **projection)
-    return shared_gateway
 
 
 def pixel_of(page: Page, item: str) -> dict[str, float]:
@@ -74,8 +50,8 @@ def outermost(axis: str = "x") -> str:
     return item
 
 
-def neighbours_of(gateway: RunningGateway, item: str) -> list[str]:
-    made, row = gateway.made, gateway.made.ids.index(int(item))
+def neighbours_of(projected_gateway: RunningGateway, item: str) -> list[str]:
+    made, row = projected_gateway.made, projected_gateway.made.ids.index(int(item))
     found, _ = exact_ids(made, made.vectors[row], 10, exclude=[made.ids[row]])
     return [str(each) for each in found]
 
@@ -86,7 +62,7 @@ def shown(page: Page) -> list[str | None]:
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_a_click_on_a_point_shows_its_neighbours(
-    browser: Browser, live_server: LiveServer, victor: User, gateway: RunningGateway, look: str
+    browser: Browser, live_server: LiveServer, victor: User, projected_gateway: RunningGateway, look: str
 ) -> None:
     with visit(browser, live_server.url, victor, **LOOKS[look]) as window:
         page = window.go(PAGE)
@@ -97,7 +73,7 @@ def test_a_click_on_a_point_shows_its_neighbours(
         point = canvas.tap if look == "phone" else canvas.click
         point(position=pixel_of(page, item))
         expect(page.get_by_role("heading", name=f"Nearest to {item}")).to_be_visible()
-        assert shown(page) == neighbours_of(gateway, item)
+        assert shown(page) == neighbours_of(projected_gateway, item)
         assert canvas.evaluate("element => element.toDataURL()") != before
         keep(page, f"projection-{look}")
         assert barriers(page, AXE_RULES[look]) == []
@@ -110,7 +86,7 @@ def test_a_click_on_a_point_shows_its_neighbours(
 
 
 def test_arrows_walk_over_the_items_and_enter_asks(
-    browser: Browser, live_server: LiveServer, victor: User, gateway: RunningGateway
+    browser: Browser, live_server: LiveServer, victor: User, projected_gateway: RunningGateway
 ) -> None:
     with visit(browser, live_server.url, victor) as window:
         page = window.go(PAGE)
@@ -125,14 +101,14 @@ def test_arrows_walk_over_the_items_and_enter_asks(
         item = said.inner_text().split(" ")[0]
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name=f"Nearest to {item}")).to_be_visible()
-        assert shown(page) == neighbours_of(gateway, item)
+        assert shown(page) == neighbours_of(projected_gateway, item)
         page.keyboard.press("Escape")
         expect(page.locator("#neighbours-table")).to_have_count(0)
         assert window.complaints == []
 
 
 def test_a_gateway_that_is_away_is_told_below_the_projection(
-    browser: Browser, live_server: LiveServer, victor: User, gateway: RunningGateway, settings: Any
+    browser: Browser, live_server: LiveServer, victor: User, projected_gateway: RunningGateway, settings: Any
 ) -> None:
     settings.GATEWAY_ADDRESS = "127.0.0.1:9"
     with visit(browser, live_server.url, victor) as window:
@@ -144,7 +120,7 @@ def test_a_gateway_that_is_away_is_told_below_the_projection(
 
 
 def test_without_a_script_the_table_leads_to_the_neighbours(
-    browser: Browser, live_server: LiveServer, victor: User, gateway: RunningGateway
+    browser: Browser, live_server: LiveServer, victor: User, projected_gateway: RunningGateway
 ) -> None:
     with visit(browser, live_server.url, victor, java_script_enabled=False) as window:
         page = window.go(PAGE)
@@ -154,5 +130,5 @@ def test_without_a_script_the_table_leads_to_the_neighbours(
         item = link.inner_text()
         link.click()
         expect(page.get_by_role("heading", name="Neighbours in version 1")).to_be_visible()
-        assert shown(page) == neighbours_of(gateway, item)
+        assert shown(page) == neighbours_of(projected_gateway, item)
         keep(page, "neighbours-light")

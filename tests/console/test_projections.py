@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
 from django.contrib.auth.models import User
 
 from catalog.models import Service
-from tenants.models import Tenant
-from tests.api.gateway import DIMENSION, IDS_PER_VERSION, RunningGateway, running_gateway, year_of
+from tests.api.gateway import IDS_PER_VERSION, RunningGateway, year_of
 from tests.console.test_pages import signed_in
-from tests.factories import make_service
 from tests.support.artifacts import exact_ids
 from tests.support.history import activated, made_version, refreshed
 from versions import actions
 from versions.models import Projection, Version
-from workers.children.projecting import project
 
 PAGE = "/t/films/s/movies/versions/1/"
 SAMPLE = {
@@ -65,6 +60,12 @@ def test_a_version_that_is_not_loaded_offers_no_neighbours(victor: User, project
     assert "neighbours/?item=" not in page
 
 
+def test_a_candidate_that_is_loaded_offers_neighbours_too(victor: User, projected: Version) -> None:
+    candidate = made_version(refreshed(projected.service))
+    Projection.objects.create(version=candidate, sample=SAMPLE, plane=PLANE)
+    assert "neighbours/?item=" in text_of(victor, "/t/films/s/movies/versions/2/")
+
+
 def test_a_version_without_a_projection_says_why(victor: User, films_service: Service) -> None:
     made_version(films_service)
     assert "This version was built before there were projections; the next build draws one." in text_of(victor, PAGE)
@@ -79,25 +80,6 @@ def test_what_cannot_be_an_id_is_not_asked_for(victor: User, projected: Version,
     assert b"by its id" in answer.content or b"whole numbers" in answer.content
 
 
-@pytest.fixture(scope="module")
-def shared_gateway(django_db_setup: None) -> Iterator[RunningGateway]:
-    with running_gateway() as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def gateway(shared_gateway: RunningGateway, settings: Any, films: Tenant) -> RunningGateway:
-    """Serves version 1 of films/movies, whose projection was drawn from what it serves."""
-    settings.GATEWAY_ADDRESS = shared_gateway.address
-    shared_gateway.publish()
-    schema = {"dimension": DIMENSION, "metric": "ip", "attributes": [{"name": "year", "type": "int64"}]}
-    version = activated(made_version(make_service(films, schema=schema)))
-    projection = project(shared_gateway.made.path, shared_gateway.made.manifest["searchable_items"])
-    assert projection is not None
-    Projection.objects.create(version=version, **projection)
-    return shared_gateway
-
-
 def neighbours_of(gateway: RunningGateway, row: int) -> list[int]:
     """By exact search; an item is not its own neighbour."""
     made = gateway.made
@@ -107,11 +89,11 @@ def neighbours_of(gateway: RunningGateway, row: int) -> list[int]:
 
 @pytest.mark.servers
 def test_neighbours_are_those_of_exact_search_with_attributes_and_their_places(
-    victor: User, gateway: RunningGateway
+    victor: User, projected_gateway: RunningGateway
 ) -> None:
-    made, row = gateway.made, 5
+    made, row = projected_gateway.made, 5
     answer = signed_in(victor).get(f"{PAGE}neighbours/", {"item": made.ids[row]}, headers={"HX-Request": "true"})
-    expected = neighbours_of(gateway, row)
+    expected = neighbours_of(projected_gateway, row)
     rows = answer.context["rows"]
     assert [int(each["id"]) for each in rows] == expected
     assert [each["attributes"] for each in rows] == [
@@ -125,26 +107,28 @@ def test_neighbours_are_those_of_exact_search_with_attributes_and_their_places(
 
 
 @pytest.mark.servers
-def test_without_a_script_neighbours_are_a_page_and_lead_on(victor: User, gateway: RunningGateway) -> None:
-    item = gateway.made.ids[5]
+def test_without_a_script_neighbours_are_a_page_and_lead_on(victor: User, projected_gateway: RunningGateway) -> None:
+    item = projected_gateway.made.ids[5]
     page = text_of(victor, f"{PAGE}neighbours/?item={item}")
     assert "<html" in page
-    for near in neighbours_of(gateway, 5):
+    for near in neighbours_of(projected_gateway, 5):
         assert f'<a href="{PAGE}neighbours/?item={near}">' in page
     assert f"recall query movies --items {item} -k 10 --require-version 1 --tenant films" in page
 
 
 @pytest.mark.servers
-def test_an_item_or_a_version_that_is_not_there_is_told(victor: User, gateway: RunningGateway) -> None:
+def test_an_item_or_a_version_that_is_not_there_is_told(victor: User, projected_gateway: RunningGateway) -> None:
     unknown = signed_in(victor).get(f"{PAGE}neighbours/", {"item": 7}, headers={"HX-Request": "true"})
     assert b'role="alert"' in unknown.content
     activated(made_version(refreshed(Service.objects.get(name="movies"))))
     second = "/t/films/s/movies/versions/2/neighbours/"
     answer = signed_in(victor).get(second, {"item": 2 * IDS_PER_VERSION}, headers={"HX-Request": "true"})
     assert b"version 2 is not loaded" in answer.content
-    gateway.publish(versions=(2, 1))
+    projected_gateway.publish(versions=(2, 1))
     answer = signed_in(victor).get(second, {"item": 2 * IDS_PER_VERSION}, headers={"HX-Request": "true"})
-    expected, _ = exact_ids(gateway.newer, gateway.newer.vectors[0], 10, exclude=[2 * IDS_PER_VERSION])
+    expected, _ = exact_ids(
+        projected_gateway.newer, projected_gateway.newer.vectors[0], 10, exclude=[2 * IDS_PER_VERSION]
+    )
     assert [int(each["id"]) for each in answer.context["rows"]] == expected
     # This version has no projection on which they would lie.
     assert {each["place"] for each in answer.context["rows"]} == {None}

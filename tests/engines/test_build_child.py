@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from benchmarks.data import clustered
-from engines import registry
+from engines import leash, registry
 from engines.base import IndexSpec, SearchEffort
 from engines.build import open_vectors, read_order
 from engines.errors import ParamsInvalid, VectorsInvalid
@@ -86,6 +86,28 @@ def test_it_gives_way_to_others_while_it_builds(tmp_path: Path) -> None:
         if autogroup.exists():  # Not every system weighs sessions.
             assert autogroup.read_text().split()[-2:] == ["nice", "11"]
         child.kill()
+
+
+def test_a_thread_that_ends_meanwhile_and_a_sandbox_that_refuses_do_not_fail_a_build(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads, niced = ["1", "2"], []
+
+    def set_nice(_: int, thread: int, nice: int) -> None:
+        if thread == 1:
+            raise ProcessLookupError
+        niced.append((thread, nice))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(leash, "let_session_give_way", lambda *_: None)
+    monkeypatch.setattr(os, "listdir", lambda _: threads)
+    monkeypatch.setattr(os, "setpriority", set_nice)
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    monkeypatch.setattr(os, "getpgrp", os.getpid)
+    leash.be_nice(19)
+    assert niced == [(2, 19)]
 
 
 def test_as_nice_as_can_be_is_when_nobody_else_wants_the_core(tmp_path: Path) -> None:
