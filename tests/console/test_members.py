@@ -31,10 +31,8 @@ def role_of(username: str) -> str | None:
 def test_everybody_of_the_team_sees_who_is_in_it_and_what_each_may_do(victor: User, bob: User) -> None:
     text = text_of(signed_in(victor).get(PAGE).content)
     assert re.search(r"alice owner .* bob operator .* victor you viewer", text)
-    assert (
-        "viewer look at services, versions, builds and alerts; ask for recalls operator everything that viewer may, and:"
-        in text
-    )
+    viewer = "viewer look at services, versions, builds and alerts; ask for recalls"
+    assert f"{viewer} operator everything that viewer may, and:" in text
 
 
 def test_each_permission_of_a_role_is_told_in_words() -> None:

@@ -1,4 +1,7 @@
-"""Workers die while callers ask a real gateway: no call fails, and no answer is of a version that was not live."""
+"""Workers die at every failpoint while callers ask a real gateway: no call fails, and each answer is of what was live.
+
+What is left behind is looked at one failpoint at a time, in `test_failpoints`.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from django.conf import settings
 
+import failpoints
 from catalog.models import Service
 from tenants.actions import key_create
 from tests.e2e.load import Load
@@ -29,34 +33,47 @@ from tests.support.valkey import Valkey
 from tests.workers.conftest import finish
 from versions import actions
 from versions.models import Build
-from workers import sweep
+from workers import pipeline, sweep
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
-# One from each part of a build that comes near serving.
-POINTS = (
-    "publish.after_rename",
-    "step.place_replicas.after",
-    "activate.before_commit",
-    "activate.after_commit",
-    "step.retire.before",
-)
+# The failpoints that lie within a step, by the first part of their names.
+WITHIN = {
+    "import_items": "import_child",
+    "check_items": "compare_child",
+    "build_index": "build_child",
+    "tune_search": "tune_child",
+    "publish_artifact": "publish",
+    "activate": "activate",
+}
+# Each build dies at every sixth point, so that no step loses more workers than a build may.
+BUILDS = 6
 ITEMS, DIMENSION, TOP_K = 200, 4, 10
-# The first hit of an answer of version v is the item SIGNATURE + v.
+# The first hit of an answer from drop d is the item SIGNATURE + d.
 SIGNATURE = 10_000
 QPS = 40
+ANSWERS_AFTER_A_KILL = 4
 WAIT_SECONDS_MAX = 60.0
 VECTORS = np.random.default_rng(1).normal(size=(ITEMS, DIMENSION)).astype(np.float32)
 QUERY = VECTORS[:1]
 
 
-def deliver(service: Service, version: int) -> None:
-    """The items of all versions, and one that tells which of them an answer is of."""
-    folder = Path(settings.RECALL_DROPS) / service.tenant.name / service.name / f"{version:08}"
+def points() -> list[str]:
+    """Every failpoint, in the order in which a build reaches them."""
+    found = ["build.claimed"]
+    for step in pipeline.STEPS:
+        within = [name for name in failpoints.NAMES if name.partition(".")[0] == WITHIN.get(step.name)]
+        found += [f"step.{step.name}.before", *within, f"step.{step.name}.after"]
+    return [*found, "build.before_success"]
+
+
+def deliver(service: Service, drop: int) -> None:
+    """The items of all drops, and one that tells from which of them an answer is."""
+    folder = Path(settings.RECALL_DROPS) / service.tenant.name / service.name / f"{drop:08}"
     folder.mkdir(parents=True)
     vectors = np.vstack([VECTORS, 2 * QUERY])
     columns = {
-        "id": pa.array([*range(1, ITEMS + 1), SIGNATURE + version]),
+        "id": pa.array([*range(1, ITEMS + 1), SIGNATURE + drop]),
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIMENSION),
     }
     pq.write_table(pa.table(columns), folder / "items-0.parquet")
@@ -113,31 +130,50 @@ def load(service, valkey) -> Iterator[Load]:
             yield load
 
 
-def test_live_answers_while_workers_die_and_builds_go_on(service, load, workers):
-    for version, point in enumerate(POINTS, start=2):
-        deliver(service, version)
+def test_live_answers_while_workers_die_at_every_failpoint_and_builds_go_on(service, load, workers):
+    assert set(failpoints.NAMES) <= set(points())
+    # A build that failed and is tried again makes a version of another number.
+    drops = {1: 1}
+    for drop in range(2, BUILDS + 2):
+        deliver(service, drop)
         build = asked(service)
-        assert workers.killed_at(build, point)
-        answers_go_on(load)
-        expired(build)
+        for point in points()[drop - 2 :: BUILDS]:
+            die_and_go_on(build, point, workers)
+            answers_go_on(load)
         build = finish(build)
-        assert (build.state, refreshed(service).live_version) == ("SUCCEEDED", version), build.error_message
+        assert build.state == "SUCCEEDED", build.error_message
+        drops[build.version_number] = drop
+        assert refreshed(service).live_version == build.version_number
         sweep.reconcile_documents()
-        until(lambda wanted=version: load.answers[-1].version == wanted, f"answers of version {version}")
-    actions.version_rollback(actor=TESTER, service=service, from_version=len(POINTS) + 1)
-    until(lambda: load.answers[-1].version == len(POINTS), "answers of the version before")
+        until(lambda wanted=build.version_number: load.answers[-1].version == wanted, f"answers from drop {drop}")
+    *_, before, last = drops
+    actions.version_rollback(actor=TESTER, service=service, from_version=last)
+    until(lambda: load.answers[-1].version == before, "answers of the version before")
     load.stop()
 
     assert [answer.error for answer in load.failed] == []
-    assert [answer for answer in load.answers if answer.ids[0] != SIGNATURE + answer.version] == []
+    assert [answer for answer in load.answers if answer.ids[0] != SIGNATURE + drops[answer.version]] == []
     assert {len(answer.ids) for answer in load.answers} == {TOP_K}
-    assert versions_in_turn(load) == [*range(1, len(POINTS) + 2), len(POINTS)]
+    assert versions_in_turn(load) == [*drops, before]
     assert Build.objects.exclude(state="SUCCEEDED").count() == 0
 
 
+def die_and_go_on(build: Build, point: str, workers: Workers) -> None:
+    """The worker, or its child, is killed at `point`; then the build is anybody's who claims it."""
+    if "_child." in point:
+        assert workers.start(build, f"{point}=kill").wait() == 0
+        build.refresh_from_db()
+        assert f"failpoint {point}: kill" in build.error_message
+        actions.build_retry(actor=TESTER, build=build)
+    else:
+        assert workers.killed_at(build, point), point
+        expired(build)
+
+
 def answers_go_on(load: Load) -> None:
-    killed_at = time.monotonic()
-    until(lambda: sum(a.started_at > killed_at for a in list(load.answers)) >= QPS / 2, "answers after the kill")
+    begin = time.monotonic()
+    wanted = ANSWERS_AFTER_A_KILL
+    until(lambda: sum(each.started_at > begin for each in load.answers[-2 * wanted :]) >= wanted, f"{wanted} answers")
 
 
 def versions_in_turn(load: Load) -> list[int]:
