@@ -10,7 +10,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ import pyarrow as pa
 from bundles import catalogue, layout
 from bundles.batches import Float32, Int64
 from bundles.checksums import FORMAT, check_keys, read_manifest, sha256_of, verify_files, walk_files
+from bundles.durable import sync_folder, sync_folders
 from bundles.errors import ArtifactError
 from failpoints import failpoint
 
@@ -51,17 +52,16 @@ def publish(work_dir: Path, final_dir: Path, manifest: Mapping[str, Any]) -> Pub
         listed = {name: _listed(work_dir / name) for name in walk_files(work_dir)}
         failpoint("publish.after_checksums")
         payload = json.dumps({**manifest, "format": FORMAT, "files": listed}, indent=1, sort_keys=True).encode()
-        for folder in _folders(work_dir):
-            _sync(folder)
+        sync_folders(work_dir)
         failpoint("publish.before_manifest")
         _write_durably(work_dir / layout.MANIFEST, payload)
         failpoint("publish.after_manifest")
-        _sync(work_dir)
+        sync_folder(work_dir)
         final_dir.parent.mkdir(parents=True, exist_ok=True)
         failpoint("publish.before_rename")
         os.rename(work_dir, final_dir)
         failpoint("publish.after_rename")
-        _sync(final_dir.parent)
+        sync_folder(final_dir.parent)
     except OSError as error:
         raise _publish_error(final_dir, error) from error
     total = len(payload) + sum(each["bytes"] for each in listed.values())
@@ -190,25 +190,12 @@ def _listed(path: Path) -> dict[str, Any]:
     return {"sha256": digest, "bytes": size}
 
 
-def _folders(work_dir: Path) -> Iterator[Path]:
-    for folder, _, _ in os.walk(work_dir, topdown=False):
-        yield Path(folder)
-
-
 def _write_durably(path: Path, payload: bytes) -> None:
     with path.open("wb") as file:
         file.write(payload)
         failpoint("publish.within_manifest")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _publish_error(final_dir: Path, error: OSError) -> ArtifactError:

@@ -80,7 +80,7 @@ class DropError(BundleError):
 class ArtifactError(BundleError):
     """An artifact that cannot be published, or that must not be loaded.
 
-    Reasons: artifact.exists, artifact.publish_failed, artifact.not_found, artifact.unsafe_path,
+    Reasons: artifact.exists, artifact.publish_failed, artifact.not_durable, artifact.not_found, artifact.unsafe_path,
     artifact.bad_manifest, artifact.unknown_format, artifact.unlisted_file, artifact.missing_file,
     artifact.size_mismatch, artifact.checksum_mismatch, artifact.inconsistent.
     """

@@ -15,6 +15,7 @@ tombstone, and the sweeper writes again from the rows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -56,6 +57,7 @@ class Stamp(NamedTuple):
 
 
 ZERO = Stamp(0, 0)
+STAMP = re.compile(rb"\d{1,18}:\d{1,18}")
 
 
 class Collection(NamedTuple):
@@ -82,7 +84,7 @@ if held then
   local epoch, generation = string.match(held, '^(%d+):(%d+)$')
   epoch, generation = tonumber(epoch), tonumber(generation)
   local new_epoch, new_generation = tonumber(ARGV[2]), tonumber(ARGV[3])
-  if new_epoch < epoch or (new_epoch == epoch and new_generation <= generation) then
+  if epoch and (new_epoch < epoch or (new_epoch == epoch and new_generation <= generation)) then
     return 0
   end
 end
@@ -167,4 +169,5 @@ class DocumentReader:
 
 
 def _parse_stamps(raw: dict[bytes, bytes]) -> dict[str, Stamp]:
-    return {field.decode(): Stamp.parse(value) for field, value in raw.items()}
+    """Without those that are none: who holds a document keeps it, and the control plane writes it again."""
+    return {field.decode(): Stamp.parse(value) for field, value in raw.items() if STAMP.fullmatch(value)}

@@ -38,8 +38,8 @@ def _serve(settings: Settings, worker: int) -> int:
 
     from gateway.server import serve
 
-    uvloop.run(serve(settings, worker))
-    return 0
+    # Whoever started it starts it again when it broke, and not when it was told to stop.
+    return 0 if uvloop.run(serve(settings, worker)) else 1
 
 
 def _log_processors() -> list[structlog.typing.Processor]:

@@ -91,8 +91,11 @@ class Gateway:
         self.routes.subscribe(self.auth, self.limits, self.balancer, self.health, self)
         self._observe()
 
-    async def run(self) -> None:
-        """Serves until `stop`. Raises SettingsError when the port is taken."""
+    async def run(self) -> bool:
+        """Serves until `stop`; False when it ended because a background loop broke.
+
+        Raises SettingsError when the port is taken.
+        """
         self.snapshot.load()
         await asyncio.gather(self.feed.poll(), self.revocations.poll())
         server = self._server()
@@ -110,13 +113,14 @@ class Gateway:
         log.info(
             "gateway.serving", port=port, metrics_port=metrics_server.port, routes=sum(1 for _ in self.routes.all())
         )
-        await self._until_stopped(tasks)
+        was_told = await self._until_stopped(tasks)
         await self._drain(server, metrics_server)
         await _end(tasks)
         await teller.tell(span_of(time.time()))
         if not self._has_successor():
             await self._withdraw(reporter)
         await self._close()
+        return was_told
 
     def stop(self) -> None:
         """Begins to drain; called by SIGTERM and SIGINT."""
@@ -199,13 +203,14 @@ class Gateway:
             "service", "route_age_seconds", "Since the route's generation was taken over.", self.routes.ages_seconds
         )
 
-    async def _until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Returns when told to stop. A background loop never ends by itself; one that broke stops the process."""
+    async def _until_stopped(self, tasks: list[asyncio.Task[None]]) -> bool:
+        """Whether it was told to stop. A background loop never ends by itself; one that broke stops the process."""
         stopping = asyncio.create_task(self._stopping.wait())
         done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         for task in done - {stopping}:
             log.error("gateway.loop_broke", exc_info=task.exception())
+        return self._stopping.is_set()
 
     async def _drain(self, server: grpc.aio.Server, metrics_server: MetricsServer) -> None:
         """Lets the calls under way end. Both ports are free from the beginning of that on, for a successor."""
@@ -234,14 +239,14 @@ class Gateway:
         await self.connection.close()
 
 
-async def serve(settings: Settings, worker: int = 0) -> None:
-    """Runs a gateway until SIGTERM or SIGINT."""
+async def serve(settings: Settings, worker: int = 0) -> bool:
+    """Runs a gateway until SIGTERM or SIGINT; False when it broke before."""
     gateway = Gateway(settings, worker)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, gateway.stop)
     _tame_garbage_collector()
-    await gateway.run()
+    return await gateway.run()
 
 
 def _server_options(settings: Settings) -> list[tuple[str, int]]:

@@ -83,8 +83,8 @@ def answer(
         _search(loaded, effort, group)
     found = [work for work in ready if work.outcome is None]
     for work in found:
-        work.outcome = _merge(loaded, work)
-    attach_columns(loaded, [(work.query, work.outcome) for work in found if isinstance(work.outcome, Answer)])
+        work.outcome = _merged(loaded, work)
+    _attach(loaded, [work for work in found if isinstance(work.outcome, Answer)])
     return [work.outcome or InternalError() for work in works]
 
 
@@ -119,25 +119,34 @@ def _encode(loaded: LoadedVersion, works: list[Work]) -> list[Work]:
             work.outcome = encoded
         else:
             work.encoded = encoded
+            _exclude(loaded, work)
     return [work for work in works if work.outcome is None]
 
 
 def _groups(loaded: LoadedVersion, works: list[Work]) -> dict[Effort, list[Work]]:
-    """Works by effort. A few excluded items widen the search by as many, so that top_k remain after the cut."""
+    """Works by effort. Items that are excluded yet widen the search by as many, so that top_k remain after the cut."""
     groups: dict[Effort, list[Work]] = {}
     schema = loaded.schema
     for work in works:
         query = work.query
-        work.excluded = _excluded(loaded, work)
-        if work.excluded.size > EXCLUDED_CUT_MAX:
-            work.allowed = (work.allowed or loaded.all_searchable).without(work.excluded)
-            work.excluded = NO_ROWS
         work.width = min(query.top_k + work.excluded.size, schema.searchable_items)
         work.ef = 0 if query.exact else query.ef or schema.ef or 0
         allowed = 0 if work.allowed is None else id(work.allowed)
         effort = Effort(max(work.width, work.ef), query.nprobe or schema.nprobe, query.exact, allowed)
         groups.setdefault(effort, []).append(work)
     return groups
+
+
+def _exclude(loaded: LoadedVersion, work: Work) -> None:
+    """A few excluded items are cut out of what is found; many are left out of the search."""
+    try:
+        work.excluded = _excluded(loaded, work)
+        if work.excluded.size > EXCLUDED_CUT_MAX:
+            work.allowed = (work.allowed or loaded.all_searchable).without(work.excluded)
+            work.excluded = NO_ROWS
+    except Exception:
+        log.exception("exclusion_failed")
+        work.outcome = InternalError()
 
 
 def _excluded(loaded: LoadedVersion, work: Work) -> Rows:
@@ -203,6 +212,27 @@ def _drop_late(group: list[Work]) -> list[Work]:
 
 def _is_late(query: Query, now: float) -> bool:
     return query.deadline_ms > 0 and now - query.arrived > query.deadline_ms / MS_PER_SECOND
+
+
+def _merged(loaded: LoadedVersion, work: Work) -> Outcome:
+    try:
+        return _merge(loaded, work)
+    except Exception:
+        log.exception("merge_failed")
+        return InternalError()
+
+
+def _attach(loaded: LoadedVersion, works: list[Work]) -> None:
+    """Columns for all at once; a query whose columns break that is found by attaching alone."""
+    try:
+        attach_columns(loaded, [(work.query, work.outcome) for work in works if isinstance(work.outcome, Answer)])
+    except Exception:
+        log.warning("columns_failed", queries=len(works), exc_info=True)
+        if len(works) == 1:
+            works[0].outcome = InternalError()
+            return
+        for work in works:
+            _attach(loaded, [work])
 
 
 def _merge(loaded: LoadedVersion, work: Work) -> Answer:

@@ -29,6 +29,8 @@ from tenants.selectors import active_keys_of, keys_with_prefixes
 
 # Every route document of a tenant carries its keys.
 ACTIVE_KEYS_PER_TENANT_MAX = 200
+# Of the list of revoked keys that gateways keep no tenant may fill so much that others fall out of it.
+KEYS_MADE_PER_DAY_MAX = 500
 KEY_OVERLAP_SECONDS = 3_600
 KEY_OVERLAP_SECONDS_MAX = 30 * 24 * 3_600
 # A use is noted when the one noted before it is so old: times are right to the minute.
@@ -122,8 +124,8 @@ def quota_update(*, actor: Actor, tenant: Tenant, **limits: int) -> Quota:
     for name, value in limits.items():
         setattr(quota, name, value)
     quota.save()
-    record(actor=actor, verb="quota.update", tenant=tenant.name, target=tenant.name, before=before, after=limits)
     _tell_gateways(tenant)
+    record(actor=actor, verb="quota.update", tenant=tenant.name, target=tenant.name, before=before, after=limits)
     return quota
 
 
@@ -214,7 +216,7 @@ def key_create(
 ) -> NewKey:
     """Makes a key of the whole tenant, or of its service `service`; that it exists is the caller's to check.
 
-    Raises InvalidArgument naming the field, QuotaExceeded at ACTIVE_KEYS_PER_TENANT_MAX keys.
+    Raises InvalidArgument naming the field, QuotaExceeded at ACTIVE_KEYS_PER_TENANT_MAX and KEYS_MADE_PER_DAY_MAX keys.
     """
     check_choice(scope, Scope.values, field="scope")
     if service:
@@ -360,6 +362,9 @@ def _make_key(key: ApiKey) -> NewKey:
             f"{key.tenant} has {present} active keys; at most {ACTIVE_KEYS_PER_TENANT_MAX} are allowed. "
             "Revoke one that is not used any more."
         )
+    since = timezone.now() - timedelta(days=1)
+    if ApiKey.objects.of(key.tenant).filter(created_at__gte=since).count() >= KEYS_MADE_PER_DAY_MAX:
+        raise QuotaExceeded(f"{key.tenant} has made {KEYS_MADE_PER_DAY_MAX} keys within a day; wait before the next.")
     text = keys.make_key_text()
     key.prefix = keys.prefix_of(text) or ""
     key.digest = keys.digest_of(text, pepper=settings.KEY_PEPPER)

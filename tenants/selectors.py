@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from tenants import keys
@@ -112,11 +113,12 @@ def last_uses_of(keys: Iterable[ApiKey]) -> dict[int, KeyUse]:
 
 
 def revoked_prefixes() -> list[str]:
-    """Prefixes of the keys that ended within the last REVOCATIONS_TOLD_DAYS, newest first."""
+    """Prefixes of the keys that ended within the last REVOCATIONS_TOLD_DAYS, the one that ended last first."""
     now = timezone.now()
     since = now - timedelta(days=REVOCATIONS_TOLD_DAYS)
     ended = Q(revoked_at__gte=since) | Q(expires_at__gte=since, expires_at__lte=now)
-    return list(ApiKey.objects.filter(ended).order_by("-pk").values_list("prefix", flat=True)[:REVOCATIONS_MAX])
+    keys_ended = ApiKey.objects.filter(ended).order_by(Coalesce("revoked_at", "expires_at").desc(), "-pk")
+    return list(keys_ended.values_list("prefix", flat=True)[:REVOCATIONS_MAX])
 
 
 def usage_of(tenant: Tenant) -> dict[str, int]:

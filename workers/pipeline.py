@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from django.db import Error, connection
 
+from bundles.durable import sync_work
 from bundles.errors import BundleError
 from engines.errors import EngineError
 from failpoints import failpoint
@@ -23,6 +24,7 @@ from versions.actions import Claim, FenceLost
 from versions.models import Build
 from versions.selectors import in_turn_for
 from versions.states import StepState
+from versions.steps import KEPT_IN_WORK
 from workers import overrides
 from workers.context import BuildContext
 from workers.lease import Lease
@@ -139,6 +141,8 @@ def _run_step(claim: Claim, lease: Lease, name: str) -> bool:
         claim=claim, build=build, step=name, started_at=row.started_at or row.build.requested_at, lease=lease
     )
     outcome = dict(STEPS)[name](ctx)
+    if name in KEPT_IN_WORK and isinstance(outcome, Done):
+        sync_work(ctx.work_dir)
     failpoint(f"step.{name}.after")
     log.info("Build %s (%s): %s is %s.", claim.build_id, build, name, type(outcome).__name__)
     match outcome:

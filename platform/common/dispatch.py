@@ -13,6 +13,7 @@ from typing import Any
 from celery import current_app
 from django.db import transaction
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +41,17 @@ RING_CONNECTION = {
 
 def after_commit(name: str, *ids: int) -> None:
     """Sends message `name` with `ids` once the transaction around this call has committed."""
-    transaction.on_commit(lambda: ring(name, *ids))
+    call_after_commit(lambda: ring(name, *ids))
 
 
 def call_after_commit(work: Callable[[], Any]) -> None:
-    """Runs `work` once the transaction has committed; its failure is logged, because the commit stands."""
+    """Runs `work` once the transaction has committed; its failure is logged, because the commit stands, and what else
+    is to be done after the commit is done."""
     transaction.on_commit(work, robust=True)
 
 
 def ring(name: str, *ids: int) -> None:
-    """Sends the message now; when the broker is away, says so in the log and leaves it to the sweeper."""
+    """Sends the message now; when the broker is away or refuses it, says so in the log and leaves it to the sweeper."""
     try:
         with current_app.connection_for_write(transport_options=RING_CONNECTION) as connection:
             current_app.send_task(
@@ -61,5 +63,6 @@ def ring(name: str, *ids: int) -> None:
                 expires=RING_EXPIRES_SECONDS,
                 ignore_result=True,
             )
-    except OperationalError as error:
+    # A broker that is there and refuses to write (it is full, or a replica) is not told by Celery as its own error.
+    except (OperationalError, RedisError) as error:
         log.warning("The message %s%s was not sent (%s); the sweeper will ring again.", name, ids, error)

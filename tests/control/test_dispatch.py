@@ -10,7 +10,7 @@ import pytest
 from celery import current_app
 from django.db import transaction
 
-from common.dispatch import QUEUES, RING_TIMEOUT_SECONDS, after_commit, ring
+from common.dispatch import QUEUES, RING_TIMEOUT_SECONDS, after_commit, call_after_commit, ring
 from tests.support.valkey import Valkey, running_valkey
 
 
@@ -60,3 +60,19 @@ def test_it_waits_for_no_broker(broker, caplog):
     broker.start()
     ring("build.run", 4)
     assert [message["headers"]["argsrepr"] for message in messages(broker, "builds")] == ["[4]"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_broker_that_refuses_to_write_undoes_nothing_and_leaves_the_other_work_after_the_commit(broker, caplog):
+    done = []
+    broker.client().config_set("maxmemory-policy", "noeviction")
+    broker.client().config_set("maxmemory", 1)
+    with transaction.atomic():
+        after_commit("build.run", 1)
+        call_after_commit(lambda: done.append(1))
+    assert done == [1]
+    (record,) = caplog.records
+    assert record.args[:2] == ("build.run", (1,))
+    broker.client().config_set("maxmemory", 0)
+    ring("build.run", 2)
+    assert [message["headers"]["argsrepr"] for message in messages(broker, "builds")] == ["[2]"]

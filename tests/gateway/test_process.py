@@ -233,6 +233,19 @@ async def test_a_port_that_is_taken_is_said_in_one_line(harness: Harness, replic
     assert "Traceback" not in result.stderr
 
 
+async def test_who_ends_because_a_loop_broke_says_so_by_its_exit_code(harness: Harness) -> None:
+    script = (
+        "import sys, gateway.revocations as revocations\n"
+        "async def broken(self): raise ZeroDivisionError\n"
+        "revocations.RevocationFeed.run = broken\n"
+        "from gateway.__main__ import main\n"
+        "sys.exit(main())"
+    )
+    result = await _run(harness, "-c", script, RECALL_GATEWAY_PORT=str(free_port()))
+    assert result.returncode == 1
+    assert "gateway.loop_broke" in result.stderr
+
+
 async def test_a_missing_secret_is_said_in_one_line(harness: Harness) -> None:
     result = await _run(harness, without=("RECALL_KEY_PEPPER",))
     assert result.returncode == 2
@@ -247,10 +260,13 @@ async def test_a_secret_may_come_from_a_file(harness: Harness, replica: ExactRep
     assert (await harness.caller().recall()).version == 1
 
 
-async def _run(harness: Harness, *, without: tuple[str, ...] = (), **changes: str) -> subprocess.CompletedProcess[str]:
+async def _run(
+    harness: Harness, *arguments: str, without: tuple[str, ...] = (), **changes: str
+) -> subprocess.CompletedProcess[str]:
+    """The gateway, or Python with other `arguments`."""
     given = {f"RECALL_{name.upper()}": str(value) for name, value in harness.environment().items()}
     environment = {name: value for name, value in (os.environ | given | changes).items() if name not in without}
-    command = [sys.executable, "-m", "gateway"]
+    command = [sys.executable, *(arguments or ("-m", "gateway"))]
     return await asyncio.to_thread(
         subprocess.run, command, env=environment, capture_output=True, text=True, timeout=30, check=False
     )

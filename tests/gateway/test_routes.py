@@ -67,6 +67,17 @@ async def test_a_change_without_a_hint_is_found_by_the_poll(films: Harness, repl
     await films.until(lambda: served(films) == Stamp(1, 50))
 
 
+async def test_a_stamp_that_cannot_be_read_stops_nobody_and_is_written_over(
+    films: Harness, replica: ExactReplica
+) -> None:
+    assert films.gateway
+    with films.valkey.client() as client:
+        client.hset(ROUTES.stamps_key, mapping={FIELD: "1:two", "books/novels": "\xff"})
+        newer = films.publish(route(route_version(1, replica.address)))
+    await films.until(lambda: served(films) == newer)
+    assert (await films.caller().recall()).version == 1
+
+
 async def test_an_older_route_changes_nothing(films: Harness, replica: ExactReplica) -> None:
     films.publish(route(route_version(1, replica.address)), generation=10)
     await films.until(lambda: served(films) == Stamp(1, 10))

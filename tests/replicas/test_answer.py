@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from engines import registry
+from replicas import answer as answering
 from replicas.answer import answer
 from replicas.checks import QueryLimits
 from replicas.errors import DeadlinePassed, InternalError, InvalidQuery, NotServed, ReplicaError
@@ -324,3 +325,28 @@ def test_a_query_that_breaks_the_search_breaks_no_other(
 
 def test_an_empty_batch_is_no_trouble(loaded: LoadedVersion) -> None:
     assert answer(loaded, [], LIMITS) == []
+
+
+@pytest.mark.parametrize("part", ["_merge", "_excluded", "attach_columns"])
+def test_a_query_that_breaks_a_part_leaves_the_others_of_its_batch_their_answers(
+    made: MadeArtifact, loaded: LoadedVersion, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """No query is known that does; if one is found, it is one that fails."""
+    works = getattr(answering, part)
+    broken = 7
+
+    def breaks(loaded: LoadedVersion, asked: Any) -> Any:
+        widths = [query.top_k for query, _ in asked] if part == "attach_columns" else [asked.query.top_k]
+        if broken in widths:
+            raise ZeroDivisionError
+        return works(loaded, asked)
+
+    monkeypatch.setattr(answering, part, breaks)
+    batch = [
+        ask(made.vectors[row], top_k=top_k, return_attributes=["title"]) for row, top_k in enumerate((5, broken, 9))
+    ]
+    first, second, third = answer(loaded, batch, LIMITS)
+    assert isinstance(first, Answer)
+    assert isinstance(third, Answer)
+    assert (len(first.columns[0].values), len(third.columns[0].values)) == (5, 9)
+    assert isinstance(second, InternalError)

@@ -66,6 +66,29 @@ def test_it_does_not_open_under_another_pepper(films, settings):
     assert key_verify(text) is None
 
 
+def test_gateways_hear_first_of_the_key_that_ended_last(films, books):
+    old = key_create(actor=TESTER, tenant=films, scope="read").key
+    expired = key_create(actor=TESTER, tenant=films, scope="read").key
+    young = [key_create(actor=TESTER, tenant=books, scope="read").key for _ in range(2)]
+    for key in young:
+        key_revoke(actor=TESTER, key=key)
+    ends_in(expired, -HOUR)
+    key_revoke(actor=TESTER, key=old)
+    assert revoked_prefixes() == [key.prefix for key in (old, *reversed(young), expired)]
+
+
+def test_a_tenant_makes_only_so_many_keys_a_day(films, books, monkeypatch):
+    monkeypatch.setattr(actions, "KEYS_MADE_PER_DAY_MAX", 2)
+    first = key_create(actor=TESTER, tenant=films, scope="read").key
+    key_revoke(actor=TESTER, key=first)
+    key_rotate(actor=TESTER, key=key_create(actor=TESTER, tenant=books, scope="read").key)
+    key_create(actor=TESTER, tenant=films, scope="read")
+    with pytest.raises(QuotaExceeded, match="within a day"):
+        key_create(actor=TESTER, tenant=films, scope="read")
+    ApiKey.objects.filter(pk=first.pk).update(created_at=timezone.now() - 25 * HOUR)
+    assert key_create(actor=TESTER, tenant=films, scope="read").key.tenant == films
+
+
 def test_it_does_not_open_after_it_was_revoked(films):
     new = key_create(actor=TESTER, tenant=films, scope="read")
     revoked = key_revoke(actor=Actor(kind="user", name="alice"), key=new.key)

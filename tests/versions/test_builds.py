@@ -61,6 +61,22 @@ def test_it_refuses_more_builds_than_may_wait(films_service):
     assert refused.value.reason == "TOO_MANY_BUILDS"
 
 
+def test_a_retry_counts_among_the_builds_that_may_wait(films_service):
+    failed = asked(films_service)
+    actions.build_fail(claimed(failed), reason="drop.empty", owner="user", message="No items.")
+    others = [asked(films_service) for _ in range(BUILDS_UNFINISHED_MAX)]
+    with pytest.raises(QuotaExceeded) as refused:
+        actions.build_retry(actor=TESTER, build=failed)
+    assert refused.value.reason == "TOO_MANY_BUILDS"
+    actions.build_cancel(actor=TESTER, build=others[0])
+    assert actions.build_retry(actor=TESTER, build=failed).state == "PENDING"
+    assert asked_number(films_service) == BUILDS_UNFINISHED_MAX + 1
+
+
+def asked_number(service) -> int:
+    return refreshed(service).builds_count
+
+
 def test_only_so_many_builds_of_a_tenant_run_at_once(films, films_service, books_service):
     quota_update(actor=TESTER, tenant=films, builds_at_once_max=1)
     first, second, foreign = asked(films_service), asked(films_service), asked(books_service)

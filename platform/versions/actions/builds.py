@@ -44,13 +44,7 @@ def build_request(*, actor: Actor, service: Service, drop: str = "", force: bool
     With `demo` its worker delivers `drop` itself, before it looks for it.
     Raises QuotaExceeded when BUILDS_UNFINISHED_MAX builds of the service are unfinished, NotFound for a deleted one.
     """
-    if Service.objects.filter(pk=service.pk, deleted_at__isnull=True).update(builds_count=F("builds_count") + 1) != 1:
-        raise NotFound("No such service (or it is not yours).", reason="SERVICE_NOT_FOUND")
-    service = Service.objects.select_related("tenant").get(pk=service.pk)
-    unfinished = Build.objects.of(service.tenant).filter(service=service, state__in=BUILD_UNFINISHED).count()
-    if unfinished >= BUILDS_UNFINISHED_MAX:
-        message = f"{unfinished} builds of {service.name} are unfinished; at most {BUILDS_UNFINISHED_MAX} may be."
-        raise QuotaExceeded(f"{message} Cancel some, or wait.", reason="TOO_MANY_BUILDS")
+    service = _with_room_for_a_build(service, made=1)
     build = Build.objects.create(
         service=service,
         number=service.builds_count,
@@ -95,8 +89,10 @@ def build_cancel(*, actor: Actor, build: Build) -> Build:
 def build_retry(*, actor: Actor, build: Build) -> Build:
     """Runs a failed build again; its worker goes on at the first step whose result is not there (any more).
 
-    A retry is never taken for a repetition of another build. Raises StateConflict unless the build has FAILED.
+    A retry is never taken for a repetition of another build. Raises StateConflict unless the build has FAILED,
+    QuotaExceeded when BUILDS_UNFINISHED_MAX builds of the service are unfinished, NotFound for a deleted service.
     """
+    _with_room_for_a_build(build.service, made=0)
     build = _fresh(build)
     before = {"reason": build.error_reason, "message": build.error_message}
     values = {"force": True, "crashes": 0, "cancel_requested_at": None, "ended_at": None, **_NO_ERROR}
@@ -153,6 +149,19 @@ def build_expire(*, build: Build, reason: str, message: str) -> None:
     """Ends a build that nobody is working on and nobody will."""
     if _end_unattended(build, reason=reason, message=message):
         _audit(build, SYSTEM, "build.expire", reason=message)
+
+
+def _with_room_for_a_build(service: Service, *, made: int) -> Service:
+    """Counts `made` new builds; the service's row stays locked, so that builds asked for at once count one another."""
+    counted = Service.objects.filter(pk=service.pk, deleted_at__isnull=True)
+    if counted.update(builds_count=F("builds_count") + made) != 1:
+        raise NotFound("No such service (or it is not yours).", reason="SERVICE_NOT_FOUND")
+    service = Service.objects.select_related("tenant").get(pk=service.pk)
+    unfinished = Build.objects.of(service.tenant).filter(service=service, state__in=BUILD_UNFINISHED).count()
+    if unfinished >= BUILDS_UNFINISHED_MAX:
+        message = f"{unfinished} builds of {service.name} are unfinished; at most {BUILDS_UNFINISHED_MAX} may be."
+        raise QuotaExceeded(f"{message} Cancel some, or wait.", reason="TOO_MANY_BUILDS")
+    return service
 
 
 _NO_ERROR = {"error_reason": "", "error_owner": "", "error_message": ""}

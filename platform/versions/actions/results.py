@@ -53,8 +53,10 @@ def drop_resolve(claim: Claim, *, name: str, fingerprint: str, drop: dict[str, A
         Build.objects.filter(pk=build.pk).update(drop_name=name, drop=drop, report={**build.report, "same_as": same_as})
         return twin
     Build.objects.filter(pk=build.pk).update(drop_name=name, drop=drop, drop_fingerprint=fingerprint)
-    held = Build.objects.of(service.tenant).filter(service=service, state=BuildState.HELD, drop_name__lte=name)
-    builds_supersede(held.select_related("service__tenant"), by=build.number)
+    held = Build.objects.of(service.tenant).filter(service=service, state=BuildState.HELD)
+    # Compared here: a database may sort texts by a language, and the greatest name is the newest drop by its letters.
+    older = [each for each in held.select_related("service__tenant") if each.drop_name <= name]
+    builds_supersede(older, by=build.number)
     return None
 
 
