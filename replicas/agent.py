@@ -152,7 +152,9 @@ class Agent:
 
     async def _send_report(self, reader: DocumentReader) -> None:
         replicas = [keeper.fresh_report() for keeper, _ in self._kept.values()]
-        report = node_report(node=self._settings.node, stamp=self._placements.stamp, replicas=replicas)
+        report = node_report(
+            node=self._settings.node, stamp=self._placements.stamp, replicas=replicas, leaving=self._leaving
+        )
         await reader.report_node(report)
 
     async def _let_go(self, tasks: list[asyncio.Task[None]]) -> None:

@@ -12,9 +12,9 @@ from recallpb.internal.v1 import documents_pb2
 
 
 def node_report(
-    *, node: str, stamp: Stamp, replicas: Iterable[documents_pb2.ReplicaReport]
+    *, node: str, stamp: Stamp, replicas: Iterable[documents_pb2.ReplicaReport], leaving: Iterable[str] = ()
 ) -> documents_pb2.NodeReport:
-    """The whole report: the machine, the document that is acted upon, and each replica."""
+    """The whole report: the machine, the document that is acted upon, each replica, and those that end."""
     memory = psutil.virtual_memory()
     return documents_pb2.NodeReport(
         node=node,
@@ -22,6 +22,7 @@ def node_report(
         memory_total_bytes=memory.total,
         memory_available_bytes=memory.available,
         replicas=replicas,
+        leaving=leaving,
         placements_stamp=stamp.to_message(),
         agent_pid=os.getpid(),
     )

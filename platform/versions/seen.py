@@ -42,7 +42,10 @@ class ReplicaSeen:
 
 @dataclass(frozen=True)
 class NodeSeen:
-    """One node as its agent reports it; `placements` is the (epoch, generation) that the agent has carried out."""
+    """One node as its agent reports it; `placements` is the (epoch, generation) that the agent has carried out.
+
+    `leaving` are replicas that it has told to end and that have not ended yet.
+    """
 
     name: str
     cpu_count: int = 0
@@ -50,3 +53,4 @@ class NodeSeen:
     memory_available_bytes: int = 0
     placements: tuple[int, int] = (0, 0)
     replicas: tuple[ReplicaSeen, ...] = ()
+    leaving: frozenset[int] = frozenset()

@@ -253,6 +253,20 @@ def test_a_replica_placed_with_another_artifact_is_replaced_and_one_withdrawn_le
     assert start_ticks(second.pid) is None
 
 
+def test_a_withdrawn_replica_is_told_to_be_leaving_until_its_process_has_ended(node: Node, made: MadeArtifact) -> None:
+    node.place("r5", made)
+    pid = node.wait_until_ready("r5").pid
+    os.kill(pid, signal.SIGSTOP)
+    node.withdraw("r5")
+    node.wait_for("r5", lambda report: report.replica_id == "")
+    told = node.node_report()
+    assert told is not None
+    assert (list(told.leaving), start_ticks(pid) is not None) == (["r5"], True)
+    os.kill(pid, signal.SIGCONT)
+    node.wait_for("r5", lambda _: list((node.node_report() or told).leaving) == [])
+    assert start_ticks(pid) is None
+
+
 def test_one_node_has_one_agent(node: Node) -> None:
     second = subprocess.run(
         [sys.executable, "-m", "replicas.agent"], env=node.environment, timeout=30, check=False, capture_output=True

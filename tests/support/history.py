@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import Any
 
 from django.db.models.functions import Now
@@ -109,7 +110,9 @@ def seen(replica: Replica, state: str = ReplicaState.READY, **said: Any) -> Repl
     return ReplicaSeen(replica_id=replica.pk, state=state, **{"address": address, "items": 100, **said})
 
 
-def report(node: str, *replicas: ReplicaSeen, placements: tuple[int, int] | None = None) -> None:
+def report(
+    node: str, *replicas: ReplicaSeen, placements: tuple[int, int] | None = None, leaving: Collection[Replica] = ()
+) -> None:
     """The node has carried out its newest placements and says this of its replicas."""
     generation = Node.objects.get(name=node).placements_generation
     actions.node_report(
@@ -120,6 +123,7 @@ def report(node: str, *replicas: ReplicaSeen, placements: tuple[int, int] | None
             memory_available_bytes=8 * 2**30,
             placements=placements or (selectors.platform_epoch(), generation),
             replicas=tuple(replicas),
+            leaving=frozenset(replica.pk for replica in leaving),
         )
     )
 

@@ -131,6 +131,31 @@ def test_a_withdrawn_replica_is_gone_when_a_current_report_lacks_it(films_servic
     assert actions.version_unload(version=version) == 0
 
 
+def test_a_withdrawn_replica_whose_process_has_not_ended_yet_is_not_gone(films_service):
+    version = made_version(films_service)
+    replica = version.replicas.get()
+    actions.version_unload(version=version)
+    report("local", leaving=[replica])
+    assert again(replica).state == "WITHDRAWN"
+    report("local")
+    assert again(replica).state == "GONE"
+
+
+def test_a_report_from_before_it_was_placed_again_says_nothing_of_a_replica(films_service):
+    claim = claimed(asked(films_service))
+    version = completed(claim)
+    replica = place(claim, version)
+    stale = seen(replica, results={"v1-warm-1": {"ok": True}})
+    before = Node.objects.get(name="local").placements_generation
+    report("local", stale)
+    actions.replica_drop(claim, replica=again(replica))
+    place(claim, version)
+    report("local", stale, placements=(1, before))
+    assert (again(replica).state, again(replica).results) == ("WANTED", {})
+    report("local", seen(replica))
+    assert again(replica).state == "READY"
+
+
 def test_a_replica_of_another_node_is_none_of_this_nodes_business(replica):
     heard_of("n2")
     report("n2", seen(replica))

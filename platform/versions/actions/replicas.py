@@ -129,8 +129,10 @@ def node_report(seen: NodeSeen) -> None:
     for replica in replicas:
         one = reported.get(replica.pk)
         if one is not None:
-            replica_report(replica, one)
-        elif replica.state == ReplicaState.WITHDRAWN and is_current:
+            # One that is wanted anew may be reported by an agent that has not heard of it: as it was before.
+            if is_current or replica.state != ReplicaState.WANTED:
+                replica_report(replica, one)
+        elif replica.state == ReplicaState.WITHDRAWN and is_current and replica.pk not in seen.leaving:
             _try_move(replica, ReplicaState.GONE, address="", rss_bytes=0)
 
 

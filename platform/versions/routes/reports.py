@@ -110,6 +110,7 @@ def _node_seen(report: documents_pb2.NodeReport) -> NodeSeen:
         memory_available_bytes=report.memory_available_bytes,
         placements=(report.placements_stamp.epoch, report.placements_stamp.generation),
         replicas=tuple(replica for replica in replicas if replica is not None),
+        leaving=frozenset(int(named[1]) for named in map(REPLICA_ID.match, report.leaving) if named is not None),
     )
 
 

@@ -155,7 +155,7 @@ class Order(_message.Message):
     def __init__(self, order_id: _Optional[str] = ..., kind: _Optional[_Union[Order.Kind, str]] = ..., beside: _Optional[str] = ..., beside_version: _Optional[int] = ..., top_k: _Optional[int] = ...) -> None: ...
 
 class NodeReport(_message.Message):
-    __slots__ = ("node", "cpu_count", "memory_total_bytes", "memory_available_bytes", "replicas", "placements_stamp", "agent_pid")
+    __slots__ = ("node", "cpu_count", "memory_total_bytes", "memory_available_bytes", "replicas", "placements_stamp", "agent_pid", "leaving")
     NODE_FIELD_NUMBER: _ClassVar[int]
     CPU_COUNT_FIELD_NUMBER: _ClassVar[int]
     MEMORY_TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -163,6 +163,7 @@ class NodeReport(_message.Message):
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
     PLACEMENTS_STAMP_FIELD_NUMBER: _ClassVar[int]
     AGENT_PID_FIELD_NUMBER: _ClassVar[int]
+    LEAVING_FIELD_NUMBER: _ClassVar[int]
     node: str
     cpu_count: int
     memory_total_bytes: int
@@ -170,7 +171,8 @@ class NodeReport(_message.Message):
     replicas: _containers.RepeatedCompositeFieldContainer[ReplicaReport]
     placements_stamp: Stamp
     agent_pid: int
-    def __init__(self, node: _Optional[str] = ..., cpu_count: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_available_bytes: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaReport, _Mapping]]] = ..., placements_stamp: _Optional[_Union[Stamp, _Mapping]] = ..., agent_pid: _Optional[int] = ...) -> None: ...
+    leaving: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[str] = ..., cpu_count: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_available_bytes: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaReport, _Mapping]]] = ..., placements_stamp: _Optional[_Union[Stamp, _Mapping]] = ..., agent_pid: _Optional[int] = ..., leaving: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ReplicaReport(_message.Message):
     __slots__ = ("replica_id", "state", "address", "pid", "version", "items", "rss_bytes", "error", "orders", "respawns", "health")
