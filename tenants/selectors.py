@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from tenants import keys
-from tenants.models import ApiKey, KeyUse, Member, Role, Tenant, is_valid_name
+from tenants.models import ApiKey, KeyUse, Member, Quota, Role, Tenant, is_valid_name
 from tenants.permissions import Caller, caller_of_user, tenant_not_found
 
 # How long before its end people are warned of a key.
@@ -77,6 +77,10 @@ def owners_of(tenant: Tenant) -> list[str]:
     """Who may make keys, register services and take people in, by name."""
     owners = Member.objects.of(tenant).filter(role=Role.OWNER).order_by("user__username")
     return list(owners.values_list("user__username", flat=True))
+
+
+def quota_of(tenant: Tenant) -> Quota:
+    return Quota.objects.get(tenant=tenant)
 
 
 def key_get(tenant: Tenant, prefix: str) -> ApiKey:

@@ -1,13 +1,23 @@
-"""Is this container's process well? Exits 0 or prints why not. `healthcheck.py console|gateway|agent|worker`."""
+"""Is this container's process well? Exits 0 or prints why not.
+
+healthcheck.py console|gateway|agent
+healthcheck.py worker NAME       as in the worker's `-n NAME@%h`
+healthcheck.py beat FILE         its schedule, beside which it leaves a sign of life
+"""
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
+import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 TIMEOUT_SECONDS = 3
+# Ten times what lies between two signs (TICKS_PER_SIGN of workers.beat).
+BEAT_SILENT_SECONDS_MAX = 60
 
 
 def console() -> str:
@@ -34,22 +44,30 @@ def agent() -> str:
     return "" if client.exists(f"recall:node:{node}") else f"no fresh report of node {node}"
 
 
-def worker() -> str:
-    """Whether the broker answers. A worker that dies ends its container, and needs no one to notice."""
-    import redis
+def worker(name: str) -> str:
+    """Whether this very worker answers over the broker: it lives, is connected, and takes messages."""
+    from celery import Celery
 
-    client = redis.Redis.from_url(os.environ["RECALL_REDIS_URL"], socket_timeout=TIMEOUT_SECONDS)
-    return "" if client.ping() else "the broker does not answer"
+    node = f"{name}@{socket.gethostname()}"
+    with Celery(broker=os.environ["RECALL_REDIS_URL"], set_as_current=False) as app:
+        return "" if app.control.inspect(destination=[node], timeout=TIMEOUT_SECONDS).ping() else f"{node} is silent"
 
 
-CHECKS: dict[str, Callable[[], str]] = {
+def beat(schedule: str) -> str:
+    sign = Path(f"{schedule}.ticked")
+    silent = time.time() - (sign.stat().st_mtime if sign.exists() else 0)
+    return "" if silent <= BEAT_SILENT_SECONDS_MAX else f"beat has not ticked for {silent:.0f} s"
+
+
+CHECKS: dict[str, Callable[..., str]] = {
     "console": console,
     "gateway": gateway,
     "agent": agent,
     "worker": worker,
+    "beat": beat,
 }
 
 if __name__ == "__main__":
-    trouble = CHECKS[sys.argv[1]]()
+    trouble = CHECKS[sys.argv[1]](*sys.argv[2:])
     if trouble:
         sys.exit(trouble)

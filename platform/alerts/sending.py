@@ -19,7 +19,7 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.serializers.json import DjangoJSONEncoder
 
-from alerts import deliveries
+from alerts.actions import deliveries
 from alerts.models import Delivery
 from alerts.signing import HEADER, secrets_of, signature
 from alerts.states import AlertEvent, Channel

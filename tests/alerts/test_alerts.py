@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from alerts import selectors
-from alerts.actions import RAISE_TRIES_MAX, alert_acknowledge, alert_raise, alert_resolve, alerts_resolve
+from alerts.actions import alert_acknowledge, alert_raise, alert_resolve, alerts_resolve
+from alerts.actions.alerts import RAISE_TRIES_MAX
 from alerts.models import Alert
 from audit.selectors import events_of
 from common.actor import Actor
@@ -140,7 +141,7 @@ def test_a_severity_that_is_none_is_refused(films_service):
 
 def test_who_loses_the_race_to_open_it_counts_up_the_winner_s(films_service, monkeypatch):
     """The winner's row appears after the loser has looked and found none."""
-    from alerts import actions
+    from alerts.actions import alerts as actions
 
     found = []
 
@@ -162,7 +163,7 @@ def test_who_loses_the_race_to_open_it_counts_up_the_winner_s(films_service, mon
 
 
 def test_who_loses_every_race_gives_up_after_a_limit(films_service, monkeypatch):
-    from alerts import actions
+    from alerts.actions import alerts as actions
 
     raise_late(films_service)
     looked = []

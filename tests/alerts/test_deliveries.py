@@ -14,8 +14,9 @@ from django.core import mail
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from alerts import deliveries, sending
-from alerts.actions import SECRET_OVERLAP_HOURS, alert_raise, alert_resolve, webhook_secret_rotate
+from alerts import sending
+from alerts.actions import alert_raise, alert_resolve, deliveries, webhook_secret_rotate
+from alerts.actions.alerts import SECRET_OVERLAP_HOURS
 from alerts.models import Delivery, TenantAlerts
 from alerts.signing import secrets_of
 from audit.selectors import events_of

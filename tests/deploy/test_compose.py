@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -79,8 +80,25 @@ def test_its_commands_make_a_platform_that_builds_and_answers(stack: Stack) -> N
     load.check_complete()
     assert load.failed == []
     assert load.answers[-1].version == 1
-    for name in ("console", "gateway", "agent", "worker-control"):
-        stack.check_health(name)
+    for name in ("console", "gateway", "agent", "worker-control", "worker-builds", "worker-health", "beat"):
+        assert stack.health(name) == ""
+
+
+def test_processes_that_hang_are_not_healthy(stack: Stack) -> None:
+    hung = {"worker-builds": "is silent", "agent": "no fresh report", "beat": "has not ticked"}
+    for name in hung:
+        stack.processes[name].send_signal(signal.SIGSTOP)
+    try:
+        # As if a minute had passed.
+        os.utime(stack.folder / "beat.schedule.ticked", (0, 0))
+        for name, says in hung.items():
+            eventually(lambda n=name, s=says: s in stack.health(n), seconds_max=30, what=f"{name} to be ill")
+        assert stack.health("worker-control") == ""
+    finally:
+        for name in hung:
+            stack.processes[name].send_signal(signal.SIGCONT)
+    for name in hung:
+        eventually(lambda n=name: stack.health(n) == "", seconds_max=30, what=f"{name} to be well again")
 
 
 class Stack:
@@ -88,12 +106,12 @@ class Stack:
 
     def __init__(self, folder: Path, run_dir: Path) -> None:
         self.platform = Platform(folder / "home")
-        self._folder, self._run_dir = folder, run_dir
+        self.folder, self._run_dir = folder, run_dir
         self._secrets = {name: secrets.token_hex(16) for name in SECRETS}
         self._redis_port = int(Platform(folder).gateway_port)
         self._database = postgres.url("compose", "recall")
         self._services: dict[str, Any] = yaml.safe_load(self._expand(COMPOSE.read_text()))["services"]
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
         # The CLI of the test works on the stack's database, as `docker compose exec` would.
         self.platform.environment.update(self._environment("console"))
 
@@ -110,25 +128,24 @@ class Stack:
             self._spawn(name, self._command(name))
         for name in names:
             eventually(
-                lambda n=name: self._healthy(n) == "", seconds_max=START_SECONDS_MAX, what=lambda n=name: self._log(n)
+                lambda n=name: self.health(n) == "", seconds_max=START_SECONDS_MAX, what=lambda n=name: self._log(n)
             )
 
     def stop(self) -> None:
-        for process in reversed(self._processes):
+        for process in reversed(self.processes.values()):
             process.terminate()
-        for process in self._processes:
+        for process in self.processes.values():
             process.wait(timeout=30)
         # Replicas outlive their agent; a container would take them along.
         for process in psutil.process_iter(["cmdline"]):
             if any(str(self._run_dir) in part for part in process.info["cmdline"] or []):
                 process.kill()
 
-    def check_health(self, name: str) -> None:
-        assert self._healthy(name) == ""
-
-    def _healthy(self, name: str) -> str:
+    def health(self, name: str) -> str:
+        """What its health check has to complain of."""
         test = self._services[name]["healthcheck"]["test"]
-        command = [sys.executable, *test[2:]] if test[1] == "python" else test[1:]
+        words = [self._relocate(word) for word in test[1:]]
+        command = [sys.executable, *words[1:]] if words[0] == "python" else words
         done = subprocess.run(
             command, env=self._environment(name), cwd=ROOT, capture_output=True, text=True, check=False
         )
@@ -141,7 +158,7 @@ class Stack:
     def _environment(self, name: str) -> dict[str, str]:
         own = {key: self._relocate(str(value)) for key, value in self._services[name]["environment"].items()}
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("RECALL_", "DJANGO_"))}
-        return {**kept, **own, "HOME": str(self._folder), "RECALL_API_URL": self.platform.console_url}
+        return {**kept, **own, "HOME": str(self.folder), "RECALL_API_URL": self.platform.console_url}
 
     def _relocate(self, text: str) -> str:
         """What Docker's network, volumes and ports do, on one host."""
@@ -152,9 +169,9 @@ class Stack:
             "http://console:8000": self.platform.console_url,
             "gateway:50051": self.platform.gateway,
             "0.0.0.0:8000": f"127.0.0.1:{self.platform.console_port}",
-            "/var/lib/recall/home": str(self._folder / "home"),
+            "/var/lib/recall/home": str(self.folder / "home"),
             "/run/recall": str(self._run_dir),
-            "/tmp/beat.schedule": str(self._folder / "beat.schedule"),
+            "/tmp/beat.schedule": str(self.folder / "beat.schedule"),
         }.items():
             text = text.replace(there, here)
         exact = {
@@ -171,12 +188,12 @@ class Stack:
         return re.sub(r"\$\{(?P<name>\w+)(:\?[^}]*|:-(?P<default>[^}]*))\}", value, text)
 
     def _spawn(self, name: str, command: list[str]) -> None:
-        log = (self._folder / f"{name}.log").open("wb")
+        log = (self.folder / f"{name}.log").open("wb")
         process = subprocess.Popen(command, env=self._environment(name), cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-        self._processes.append(process)
+        self.processes[name] = process
 
     def _log(self, name: str) -> str:
-        return f"{name} to be healthy: {self._healthy(name)}\n{(self._folder / f'{name}.log').read_text()[-3000:]}"
+        return f"{name} to be healthy: {self.health(name)}\n{(self.folder / f'{name}.log').read_text()[-3000:]}"
 
 
 @pytest.fixture(scope="module")

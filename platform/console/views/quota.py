@@ -11,8 +11,9 @@ from common.errors import InvalidArgument
 from console.base import page, tenant_for
 from console.forms import QuotaForm
 from tenants.actions import quota_update
-from tenants.models import Quota, Tenant
+from tenants.models import Tenant
 from tenants.permissions import Caller, Permission, is_allowed
+from tenants.selectors import quota_of
 from versions.quotas import quota_uses
 
 # The busiest moment of so long counts as what is asked of a team.
@@ -24,7 +25,7 @@ PEAK_SECONDS = 3600
 def index(request: HttpRequest, tenant: str) -> HttpResponse:
     needed = Permission.ADMIN if request.method == "POST" else Permission.VIEW
     caller, owner = tenant_for(request, tenant, needed)
-    quota = Quota.objects.get(tenant=owner)
+    quota = quota_of(owner)
     form = QuotaForm(request.POST or None, initial=QuotaForm.initial_of(quota))
     if request.method == "POST" and form.is_valid():
         try:

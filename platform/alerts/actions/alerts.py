@@ -1,4 +1,4 @@
-"""Everything that writes alerts."""
+"""What is wrong is said once, looked after, and is over; what it is told to whom by waits in `deliveries`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from alerts.deliveries import deliveries_queue
+from alerts.actions.deliveries import deliveries_queue
 from alerts.models import Alert, TenantAlerts
 from alerts.selectors import unresolved
 from alerts.states import ALERT, ALERT_UNRESOLVED, AlertEvent, AlertState, Severity
