@@ -18,7 +18,7 @@ postgres=5
 if [ "$#" -eq 0 ]; then
     # Of the workers, what claims, leases, and stands in line; their other tests are of files and processes.
     RECALL_TEST_POSTGRES=1 pytest "${side_by_side[@]}" -m "not servers and not e2e" \
-        tests/{tenants,alerts,versions,control,console} tests/workers/test_{admission,lease,sweep,tasks}.py
+        tests/{tenants,accounts,alerts,versions,control,api,console} tests/workers/test_{admission,lease,sweep,tasks}.py
     postgres=$?
 fi
 pytest -p no:xdist -m e2e "$@"
