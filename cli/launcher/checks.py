@@ -79,7 +79,7 @@ def worker_answers(redis_url: str, name: str) -> bool:
 
 
 def beat_ticks(schedule: Path, pid: int) -> bool:
-    """The schedule is opened when the first tick is due.
+    """Whether it has left its sign of life (`workers.beat`) since it began.
 
     When a process began is asked of the kernel's process table: the times of `/proc/PID` are those of an entry in the
     kernel's cache, which is made anew when memory is short.
@@ -88,7 +88,6 @@ def beat_ticks(schedule: Path, pid: int) -> bool:
 
     try:
         began = psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
+        return schedule.with_name(f"{schedule.name}.ticked").stat().st_mtime >= began
+    except (psutil.NoSuchProcess, FileNotFoundError):
         return False
-    written = [path.stat().st_mtime for path in schedule.parent.glob(f"{schedule.name}*")]
-    return bool(written) and max(written) >= began

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 TIMEOUT_SECONDS = 3
-# Ten times what lies between two signs (TICKS_PER_SIGN of workers.beat).
+# Twelve times what lies between two signs (SIGN_SECONDS of workers.beat).
 BEAT_SILENT_SECONDS_MAX = 60
 
 

@@ -168,10 +168,10 @@ def test_no_command_binds_anything_but_loopback_and_none_shows_a_secret(settings
     assert not [word for word in words if password in word]
 
 
-def test_beat_ticks_once_its_schedule_is_written_after_it_began(tmp_path: Path) -> None:
+def test_beat_ticks_once_it_has_left_a_sign_after_it_began(tmp_path: Path) -> None:
     schedule = tmp_path / "beat-schedule"
     assert not checks.beat_ticks(schedule, os.getpid())
-    written = tmp_path / "beat-schedule.dat"
+    written = tmp_path / "beat-schedule.ticked"
     written.write_bytes(b"")
     assert checks.beat_ticks(schedule, os.getpid())
     hour_ago = psutil.Process().create_time() - 3600
