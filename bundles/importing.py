@@ -171,10 +171,14 @@ def normalized(vectors: Float32, norms: np.ndarray[Any, np.dtype[np.float64]]) -
 def _check_counts(drop: Drop, report: ImportReport) -> None:
     details = {"report": report.to_dict()}
     if drop.count is not None and drop.count != report.rows:
-        message = f"The manifest promises {drop.count} rows; the files hold {report.rows}."
+        message = (
+            f"The manifest promises {drop.count:,} rows (`count`); the files hold {report.rows:,}. "
+            "Deliver the missing files, or correct `count`."
+        )
         raise DropError("drop.count_mismatch", message, {**details, "expected": drop.count, "found": report.rows})
     if not report.items:
-        raise DropError("drop.empty", f"None of the {report.rows} rows of the drop is good.", details)
+        none = f"None of the {report.rows:,} rows of the drop is good." if report.rows else "The drop has no rows."
+        raise DropError("drop.empty", none, details)
     if not report.searchable_items:
         message = f"None of the {report.items} items of the drop is searchable."
         raise DropError("drop.empty", message, details)

@@ -48,4 +48,5 @@ class CliError(Exception):
         if self.summary:
             return self.summary
         field = f"{self.field}:" if self.field and self.field not in self.message else ""
-        return " ".join(" ".join((field, self.message, self.remedy)).split())
+        message = self.message if not self.remedy or self.message[-1:] in ".!?:" else f"{self.message}."
+        return " ".join(" ".join((field, message, self.remedy)).split())

@@ -10,9 +10,9 @@ from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from common.errors import RecallError
-from tenants.actions import KEY_NAME_CHARACTERS_MAX, KEY_OVERLAP_SECONDS
+from tenants.actions import KEY_NAME_CHARACTERS_MAX, KEY_OVERLAP_SECONDS, TITLE_CHARACTERS_MAX
 from tenants.checks import QUOTA_LEAST, QUOTA_LIMITS
-from tenants.models import Quota, Role, Scope
+from tenants.models import NAME_CHARACTERS_MAX, Quota, Role, Scope
 
 DAY_SECONDS = 24 * 3_600
 LIFE_DAYS_DEFAULT = "90"
@@ -68,6 +68,21 @@ class KeyForm(forms.Form):
 class RotateForm(forms.Form):
     overlap_seconds = forms.TypedChoiceField(
         choices=OVERLAPS, coerce=int, initial=KEY_OVERLAP_SECONDS, label="The old key"
+    )
+
+
+class TeamForm(ActionForm):
+    name = forms.CharField(
+        max_length=NAME_CHARACTERS_MAX,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
+        help_text="Of lower-case letters, digits and hyphens. It stands in every address and never changes.",
+    )
+    title = forms.CharField(required=False, max_length=TITLE_CHARACTERS_MAX, help_text="For people; may be left empty.")
+    owner = forms.CharField(
+        required=False,
+        max_length=150,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
+        help_text="The user name of somebody who is here already. Without one, take people in on the next page.",
     )
 
 

@@ -44,6 +44,7 @@ urlpatterns = [
     path("demo/", demo.load_for_all, name="demo-load-for-all"),
     path("t/<str:tenant>/demo/", demo.load, name="demo-load"),
     path("operations/", operations.index, name="operations"),
+    path("operations/teams/create/", operations.team_create, name="team-create"),
     path("clients/recall-client.tar.gz", downloads.python_client, name="client-python"),
     path("clients/recall.proto", downloads.proto, name="client-proto"),
     path("alerts/", alerts.index, name="alerts"),

@@ -119,6 +119,12 @@ def items_between(version: Version, other: Version, row: VersionComparison | Non
     return items if version == newer else _mirrored(items)
 
 
+def overlap_between(newer: Version, older: Version, row: VersionComparison | None) -> float | None:
+    """The share of answers that both give, 0 to 1; None when nobody has asked both the same."""
+    answers = _found(row).get("answers") or answers_beside(newer, older)
+    return float(answers["overlap"]) if answers else None
+
+
 def items_beside(newer: Version, older: Version) -> dict[str, Any] | None:
     """What the newer one's build counted, if it was against the older one."""
     stored = _stored_items(newer)

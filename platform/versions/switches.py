@@ -11,9 +11,12 @@ from typing import Any
 from django.db.models import Q
 
 from versions import changes
-from versions.comparisons import items_between, newer_first
+from versions.comparisons import items_between, newer_first, overlap_between
 from versions.models import Version, VersionComparison
 from versions.states import ComparisonState
+
+# Of the answers that two versions share: below this a person is told that they are unlike.
+UNLIKE_BELOW = 0.5
 
 
 def switches_from(live: Version | None, targets: Iterable[Version]) -> dict[int, dict[str, Any]]:
@@ -23,15 +26,20 @@ def switches_from(live: Version | None, targets: Iterable[Version]) -> dict[int,
 
 
 def _switch(live: Version | None, target: Version, rows: Mapping[tuple[int, int], VersionComparison]) -> dict[str, Any]:
-    """`items` are counted by ids, None where nobody has; `difference` is of the numbers of items."""
-    items = None
+    """`items` are counted by ids and `overlap` is of answers, None where nobody has found them; `difference` is of the
+    numbers of items.
+    """
+    items = overlap = None
     if live is not None:
         newer, older = newer_first(target, live)
-        items = items_between(target, live, rows.get((newer.pk, older.pk)))
+        row = rows.get((newer.pk, older.pk))
+        items, overlap = items_between(target, live, row), overlap_between(newer, older, row)
     return {
         "from": _told(live) if live is not None else None,
         "to": _told(target),
         "items": items,
+        "overlap": overlap,
+        "is_unlike": overlap is not None and overlap < UNLIKE_BELOW,
         "difference": target.items - live.items if live is not None else None,
         "is_other_model": live is not None and live.model_version != target.model_version,
         "schema": changes.schema_changes(live, target) if live is not None else [],

@@ -12,9 +12,9 @@ from tenants.models import Tenant
 from tests.console.test_home import text_of
 from tests.console.test_pages import signed_in
 from tests.support.history import activated, made_version, refreshed
-from tests.versions.test_comparisons import RESULT, built_beside, done
+from tests.versions.test_comparisons import ON_NODE, RESULT, built_beside, done
 from versions import actions
-from versions.models import Version, VersionComparison
+from versions.models import Build, Version, VersionComparison
 
 PAGE = "/t/films/s/movies/versions/2/compare/1/"
 POINTS = [{"ef": 10, "recall": 0.9, "ms": 0.1}, {"ef": 20, "recall": 0.99, "ms": 0.2}]
@@ -107,8 +107,14 @@ def test_confirmations_say_what_changes(bob: User, victor: User, films: Tenant, 
     text = text_of(client.get("/t/films/s/movies/").content)
     assert "Version 2 answers from now on, instead of version 1." in text
     assert "Version 1, now Version 2, then Items 100 120 30 added, 10 removed Recall 1.000 0.500" in text
-    assert re.search(r"Model – mind-8 another one Drop drop-0001 drop-0002 Data is \d+ s old \d+ s old", text)
+    assert re.search(
+        r"mind-8 another one Drop drop-0001 drop-0002 Answers 80 % are the same Built \d+ s ago \d+ s", text
+    )
     assert "Schema the same" in text
+    Build.objects.filter(pk=newer.build_id).update(
+        report={"compare": {"live": 1, "results": {"local": {**ON_NODE, "overlap": 0.04}}}}
+    )
+    assert "Answers 4 % are the same unlike" in text_of(client.get("/t/films/s/movies/").content)
 
     activated(version=newer)
     text = text_of(client.get("/t/films/s/movies/").content)

@@ -126,6 +126,19 @@ def test_the_page_says_what_each_scope_may_by_the_table_that_decides(alice: User
         assert f"{scope.may}." in text
 
 
+def test_a_form_that_is_sent_again_makes_no_second_key(alice: User, films: Tenant) -> None:
+    client = signed_in(alice)
+    once = client.get(KEYS).context["once"]
+    sent = {"name": "nightly", "scope": "read", "service": "", "life_days": "30", "once": once}
+    assert client.post(f"{KEYS}create/", sent).context["made"].key.name == "nightly"
+    again = client.post(f"{KEYS}create/", sent, follow=True)
+    assert "This form was sent before" in text_of(again.content)
+    assert again.redirect_chain == [(KEYS, 302)]
+    assert ApiKey.objects.of(films).count() == 1
+    assert client.post(f"{KEYS}create/", {**sent, "once": client.get(KEYS).context["once"]}).status_code == 200
+    assert ApiKey.objects.of(films).count() == 2
+
+
 def test_a_link_may_say_for_which_service_the_key_is(alice: User, films_service: object) -> None:
     page = signed_in(alice).get(f"{KEYS}?service=movies&scope=read").content.decode()
     assert '<option value="movies" selected>' in page

@@ -6,6 +6,7 @@ from django.contrib.auth.models import User
 from django.db.models.functions import Now
 
 from catalog.models import Service
+from tenants.models import Tenant
 from tests.console.test_home import text_of
 from tests.console.test_pages import signed_in
 from tests.support.history import activated, asked, heard_of, made_version
@@ -40,3 +41,33 @@ def test_a_node_that_is_heard_is_said_to_be(dana: User) -> None:
     heard_of("local")
     Node.objects.update(seen_at=Now())
     assert "Node local heard 0 s ago" in text_of(signed_in(dana).get("/operations/").content)
+
+
+def test_an_administrator_makes_a_team_and_takes_people_in_next(dana: User, alice: User) -> None:
+    client = signed_in(dana)
+    answer = client.post(
+        "/operations/teams/create/", {"name": "lab", "title": "The lab", "owner": "alice"}, follow=True
+    )
+    assert answer.redirect_chain == [("/t/lab/members/", 302)]
+    text = text_of(answer.content)
+    assert "The team lab is there." in text
+    assert "alice owner" in text
+
+
+def test_what_is_wrong_with_a_team_stands_at_its_field(dana: User, films: Tenant) -> None:
+    client = signed_in(dana)
+    wrongs = {
+        "name": [("films", "is taken"), ("Films!", "")],
+        "owner": [("nobody", "There is no user nobody.")],
+    }
+    for field, cases in wrongs.items():
+        for typed, says in cases:
+            answer = client.post("/operations/teams/create/", {"name": "lab", field: typed})
+            (fault,) = answer.context["form"].errors[field]
+            assert says in fault
+    assert set(Tenant.objects.values_list("name", flat=True)) == {"films"}
+
+
+def test_nobody_else_makes_a_team(alice: User, films: Tenant) -> None:
+    assert signed_in(alice).post("/operations/teams/create/", {"name": "lab"}).status_code == 403
+    assert not Tenant.objects.filter(name="lab").exists()

@@ -41,6 +41,7 @@ PAGE_DOORS = (
     page("demo/", "POST", Need.PLATFORM_ADMIN),
     page(f"{TENANT}/demo/", "POST", MANAGE),
     page("operations/", "GET", Need.PLATFORM_ADMIN),
+    page("operations/teams/create/", "POST", Need.PLATFORM_ADMIN),
     page("clients/recall-client.tar.gz", "GET", Need.NOTHING),
     page("clients/recall.proto", "GET", Need.NOTHING),
     page("alerts/", "GET", Need.SOMEBODY),

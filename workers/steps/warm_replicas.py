@@ -37,7 +37,8 @@ def step(ctx: BuildContext) -> Outcome:
     held = unless_passed(ctx, evidence.hold([check], report=report, context=context, beside=compared.live))
     if held is None:
         actions.version_measured(ctx.claim, version=version, p99_ms=p99_ms)
-        return Done(report=report, context=context, detail=found)
+        allowed = "" if check.limit is None else f", {check.limit:.2f} ms allowed"
+        return Done(report=report, context=context, detail=f"{found}{allowed}")
     if number < WARM_ROUNDS_MAX:
         return Wait(0, detail=f"{found}, above {check.limit:.2f} ms", context={round_key: number + 1})
     return held

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from catalog.selectors import services_of
 from common.errors import InvalidArgument
+from console import once
 from console.base import page, tenant_for
 from console.forms import KeyForm, RotateForm
 from console.permission_words import rungs_of
@@ -61,6 +62,9 @@ def create(request: HttpRequest, tenant: str) -> HttpResponse:
     form = KeyForm(request.POST, services=services)
     if not form.is_valid():
         return _shown(request, owner, form)
+    if once.is_repetition(request):
+        messages.warning(request, "This form was sent before, and a key is shown once. Make a new one if it is lost.")
+        return redirect("console:keys", owner.name)
     try:
         made = key_create(actor=caller.actor, tenant=owner, **form.asked())
     except InvalidArgument as error:
@@ -106,6 +110,7 @@ def _shown(
         "rows": [Row(key, _state(key), uses.get(key.pk)) for key in keys],
         "ending": list(keys_ending([tenant])),
         "form": form,
+        "once": once.new_token(),
         "rotate_form": RotateForm(auto_id=False),
         "scopes": rungs_of(SCOPES),
         "made": made,

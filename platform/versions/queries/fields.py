@@ -17,6 +17,9 @@ NAMES_SHOWN_MAX = 20
 # What protobuf's texts say around the fault: the way down to it, and where it is.
 _ON_THE_WAY = re.compile(r"Failed to parse (\w+) field: ")
 _ENUM = re.compile(r" for enum type [\w.]+")
+# Python's own words.
+_NO_WHOLE_NUMBER = re.compile(r"invalid literal for int\(\) with base 10: (.*)")
+_NO_NUMBER = re.compile(r"could not convert string to float: (.*)")
 _PLACE = re.compile(r" at \w+\.([\w.\[\]]+?)\.*$")
 
 
@@ -42,6 +45,7 @@ def refusal(error: ParseError) -> InvalidArgument:
     place = _PLACE.search(text)
     field = place[1] if place else ".".join(_ON_THE_WAY.findall(text))
     said = _ENUM.sub("", _PLACE.sub("", _ON_THE_WAY.sub("", text))).rstrip(".")
+    said = _NO_WHOLE_NUMBER.sub(r"\1 is no whole number", _NO_NUMBER.sub(r"\1 is no number", said))
     return InvalidArgument(f"{field}: {said}." if field else f"{said}.", reason=REASON, field=field)
 
 
