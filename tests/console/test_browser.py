@@ -304,6 +304,34 @@ def test_the_first_call_appears_by_itself_and_the_page_stops_asking(
         assert page.locator("#first-call").get_attribute("hx-trigger") is None
 
 
+@pytest.mark.parametrize("look", ["light", "phone"])
+def test_a_panel_of_a_table_lies_within_the_window_and_closes_by_a_press_beside_it(
+    browser: Browser, stage: Stage, look: str
+) -> None:
+    with visit(browser, stage.server, stage.alice, **LOOKS[look]) as window:
+        page = window.go("/t/films/s/movies/")
+        row = page.locator("tr", has_text="Roll back").first
+        before = row.bounding_box()
+        page.locator("summary", has_text="Roll back").click()
+        panel = page.locator("details.confirm[open] > form")
+        expect(panel.get_by_role("button", name="Roll back to version")).to_be_visible()
+        box, size = panel.bounding_box(), page.viewport_size
+        assert box is not None
+        assert size is not None
+        assert box["x"] >= 0
+        assert box["y"] >= 0
+        assert box["x"] + box["width"] <= size["width"]
+        assert box["y"] + box["height"] <= size["height"]
+        after = row.bounding_box()
+        assert before is not None
+        assert after is not None
+        assert after["height"] == before["height"]
+        keep(page, f"panel-{look}")
+        page.mouse.click(3, 3)
+        expect(panel).to_be_hidden()
+        assert window.complaints == []
+
+
 def test_signing_in_and_out_by_keyboard(browser: Browser, stage: Stage) -> None:
     with visit(browser, stage.server) as window:
         page = window.go("/")
