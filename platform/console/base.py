@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, cast
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
@@ -24,6 +23,9 @@ from tenants.models import Tenant
 from tenants.permissions import Caller, Permission, caller_of_user, require, require_admin
 from tenants.selectors import tenant_get
 
+# Ids of the parts that refresh themselves, and the status by which htmx ends that.
+PARTS_ASKED_AGAIN = frozenset({"status", "progress", "first-call", "compared", "reading"})
+STOP_ASKING = 286
 PASSWORD_PAGE = "console:account-password"  # noqa: S105  (the name of a page)
 
 View = Callable[..., HttpResponseBase]
@@ -35,21 +37,39 @@ def page(view: View) -> View:
     Errors are pages too: 404 for what is not theirs, 403 with what is missing.
     """
 
-    @login_required
     @wraps(view)
     def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            return _elsewhere_first(request, reverse("console:login"))
         if must_change_password(request.user) and not _is_password_page(request):
-            return redirect(f"{reverse(PASSWORD_PAGE)}?{urlencode({'next': request.get_full_path()})}")
+            return _elsewhere_first(request, reverse(PASSWORD_PAGE))
         try:
             return view(request, *args, **kwargs)
         except NotFound as error:
-            return render(request, "console/error.html", {"error": error, "title": "Not found"}, status=404)
+            return _refused(request, error, "Not found", status=404)
         except PermissionDenied as error:
-            return render(request, "console/error.html", {"error": error, "title": "Not allowed"}, status=403)
+            return _refused(request, error, "Not allowed", status=403)
         except RecallError as error:
             return _back_with(request, error)
 
     return shown
+
+
+def _elsewhere_first(request: HttpRequest, address: str) -> HttpResponse:
+    """To `address`, and from there back. A part of a page takes the whole page there."""
+    part_of = request.headers.get("HX-Current-URL")
+    if part_of is None:
+        return redirect(f"{address}?{urlencode({'next': request.get_full_path()})}")
+    whole = urlsplit(part_of)
+    back = way_back(request, f"{whole.path}?{whole.query}" if whole.query else whole.path, "/")
+    return HttpResponse(headers={"HX-Redirect": f"{address}?{urlencode({'next': back})}"})
+
+
+def _refused(request: HttpRequest, error: RecallError, title: str, *, status: int) -> HttpResponse:
+    """A part that its page asks for again and again is told so in its place, by the status that ends the asking."""
+    if request.headers.get("HX-Trigger") in PARTS_ASKED_AGAIN:
+        return render(request, "console/_error.html", {"error": error}, status=STOP_ASKING)
+    return render(request, "console/error.html", {"error": error, "title": title}, status=status)
 
 
 def way_back(request: HttpRequest, wanted: str, default: str) -> str:

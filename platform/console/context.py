@@ -12,7 +12,7 @@ from console.base import caller_of
 from tenants.models import Tenant
 from tenants.selectors import tenants_of
 
-# More teams than this are found by searching.
+# More teams than this are left out of menus; their pages are found by their address.
 TEAMS_SHOWN_MAX = 20
 
 

@@ -120,9 +120,13 @@ def items_between(version: Version, other: Version, row: VersionComparison | Non
 
 
 def overlap_between(newer: Version, older: Version, row: VersionComparison | None) -> float | None:
-    """The share of answers that both give, 0 to 1; None when nobody has asked both the same."""
+    """The share of answers that both give, 0 to 1; None when nobody has asked both what means the same to both."""
     answers = _found(row).get("answers") or answers_beside(newer, older)
-    return float(answers["overlap"]) if answers else None
+    if not answers:
+        return None
+    # A vector of one model says nothing to another one.
+    means_the_same = newer.model_version == older.model_version or answers["asked"] in ("features", "items")
+    return float(answers["overlap"]) if means_the_same else None
 
 
 def items_beside(newer: Version, older: Version) -> dict[str, Any] | None:

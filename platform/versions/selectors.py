@@ -115,7 +115,8 @@ def seconds_before(build: Build) -> dict[str, float]:
 
 def versions_of(service: Service) -> QuerySet[Version]:
     """Newest first."""
-    return Version.objects.of(service.tenant).filter(service=service).select_related("build").order_by("-number")
+    found = Version.objects.of(service.tenant).filter(service=service)
+    return found.select_related("build", "service").order_by("-number")
 
 
 def version_get(service: Service, number: int) -> Version:

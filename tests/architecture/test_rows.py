@@ -1,6 +1,7 @@
 """Who touches rows (DESIGN section 7, rules 1 and 3), as far as the code's text shows it.
 
-A query that was put into a variable before it writes is not seen; a review has to.
+Seen are calls through a manager, and `save`. A query or a row that was put into a variable before it writes is not, nor
+what goes through a related manager; a review has to.
 """
 
 from __future__ import annotations

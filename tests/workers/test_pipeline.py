@@ -9,6 +9,7 @@ import pytest
 
 from audit.models import AuditEvent
 from bundles.artifact import open_artifact
+from bundles.durable import sync_work
 from documents.store import ROUTES
 from engines import registry
 from engines.base import SearchEffort
@@ -18,8 +19,9 @@ from tests.factories import TESTER, make_service
 from tests.support.history import asked, refreshed
 from tests.workers.conftest import finish
 from versions import actions, selectors
-from versions.models import Replica, Version
+from versions.models import Build, Replica, Version
 from versions.selectors import build_view
+from versions.steps import KEPT_IN_WORK
 from workers import pipeline
 from workers.context import BuildContext
 from workers.outcomes import Hold, Outcome, Wait
@@ -55,6 +57,20 @@ def test_a_drop_becomes_the_live_version_and_the_same_drop_again_is_cancelled(fi
     assert again.error_message == "Drop 20260101 under this spec is version 1 (build 1)."
     assert again.report["same_as"] == {"build": 1, "version": 1, "state": "SUCCEEDED"}
     assert "`force`" in build_view(again)["error"]["next_step"]
+
+
+def test_what_a_step_leaves_is_on_the_disk_before_the_step_counts_as_done(films_service, build_of, node, monkeypatch):
+    kept_when_synced = []
+
+    def note(folder: Path) -> None:
+        (build,) = Build.objects.filter(work_dir=str(folder))
+        done = set(build.steps.filter(state="DONE").values_list("name", flat=True))
+        kept_when_synced.append([name for name in KEPT_IN_WORK if name in done])
+        sync_work(folder)
+
+    monkeypatch.setattr(pipeline, "sync_work", note)
+    assert build_of(films_service, "20260101").state == "SUCCEEDED"
+    assert kept_when_synced == [list(KEPT_IN_WORK[:count]) for count in range(len(KEPT_IN_WORK))]
 
 
 @pytest.mark.parametrize("engine", registry.names())

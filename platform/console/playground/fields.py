@@ -165,7 +165,7 @@ def vectors_of(text: str) -> tuple[tuple[float, ...], ...]:
         return tuple(tuple(map(_number, filter(None, re.split(r"[,\s]+", line)))) for line in lines)
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Wrong("It begins like JSON and is none: a list of numbers, or a list of such lists.") from error
     rows = found if found and isinstance(found[0], list) else [found]
     if not all(isinstance(row, list) and row for row in rows):

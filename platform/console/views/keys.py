@@ -20,9 +20,9 @@ from console.permission_words import rungs_of
 from tenants.actions import NewKey, key_create, key_revoke, key_rotate
 from tenants.models import ApiKey, KeyUse, Tenant
 from tenants.permissions import SCOPES, Caller, Permission
-from tenants.selectors import key_get, keys_ending, keys_of, last_uses_of
+from tenants.selectors import active_keys_of, key_get, keys_ending, keys_of, last_uses_of
 
-KEYS_SHOWN_MAX = 200
+ENDED_KEYS_SHOWN_MAX = 100
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,10 @@ def _shown(
     made: NewKey | None = None,
     replaced: ApiKey | None = None,
 ) -> HttpResponse:
-    keys = list(keys_of(tenant)[:KEYS_SHOWN_MAX])
+    # Those that open something first, and all of them: no more than so many can be.
+    active = list(active_keys_of(tenant))
+    ended = keys_of(tenant).exclude(pk__in=[key.pk for key in active])
+    keys = [*active, *ended[:ENDED_KEYS_SHOWN_MAX]]
     uses = last_uses_of(keys)
     context = {
         "tenant": tenant,
@@ -111,6 +114,7 @@ def _shown(
         "ending": list(keys_ending([tenant])),
         "form": form,
         "once": once.new_token(),
+        "left_out": max(0, ended.count() - ENDED_KEYS_SHOWN_MAX),
         "rotate_form": RotateForm(auto_id=False),
         "scopes": rungs_of(SCOPES),
         "made": made,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -12,6 +12,7 @@ from catalog.models import Service
 from common.checks import whole_number
 from common.errors import InvalidArgument
 from console.base import page, service_for
+from console.playground.fields import Wrong, vectors_of
 from tenants.permissions import Caller, Permission
 from versions.queries import items_get, recall
 from versions.queries.answers import rows_of
@@ -19,7 +20,7 @@ from versions.queries.answers import rows_of
 TOP_K_DEFAULT = 10
 # The gateway judges what the service allows.
 TOP_K_MAX = 99_999
-VECTOR_TEXT_CHARACTERS_MAX = 200_000
+INT64 = re.compile(r"-?[0-9]{1,19}")
 
 
 @require_POST
@@ -50,26 +51,32 @@ def _vector(request: HttpRequest, caller: Caller, service: Service) -> list[floa
 
 
 def _typed_vector(text: str) -> list[float]:
+    message = "Type an item's id, or a vector as numbers with commas between them."
     try:
-        vector = json.loads(f"[{text.strip().strip('[]')}]") if len(text) <= VECTOR_TEXT_CHARACTERS_MAX else None
-    except ValueError:
-        vector = None
-    if not vector or not all(isinstance(number, int | float) for number in vector):
-        message = "Type an item's id, or a vector as numbers with commas between them."
-        raise InvalidArgument(message, field="vector", reason="VECTOR_INVALID")
-    return [float(number) for number in vector]
+        vectors = vectors_of(text.strip())
+    except Wrong as wrong:
+        raise InvalidArgument(f"{message} {wrong}", field="vector", reason="VECTOR_INVALID") from wrong
+    if len(vectors) != 1:
+        raise InvalidArgument(f"{message} Of one vector.", field="vector", reason="VECTOR_INVALID")
+    return list(vectors[0])
 
 
 def _vector_of_item(item: str, caller: Caller, service: Service) -> list[float]:
-    is_text = service.spec["schema"]["id_type"] == "string"
-    if not is_text and not item.lstrip("-").isdigit():
-        raise InvalidArgument("Ids of this service are whole numbers.", field="item", reason="ID_INVALID")
-    items = {"text_ids": [item]} if is_text else {"ids": [item]}
-    answer = items_get(caller=caller, service=service, request={"items": items, "return_vectors": True})
+    key = item_of(service, item)
+    answer = items_get(caller=caller, service=service, request={"items": key, "return_vectors": True})
     if not answer["vectors"]:
         raise InvalidArgument(f"The live version holds no item {item}.", field="item", reason="ITEM_NOT_FOUND")
     vector: list[float] = answer["vectors"][0]["values"]["values"]
     return vector
+
+
+def item_of(service: Service, item: str) -> dict[str, list[str]]:
+    """The item as the gateway is asked for it. Raises InvalidArgument for what cannot be its id."""
+    if service.spec["schema"]["id_type"] == "string":
+        return {"text_ids": [item]}
+    if not INT64.fullmatch(item):
+        raise InvalidArgument("Ids of this service are whole numbers.", field="item", reason="ID_INVALID")
+    return {"ids": [item]}
 
 
 def _top_k(request: HttpRequest) -> int:

@@ -65,7 +65,7 @@ def release(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
 
 def _context(caller: Caller, tenant: Tenant, service: Service) -> dict[str, object]:
     target, live = selectors.rollback_target(service), selectors.live_version(service)
-    builds = list(selectors.builds_of(service)[:BUILDS_SHOWN_MAX])
+    builds = list(selectors.builds_of(service).prefetch_related("steps")[:BUILDS_SHOWN_MAX])
     versions = list(selectors.versions_of(service)[:VERSIONS_SHOWN_MAX])
     views = [selectors.version_view(version) for version in versions]
     activatable = [version for version, view in zip(versions, views, strict=True) if view["activatable"]]

@@ -70,8 +70,15 @@ def compare(request: HttpRequest, tenant: str, service: str, number: int, other:
 @page
 def activate(request: HttpRequest, tenant: str, service: str, number: int) -> HttpResponse:
     caller, owner, found = service_for(request, tenant, service, Permission.OPERATE)
-    reason = request.POST.get("reason", "")
-    activation = version_activate(actor=caller.actor, service=found, number=number, reason=reason)
+    # What the confirmation told was beside this live version; another one needs another look.
+    seen = whole_number(request.POST.get("live_generation", ""), most=VERSION_NUMBER_MAX)
+    activation = version_activate(
+        actor=caller.actor,
+        service=found,
+        number=number,
+        reason=request.POST.get("reason", ""),
+        expected_live_generation=seen,
+    )
     messages.success(request, activation.loading or f"Version {number} is live.")
     return redirect("console:service", owner.name, found.name)
 

@@ -20,10 +20,18 @@ document.addEventListener("click", (event) => {
   copied(source).then(() => tell("Copied"), () => tell("Select it and press Ctrl-C"));
 });
 
+// A second press on a form that is under way does not send it again.
+document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented || event.target.method !== "post") return;
+  if (event.target.dataset.sent) event.preventDefault();
+  event.target.dataset.sent = "yes";
+});
+window.addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));
+
 // A refresh must not close a confirmation that somebody is filling in, and nobody looks at a hidden page.
 document.addEventListener("htmx:beforeRequest", (event) => {
   const swapped = event.detail.elt;
-  if (!swapped.matches("#status, #progress, #first-call, #compared")) return;
+  if (!swapped.matches("#status, #progress, #first-call, #compared, #reading")) return;
   if (document.hidden || swapped.querySelector("details.confirm[open], form :focus")) event.preventDefault();
 });
 
