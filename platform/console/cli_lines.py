@@ -27,6 +27,7 @@ LINES: Mapping[str, str] = {
     "key-list": "recall key list --tenant {tenant}",
     "key-rotate": "recall key rotate {prefix} --overlap-seconds {overlap_seconds} --tenant {tenant}",
     "key-revoke": "recall key revoke {prefix} --tenant {tenant}",
+    "tenant-create": "recall tenant create {tenant}",
     "alerts": "recall alerts --tenant {tenant}",
     "acknowledge": "recall alerts ack {number} --tenant {tenant}",
 }

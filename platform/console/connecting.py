@@ -21,6 +21,8 @@ ATTRIBUTES_SHOWN_MAX = 3
 # float32 has about seven significant digits.
 VECTOR_DECIMALS = 6
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+# A page does not wait for a gateway that hangs: without an answer the example is made up.
+EXAMPLE_DEADLINE_MS = 500
 BY_ITEM, BY_VECTOR = "item", "vector"
 
 # Tried together with Maven 3.8.7: `mvn compile` generates the stubs of our proto, and our snippet compiles with them.
@@ -136,7 +138,9 @@ def example_of(caller: Caller, service: Service, by: str) -> Example:
 
 def _some_item(caller: Caller, service: Service, unit: tuple[float, ...]) -> int | str | None:
     """The item that is nearest to a vector of length 1; None when nothing may be an answer."""
-    answer = recall(caller=caller, service=service, request={"vectors": [list(unit)], "top_k": 1})
+    answer = recall(
+        caller=caller, service=service, request={"vectors": [list(unit)], "top_k": 1}, deadline_ms=EXAMPLE_DEADLINE_MS
+    )
     if _has_text_ids(service):
         return next(iter(map(str, answer["text_ids"])), None)
     return next(iter(map(int, answer["ids"])), None)
@@ -144,7 +148,8 @@ def _some_item(caller: Caller, service: Service, unit: tuple[float, ...]) -> int
 
 def _vector_of(caller: Caller, service: Service, item: int | str) -> tuple[float, ...]:
     ids: dict[str, Any] = {"text_ids": [item]} if isinstance(item, str) else {"ids": [item]}
-    answer = items_get(caller=caller, service=service, request={"items": ids, "return_vectors": True})
+    asked = {"items": ids, "return_vectors": True}
+    answer = items_get(caller=caller, service=service, request=asked, deadline_ms=EXAMPLE_DEADLINE_MS)
     return tuple(round(value, VECTOR_DECIMALS) for value in answer["vectors"][0]["values"]["values"])
 
 

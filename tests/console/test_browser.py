@@ -327,8 +327,13 @@ def test_a_panel_of_a_table_lies_within_the_window_and_closes_by_a_press_beside_
         assert after is not None
         assert after["height"] == before["height"]
         keep(page, f"panel-{look}")
+        assert barriers(page, AXE_RULES[look]) == []
         page.mouse.click(3, 3)
         expect(panel).to_be_hidden()
+        page.locator("summary", has_text="Roll back").click()
+        page.keyboard.press("Escape")
+        expect(panel).to_be_hidden()
+        expect(page.locator("summary", has_text="Roll back")).to_be_focused()
         assert window.complaints == []
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import re
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from django.test import Client
 from django.utils import timezone
 
 from catalog.models import Service
+from console.connecting import EXAMPLE_DEADLINE_MS
 from console.snippets import request_of
 from recall_client import endpoints
 from tenants.actions import Use, key_create, keys_used
@@ -153,3 +156,22 @@ def test_pip_takes_the_client_that_it_offers(client: Client, tmp_path: Path) -> 
 
 def test_the_proto_that_it_offers_is_the_contract(client: Client) -> None:
     assert client.get("/clients/recall.proto").content == (ROOT / "proto/recallpb/v1/recall.proto").read_bytes()
+
+
+@pytest.mark.servers
+def test_a_gateway_that_hangs_costs_the_page_half_a_second_and_its_example(
+    alice: User, films_service: Service, shared_gateway: RunningGateway, settings: Any
+) -> None:
+    settings.GATEWAY_ADDRESS = shared_gateway.address
+    shared_gateway.publish()
+    Service.objects.filter(pk=films_service.pk).update(live_version=1)
+    client = signed_in(alice)
+    shared_gateway.process.send_signal(signal.SIGSTOP)
+    started = time.monotonic()
+    try:
+        page = client.get(CONNECT)
+    finally:
+        shared_gateway.process.send_signal(signal.SIGCONT)
+    assert page.status_code == 200
+    assert not page.context["example"].is_real
+    assert time.monotonic() - started < 10 * EXAMPLE_DEADLINE_MS / 1_000

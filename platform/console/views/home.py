@@ -32,7 +32,8 @@ SEARCH_CHARACTERS_MAX = 100
 def home(request: HttpRequest) -> HttpResponse:
     """Every team's services, or those of the one that `?team=` names."""
     caller, team = caller_of(request), request.GET.get("team", "")
-    tenants = [tenant_get(caller, team)] if team else list(tenants_of(caller)[:TENANTS_ON_HOME_MAX])
+    found = [tenant_get(caller, team)] if team else list(tenants_of(caller)[: TENANTS_ON_HOME_MAX + 1])
+    tenants = found[:TENANTS_ON_HOME_MAX]
     services = list(services_in(tenants)[: SERVICES_ON_HOME_MAX + 1])
     rows = {name: list(group) for name, group in groupby(overviews(services[:SERVICES_ON_HOME_MAX]), _tenant_of)}
     managed = [tenant for tenant in tenants if is_allowed(caller, Permission.MANAGE, tenant)]
@@ -41,7 +42,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "team": team,
         "alerts": unresolved_in(tenants)[:ALERTS_ON_HOME_MAX],
         "ending_keys": keys_ending(managed)[:KEYS_ON_HOME_MAX] if managed else [],
-        "left_out": len(services) > SERVICES_ON_HOME_MAX,
+        "left_out": len(services) > SERVICES_ON_HOME_MAX or len(found) > TENANTS_ON_HOME_MAX,
         # An administrator need not be in a team: the demo's own is made for them, as long as there is nothing at all.
         "offer_demo": caller.is_admin and not services and not caller.tenant_roles,
         "groups": [

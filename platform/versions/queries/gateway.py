@@ -36,13 +36,15 @@ ReplyT = TypeVar("ReplyT")
 MessageT = TypeVar("MessageT", bound=Message)
 
 
-def recall(*, caller: Caller, service: Service, request: Mapping[str, Any]) -> dict[str, Any]:
+def recall(
+    *, caller: Caller, service: Service, request: Mapping[str, Any], deadline_ms: int | None = None
+) -> dict[str, Any]:
     """One query, one ranked list. The caller's permission to query was checked before.
 
     Raises InvalidArgument naming the field, FailedPrecondition, QuotaExceeded, Unavailable, DeadlineExceeded.
     """
     message = _parsed(recall_pb2.RecallRequest(), service, _with_plain_vectors(request))
-    reply = _call(lambda stub, **options: stub.Recall(message, **options), caller, service)
+    reply = _call(lambda stub, **options: stub.Recall(message, **options), caller, service, deadline_ms)
     return _to_dict(reply)
 
 
@@ -59,10 +61,12 @@ def batch_recall(*, caller: Caller, service: Service, request: Mapping[str, Any]
     return _to_dict(_call(lambda stub, **options: stub.BatchRecall(message, **options), caller, service))
 
 
-def items_get(*, caller: Caller, service: Service, request: Mapping[str, Any]) -> dict[str, Any]:
+def items_get(
+    *, caller: Caller, service: Service, request: Mapping[str, Any], deadline_ms: int | None = None
+) -> dict[str, Any]:
     """Vectors and attributes of items by id: GetItemsRequest to GetItemsResponse. Raises what `recall` raises."""
     message = _parsed(recall_pb2.GetItemsRequest(), service, request)
-    return _to_dict(_call(lambda stub, **options: stub.GetItems(message, **options), caller, service))
+    return _to_dict(_call(lambda stub, **options: stub.GetItems(message, **options), caller, service, deadline_ms))
 
 
 def count(*, caller: Caller, service: Service) -> dict[str, Any]:
@@ -111,11 +115,15 @@ def _long_form(vector: Any) -> Any:
     return vector
 
 
-def _call(send: Callable[..., ReplyT], caller: Caller, service: Service) -> ReplyT:
+def _call(send: Callable[..., ReplyT], caller: Caller, service: Service, deadline_ms: int | None = None) -> ReplyT:
     token = internal_token(tenant=service.tenant.name, service=service.name, by=caller.actor.name)
     metadata = [("authorization", f"Bearer {token}")]
     try:
-        return send(_stub(getpid(), settings.GATEWAY_ADDRESS), metadata=metadata, timeout=DEADLINE_MS_MAX / 1_000)
+        return send(
+            _stub(getpid(), settings.GATEWAY_ADDRESS),
+            metadata=metadata,
+            timeout=(deadline_ms or DEADLINE_MS_MAX) / 1_000,
+        )
     except grpc.RpcError as error:
         raise error_of(error) from error
 

@@ -28,6 +28,12 @@ document.addEventListener("submit", (event) => {
 });
 window.addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));
 
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  const open = document.querySelector("td details.confirm[open]");
+  if (open) { open.open = false; open.querySelector("summary").focus(); }
+});
+
 // A refresh must not close a confirmation that somebody is filling in, and nobody looks at a hidden page.
 document.addEventListener("htmx:beforeRequest", (event) => {
   const swapped = event.detail.elt;
