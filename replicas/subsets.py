@@ -34,8 +34,8 @@ from replicas.queries import Floats, Rows
 EXACT_ROWS_PER_CANDIDATE: Final = 16
 # A look aims at so many times what it needs by the share of allowed rows: chance seldom leaves it short then, and what
 # it needs lies well within its reach, whose edge a graph finds less of. Measured with 20,000 x 16, top 50, where 10 %
-# are allowed, on six graphs that two threads built, each another one: 1.6 times as much gives recall 0.981 to 0.989 (and
-# 0.9795 once), 1.8 times 0.984 to 0.991; 1.3 times gave 0.9775.
+# are allowed, on six graphs that two threads built, each another one: 1.6 times as much gives recall 0.981 to 0.989
+# (and 0.9795 once), 1.8 times 0.984 to 0.991; 1.3 times gave 0.9775.
 SPARE: Final = 1.8
 # Where the share among all rows asks for no more than so many times what an unfiltered search looks at, one look around
 # costs less than one that tells the share and one within.
