@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from django.db.models import Case, QuerySet, When
+from django.db.models import Case, F, QuerySet, When, Window
+from django.db.models.functions import RowNumber
 
 from alerts.models import Alert
 from alerts.states import ALERT_UNRESOLVED, AlertState, Severity
@@ -17,11 +18,29 @@ GRAVEST_FIRST = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
 def alerts_of(tenant: Tenant, *, service: str = "", state: str = "", severity: str = "") -> QuerySet[Alert]:
     """Newest first; of one service, in one state, of one severity, when these are given."""
     alerts = Alert.objects.of(tenant).select_related("service", "tenant").order_by("-number")
-    if service:
-        # What can be no name is not looked for: PostgreSQL refuses some texts.
-        alerts = alerts.filter(service__name=service) if is_valid_name(service) else alerts.none()
-    alerts = alerts.filter(severity=severity) if severity else alerts
-    return alerts.filter(state=state) if state else alerts
+    return _narrowed(alerts, service=service, state=state, severity=severity)
+
+
+def newest_in(
+    tenants: Iterable[Tenant],
+    *,
+    are_over: bool,
+    each_max: int,
+    service: str = "",
+    state: str = "",
+    severity: str = "",
+) -> QuerySet[Alert]:
+    """The newest alerts of each of these tenants, narrowed as in `alerts_of`, with what was sent of them.
+
+    One query however many tenants; whose they may be is the caller's to say.
+    """
+    alerts = Alert.objects.filter(tenant__in=tenants)
+    resolved = {"state": AlertState.RESOLVED}
+    alerts = alerts.filter(**resolved) if are_over else alerts.exclude(**resolved)
+    place = Window(RowNumber(), partition_by=F("tenant"), order_by=F("number").desc())
+    newest = _narrowed(alerts, service=service, state=state, severity=severity).annotate(place=place)
+    shown = newest.filter(place__lte=each_max).select_related("service", "tenant")
+    return shown.prefetch_related("deliveries").order_by("-number")
 
 
 def alert_get(tenant: Tenant, number: int) -> Alert:
@@ -62,3 +81,11 @@ def in_trouble(services: Collection[int]) -> set[int]:
     """Those of these services (by key) with a critical alert that is not over."""
     critical = Alert.objects.filter(service__in=services, severity=Severity.CRITICAL, state__in=ALERT_UNRESOLVED)
     return set(critical.values_list("service_id", flat=True))
+
+
+def _narrowed(alerts: QuerySet[Alert], *, service: str, state: str, severity: str) -> QuerySet[Alert]:
+    if service:
+        # What can be no name is not looked for: PostgreSQL refuses some texts.
+        alerts = alerts.filter(service__name=service) if is_valid_name(service) else alerts.none()
+    alerts = alerts.filter(severity=severity) if severity else alerts
+    return alerts.filter(state=state) if state else alerts

@@ -27,9 +27,22 @@ LINES: Mapping[str, str] = {
     "key-list": "recall key list --tenant {tenant}",
     "key-rotate": "recall key rotate {prefix} --overlap-seconds {overlap_seconds} --tenant {tenant}",
     "key-revoke": "recall key revoke {prefix} --tenant {tenant}",
+    "tenant-list": "recall tenant list",
     "tenant-create": "recall tenant create {tenant}",
     "alerts": "recall alerts --tenant {tenant}",
     "acknowledge": "recall alerts ack {number} --tenant {tenant}",
+    "build-log": "recall builds {service} {number} --log",
+    "compare": "recall compare {service} {number} --to {to}",
+    "neighbours": "recall query {service} --items {item} -k {top_k} --require-version {number}",
+    "apply": "recall service apply -f {file}",
+    "member-list": "recall member list --tenant {tenant}",
+    "member-add": "recall member add {user} --role {role} --tenant {tenant}",
+    "member-role": "recall member role {user} {role} --tenant {tenant}",
+    "member-remove": "recall member remove {user} --tenant {tenant}",
+    "quota": "recall tenant quota {tenant} --services-max {services_max}",
+    "demo": "recall demo",
+    "admin-create": "recall admin create",
+    "admin-unlock": "recall admin unlock {user}",
 }
 
 

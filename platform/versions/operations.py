@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import redis
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from tenants.models import Tenant
@@ -17,15 +17,19 @@ from versions.selectors import NODE_FRESH_SECONDS
 from versions.states import BuildState, ReplicaState
 from versions.views import node_view, replica_view
 
+NODES_SHOWN_MAX = 200
+# Of all nodes together.
 REPLICAS_SHOWN_MAX = 500
 TENANTS_SHOWN_MAX = 200
 
 
 def nodes_and_replicas() -> list[dict[str, Any]]:
-    """Every node with what is loaded on it; `fresh`: its agent was heard lately."""
+    """Nodes with what is loaded on them; `fresh`: its agent was heard lately, `left_out`: more that is loaded."""
     heard_since = timezone.now() - timedelta(seconds=NODE_FRESH_SECONDS)
     placed = noting_route(Replica.objects.exclude(state=ReplicaState.GONE))
     present = placed.select_related("version__service__tenant", "node")
+    counted = Replica.objects.exclude(state=ReplicaState.GONE).order_by().values_list("node").annotate(Count("pk"))
+    loaded = dict(counted)
     by_node: dict[int, list[dict[str, Any]]] = {}
     for replica in present.order_by("node__name", "version__service__name", "-version__number")[:REPLICAS_SHOWN_MAX]:
         service = replica.version.service
@@ -36,9 +40,15 @@ def nodes_and_replicas() -> list[dict[str, Any]]:
             **node_view(node),
             "fresh": node.seen_at is not None and node.seen_at >= heard_since,
             "replicas": by_node.get(node.pk, []),
+            "left_out": max(0, loaded.get(node.pk, 0) - len(by_node.get(node.pk, []))),
         }
-        for node in Node.objects.order_by("name")
+        for node in Node.objects.order_by("name")[:NODES_SHOWN_MAX]
     ]
+
+
+def nodes_left_out() -> int:
+    """How many more there are."""
+    return max(0, Node.objects.count() - NODES_SHOWN_MAX)
 
 
 def builds_under_way() -> dict[str, int]:
@@ -59,7 +69,14 @@ def gateways() -> list[dict[str, Any]] | None:
 def tenants_with_counts() -> list[Tenant]:
     """Living tenants by name, with `living_services` and `people`."""
     living = Count("services", filter=Q(services__deleted_at__isnull=True), distinct=True)
-    counted = Tenant.objects.filter(deleted_at__isnull=True).annotate(
-        living_services=living, people=Count("members", distinct=True)
-    )
+    counted = _living_tenants().annotate(living_services=living, people=Count("members", distinct=True))
     return list(counted.order_by("name")[:TENANTS_SHOWN_MAX])
+
+
+def tenants_left_out() -> int:
+    """How many more there are."""
+    return max(0, _living_tenants().count() - TENANTS_SHOWN_MAX)
+
+
+def _living_tenants() -> QuerySet[Tenant]:
+    return Tenant.objects.filter(deleted_at__isnull=True)

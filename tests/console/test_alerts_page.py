@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from alerts.actions import alert_acknowledge, alert_raise, alert_resolve
@@ -13,9 +17,10 @@ from alerts.models import Alert
 from alerts.states import Severity
 from catalog.models import Service
 from common.actor import Actor
+from console.views import alerts as alerts_page
 from tests.console.test_home import text_of
 from tests.console.test_pages import signed_in
-from tests.factories import make_service
+from tests.factories import make_service, make_tenant
 
 BOB = Actor(kind="user", name="bob")
 
@@ -81,3 +86,27 @@ def test_another_teams_alerts_are_not_there(charlie: User, books_service: object
     client = signed_in(charlie)
     assert reasons(client.get("/alerts/?service=movies").content) == set()
     assert client.get("/alerts/?team=films").status_code == 404
+
+
+def test_the_newest_of_each_team_are_shown_and_more_are_told_of(
+    victor: User, raised: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts_page, "UNRESOLVED_SHOWN_MAX", 1)
+    page = signed_in(victor).get("/alerts/").content
+    assert reasons(page) == {"replica.wrong", "drop.late"}
+    assert "Now the newest 1; a filter finds others" in text_of(page)
+    assert "Over the newest" not in text_of(page)
+
+
+def test_many_teams_cost_no_query_each(
+    alice: User, raised: None, django_assert_max_num_queries: Callable[[int], AbstractContextManager[object]]
+) -> None:
+    client = signed_in(alice)
+    with CaptureQueriesContext(connection) as alone:
+        client.get("/alerts/")
+    for name in ("art", "music", "news", "sport"):
+        service = make_service(make_tenant(name, owner=alice), "shows")
+        alert_raise(service=service, reason="replica.wrong", message=f"It lies to {name}.")
+    with django_assert_max_num_queries(len(alone)):
+        text = text_of(client.get("/alerts/").content)
+    assert [name for name in ("art", "music", "news", "sport") if f"It lies to {name}." not in text] == []

@@ -36,9 +36,17 @@ VALUES: dict[str, Any] = {
     "scope": "read",
     "prefix": "abcd1234",
     "overlap_seconds": 3600,
+    "to": 2,
+    "item": 77,
+    "top_k": 10,
+    "file": "service.yaml",
+    "user": "bob",
+    "role": "operator",
+    "services_max": 20,
 }
 SHOWN = re.compile(r"<code data-cli>(.*?)</code>")
-TAG = re.compile(r'{% cli "([a-z-]+)"')
+TAG = re.compile(r'{% cli(?:_words)? "([a-z-]+)"')
+LITERAL = re.compile(r"<code[^>]*>\s*recall [a-z]")
 
 
 def parsed(line: str) -> dict[str, Any]:
@@ -80,10 +88,18 @@ def test_what_a_shell_would_take_apart_is_quoted() -> None:
     assert cli_line("key-list", tenant="a b; c") == "recall key list --tenant 'a b; c'"
 
 
+def templates() -> dict[str, str]:
+    folder = Path(apps.get_app_config("console").path) / "templates"
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.html")}
+
+
 def test_every_line_stands_on_a_page() -> None:
-    templates = Path(apps.get_app_config("console").path) / "templates"
-    used = {name for path in templates.rglob("*.html") for name in TAG.findall(path.read_text())}
-    assert used == set(LINES)
+    assert {name for text in templates().values() for name in TAG.findall(text)} == set(LINES)
+
+
+def test_no_page_tells_a_line_that_is_not_held_to_the_program() -> None:
+    assert LITERAL.search("<code>recall demo</code>")
+    assert [name for name, text in templates().items() if LITERAL.search(text)] == []
 
 
 def test_the_lines_on_the_pages_are_of_what_the_page_is_about(alice: User, films_service: Service) -> None:

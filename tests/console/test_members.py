@@ -12,10 +12,11 @@ from django.test import Client
 from accounts.selectors import must_change_password
 from audit.selectors import events_of
 from console.permission_words import WORDS
+from console.views import members as members_page
 from tenants.models import Member, Tenant
 from tenants.permissions import ROLES, Permission
 from tests.console.test_pages import signed_in
-from tests.factories import make_user
+from tests.factories import make_member, make_user
 
 PAGE = "/t/films/members/"
 
@@ -139,3 +140,15 @@ def test_names_are_text_and_never_markup(alice: User, films: Tenant) -> None:
     make_user("o'neil<script>")
     Member.objects.create(tenant=films, user=User.objects.get(username="o'neil<script>"), role="viewer")
     assert "<script>" not in signed_in(alice).get(PAGE).content.decode().replace("<script src=", "")
+
+
+def test_of_a_large_team_the_rest_is_told_of_and_owners_count_all(
+    alice: User, bob: User, films: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_member(films, make_user("zoe"), "owner")
+    monkeypatch.setattr(members_page, "PEOPLE_SHOWN_MAX", 1)
+    text = text_of(signed_in(alice).get(PAGE).content)
+    assert "2 more, of names that come later: recall member list --tenant films tells all." in text
+    assert "last owner" not in text
+    monkeypatch.setattr(members_page, "PEOPLE_SHOWN_MAX", 3)
+    assert "names that come later" not in text_of(signed_in(alice).get(PAGE).content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from django.contrib.auth.models import User
 from django.db.models.functions import Now
 
@@ -10,6 +11,7 @@ from tenants.models import Tenant
 from tests.console.test_home import text_of
 from tests.console.test_pages import signed_in
 from tests.support.history import activated, asked, heard_of, made_version
+from versions import operations
 from versions.models import Node, Replica
 
 
@@ -71,3 +73,18 @@ def test_what_is_wrong_with_a_team_stands_at_its_field(dana: User, films: Tenant
 def test_nobody_else_makes_a_team(alice: User, films: Tenant) -> None:
     assert signed_in(alice).post("/operations/teams/create/", {"name": "lab"}).status_code == 403
     assert not Tenant.objects.filter(name="lab").exists()
+
+
+def test_what_is_left_out_is_told(
+    dana: User, films_service: Service, books_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for service in (books_service, films_service):
+        activated(made_version(service))
+    heard_of("zulu")
+    for name in ("NODES", "REPLICAS", "TENANTS"):
+        monkeypatch.setattr(operations, f"{name}_SHOWN_MAX", 1)
+    text = text_of(signed_in(dana).get("/operations/").content)
+    assert "1 more replica on it is not shown" in text
+    assert "Nothing is loaded on it." not in text
+    assert "1 more node, of names that come later, is not shown." in text
+    assert "1 more, of names that come later: recall tenant list tells all." in text

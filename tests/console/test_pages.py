@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.db.models.functions import Now
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from alerts.actions import alert_raise
 from alerts.models import Delivery
@@ -18,7 +19,7 @@ from catalog.models import Service
 from tenants.models import ApiKey, Tenant
 from tenants.selectors import key_verify
 from tests.factories import PASSWORD
-from tests.support.history import activated, asked, claimed, made_version, resolved
+from tests.support.history import activated, asked, claimed, made_version, refreshed, resolved
 from versions import actions
 from versions.models import Build, Replica, Version
 from versions.states import BuildState
@@ -294,3 +295,18 @@ def test_who_is_told_and_what_went_wrong_stands_beside_the_alert(alice: User, fi
     assert "opened by webhook: pending" in content
     assert "It is away." in content
     assert "https://secret" not in content
+
+
+def test_a_service_page_costs_no_query_for_each_version_build_or_replica(alice: User, films_service: Service) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as asked_for:
+            assert client.get("/t/films/s/movies/").status_code == 200
+        return len(asked_for)
+
+    client = signed_in(alice)
+    for _ in range(3):
+        activated(made_version(refreshed(films_service)))
+    few = queries()
+    for _ in range(6):
+        activated(made_version(refreshed(films_service)))
+    assert queries() <= few

@@ -113,7 +113,7 @@ def test_without_a_script_neighbours_are_a_page_and_lead_on(victor: User, projec
     assert "<html" in page
     for near in neighbours_of(projected_gateway, 5):
         assert f'<a href="{PAGE}neighbours/?item={near}">' in page
-    assert f"recall query movies --items {item} -k 10 --require-version 1 --tenant films" in page
+    assert f"recall query films/movies --items {item} -k 10 --require-version 1" in page
 
 
 @pytest.mark.servers

@@ -211,6 +211,17 @@ def test_it_passes_over_versions_that_are_bad_never_were_live_or_are_not_loaded(
     assert roll_back(films_service).to_version == good.number
 
 
+def test_it_goes_nowhere_but_where_the_confirmation_said(films_service):
+    for _ in range(3):
+        activated(made_version(films_service))
+    Version.objects.filter(number=2).update(bad_at=LONG_AGO)
+    with pytest.raises(Conflict) as refused:
+        roll_back(films_service, from_version=3, expected_target=2)
+    assert refused.value.reason == "ROLLBACK_TARGET_MOVED"
+    assert refreshed(films_service).live_version == 3
+    assert roll_back(films_service, from_version=3, expected_target=1).to_version == 1
+
+
 def test_where_no_older_version_is_loaded_any_more_the_newest_good_one_is_loaded_first(films_service):
     """Its node is lost, and nobody has loaded it elsewhere yet."""
     for _ in range(3):

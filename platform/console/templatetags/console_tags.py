@@ -73,6 +73,12 @@ def cli(name: str, **values: Any) -> SafeString:
     return format_html(shape, line)
 
 
+@register.simple_tag
+def cli_words(name: str, **values: Any) -> SafeString:
+    """The same within a sentence, which is no place for a button."""
+    return format_html("<code data-cli>{}</code>", cli_line(name, **values))
+
+
 @register.filter
 def control(field: BoundField) -> SafeString:
     """A form's field in the look of the console, tied to its hint."""

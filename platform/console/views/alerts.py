@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from alerts.actions import alert_acknowledge
 from alerts.models import Alert
-from alerts.selectors import alert_get, alerts_of
+from alerts.selectors import alert_get, newest_in
 from alerts.states import AlertState, Severity
 from alerts.views import alert_view
 from console.base import caller_of, page, tenant_for, way_back
@@ -36,7 +37,7 @@ def index(request: HttpRequest) -> HttpResponse:
     caller, team, wanted = caller_of(request), request.GET.get("team", ""), _wanted(request)
     tenants = [tenant_get(caller, team)] if team else list(tenants_of(caller)[:TENANTS_ON_HOME_MAX])
     context = {
-        "groups": [_group(tenant, caller, wanted) for tenant in tenants],
+        "groups": _groups(tenants, caller, wanted),
         "team": team,
         "wanted": wanted,
         "states": AlertState.values,
@@ -72,17 +73,27 @@ def _wanted(request: HttpRequest) -> dict[str, str]:
     return {name: value for name, value in typed.items() if value}
 
 
-def _group(tenant: Tenant, caller: Caller, wanted: dict[str, str]) -> dict[str, object]:
-    alerts = alerts_of(tenant, **wanted).prefetch_related("deliveries")
-    unresolved = alerts.exclude(state=AlertState.RESOLVED)[:UNRESOLVED_SHOWN_MAX]
-    resolved = alerts.filter(state=AlertState.RESOLVED)[: RESOLVED_FOUND_MAX if wanted else RESOLVED_SHOWN_MAX]
+def _groups(tenants: list[Tenant], caller: Caller, wanted: dict[str, str]) -> list[dict[str, object]]:
+    over_max = RESOLVED_FOUND_MAX if wanted else RESOLVED_SHOWN_MAX
+    # One more than is shown, so that the page can say that there are more.
+    now = list(newest_in(tenants, are_over=False, each_max=UNRESOLVED_SHOWN_MAX + 1, **wanted))
+    over = list(newest_in(tenants, are_over=True, each_max=over_max + 1, **wanted))
+    return [
+        {
+            "tenant": tenant,
+            "may_operate": is_allowed(caller, Permission.OPERATE, tenant),
+            "lists": [_list("Now", tenant, now, UNRESOLVED_SHOWN_MAX), _list("Over", tenant, over, over_max)],
+        }
+        for tenant in tenants
+    ]
+
+
+def _list(title: str, tenant: Tenant, alerts: Sequence[Alert], shown_max: int) -> dict[str, object]:
+    own = [alert for alert in alerts if alert.tenant_id == tenant.pk]
     return {
-        "tenant": tenant,
-        "may_operate": is_allowed(caller, Permission.OPERATE, tenant),
-        "lists": [
-            {"title": "Now", "alerts": [_told(alert) for alert in unresolved]},
-            {"title": "Over", "alerts": [_told(alert) for alert in resolved]},
-        ],
+        "title": title,
+        "alerts": [_told(alert) for alert in own[:shown_max]],
+        "shown_max": shown_max if len(own) > shown_max else None,
     }
 
 

@@ -79,8 +79,9 @@ def remove(request: HttpRequest, tenant: str, username: str) -> HttpResponse:
 def _shown(
     request: HttpRequest, caller: Caller, tenant: Tenant, form: MemberForm, made: dict[str, Any] | None = None
 ) -> HttpResponse:
-    members = list(members_of(tenant)[:PEOPLE_SHOWN_MAX])
-    owners = sum(member.role == Role.OWNER for member in members)
+    everybody = members_of(tenant)
+    members, count = list(everybody[:PEOPLE_SHOWN_MAX]), everybody.count()
+    owners = everybody.filter(role=Role.OWNER).count()
     context = {
         "tenant": tenant,
         "people": [
@@ -92,6 +93,7 @@ def _shown(
             }
             for member in members
         ],
+        "people_left_out": count - len(members),
         "roles": rungs_of(ROLES),
         "form": form,
         "made": made,

@@ -42,9 +42,11 @@ def _shown(request: HttpRequest, form: TeamForm) -> HttpResponse:
     context = {
         "health": platform_health(),
         "nodes": operations.nodes_and_replicas(),
+        "nodes_left_out": operations.nodes_left_out(),
         "builds": operations.builds_under_way(),
         "gateways": operations.gateways(),
         "tenants": operations.tenants_with_counts(),
+        "tenants_left_out": operations.tenants_left_out(),
         "form": form,
     }
     return render(request, "console/operations.html", context)

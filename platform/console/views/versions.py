@@ -86,11 +86,16 @@ def activate(request: HttpRequest, tenant: str, service: str, number: int) -> Ht
 @require_POST
 @page
 def rollback(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
-    """The form says from which version, so that a second click on an old page changes nothing."""
+    """The form says from which version and to which, so that a click on an old page does nothing it did not tell."""
     caller, owner, found = service_for(request, tenant, service, Permission.OPERATE)
     from_version = _version_number(request.POST.get("from_version", ""))
-    reason = request.POST.get("reason", "")
-    activation = version_rollback(actor=caller.actor, service=found, from_version=from_version, reason=reason)
+    activation = version_rollback(
+        actor=caller.actor,
+        service=found,
+        from_version=from_version,
+        expected_target=whole_number(request.POST.get("to_version", ""), most=VERSION_NUMBER_MAX),
+        reason=request.POST.get("reason", ""),
+    )
     if activation.loading:
         messages.warning(request, activation.loading)
     elif activation.changed:

@@ -92,7 +92,12 @@ def version_activate(
 
 
 def version_rollback(
-    *, actor: Actor, service: Service, from_version: int | None = None, reason: str = ""
+    *,
+    actor: Actor,
+    service: Service,
+    from_version: int | None = None,
+    expected_target: int | None = None,
+    reason: str = "",
 ) -> Activation:
     """Goes back to the newest version older than live that was live once and is not marked bad.
 
@@ -100,7 +105,8 @@ def version_rollback(
     what is live stays until then. Marks the version it leaves as bad and puts the service on hold, so that no build
     activates anything until it is released. When `from_version` is given and not live, nothing changes: the answer is
     the newest activation with `changed` False, so that a double click does no harm. Raises FailedPrecondition when
-    there is nothing to go back to.
+    there is nothing to go back to, Conflict (ROLLBACK_TARGET_MOVED) when it would be another one than
+    `expected_target`, which whoever asks was told of.
     """
     service = _fresh(service)
     if from_version is not None and service.live_version != from_version:
@@ -113,6 +119,9 @@ def version_rollback(
             f"No version older than {left.number} was live and is good. Activate one by number, or build an older drop."
         )
         raise FailedPrecondition(message, reason="NOTHING_TO_ROLL_BACK")
+    if expected_target not in (None, target.number):
+        message = f"It would go back to version {target.number} by now, not to {expected_target}. Look again."
+        raise Conflict(message, reason="ROLLBACK_TARGET_MOVED")
     if _has_to_be_loaded(target):
         return _load_first(actor, "rollback", service, target, reason, left=left)
     try:
