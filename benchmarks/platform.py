@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from bundles.schema import ImportSchema
 from documents.store import ROUTES, DocumentWriter, Stamp
 from engines import registry
 from engines.base import IndexSpec
+from engines.pages import with_huge_pages
 from querymodel.delivery import deliver
 from querymodel.model import QueryModel
 from querymodel.spec import ModelSpec, vocabularies_of
@@ -89,10 +90,12 @@ def make_artifact(
     index: Index,
     extras: Extras = NO_EXTRAS,
     progress: Callable[[int], None] = lambda _: None,
+    tune: Callable[[Path], int] | None = None,
 ) -> Published:
     """Drop -> import -> index -> artifact, by the parts that make them in a build. Ids are row numbers.
 
-    `progress` is called with the rows that the index has.
+    `progress` is called with the rows that the index has; `tune`, with the folder of the built index, says with which
+    effort it is searched. Without it, that is index.ef.
     """
     schema = schema_of(vectors.shape[1], extras)
     work = folder / "work"
@@ -105,6 +108,8 @@ def make_artifact(
     stored = np.load(work / layout.VECTORS, mmap_mode="r")
     registry.builder(index.engine).build(spec, stored, work / layout.INDEX_FOLDER, progress)
     np.save(work / layout.QUERIES, vectors[:100])
+    if tune:
+        index = replace(index, ef=tune(work / layout.INDEX_FOLDER))
     manifest = _manifest(len(vectors), schema, index)
     model = ModelSpec.of(schema)
     if model:
@@ -178,7 +183,7 @@ def _replica(folder: Path, artifact: Published, socket: str) -> Iterator[None]:
     identity = folder / "r1.json"
     command = [sys.executable, "-m", "replicas.host", "--replica-id", "r1", "--artifact", str(artifact.path)]
     command += ["--manifest-sha256", artifact.manifest_sha256, "--address", socket, "--identity", str(identity)]
-    with process_running(command, {"RECALL_HOME": str(folder)}, identity.exists):
+    with process_running(command, with_huge_pages({"RECALL_HOME": str(folder)}), identity.exists):
         yield
 
 

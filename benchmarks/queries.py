@@ -2,9 +2,10 @@
 
 Prints p50 and p99 of each kind of query through the gateway, and in the same run the floor under it: hnswlib alone (one
 query, one thread, the same graph and effort) and a bare grpc.aio server that answers with as many bytes. `x floor` is
-the p50 as a multiple of both together. Everything is measured in turns, because the machine's other work comes and
-goes. A filter's rows are worked out once and kept, so its first query is part of the warm-up (`make bench-filters`
-tells that price).
+the p50 as a multiple of both together. The effort is what tune_search would choose: the least that reaches the recall
+that a service has when its owner says nothing of it, with the queries that are asked. Everything is measured in turns,
+because the machine's other work comes and goes. A filter's rows are worked out once and kept, so its first query is
+part of the warm-up (`make bench-filters` tells that price).
 
 Exits 1 when a bar is missed, and names it: one vector takes at most 1 ms; features add to it at most what the query
 model takes by itself and 0.3 ms. The index takes some eight minutes; with ARGS="--keep FOLDER" it is made once.
@@ -17,6 +18,7 @@ import argparse
 import contextlib
 import gc
 import itertools
+import json
 import math
 import os
 import statistics
@@ -49,11 +51,12 @@ from benchmarks.platform import (
     schema_of,
 )
 from benchmarks.query_kinds import FEATURES, VECTORS, Asked, Catalogue, Kind, kinds
-from benchmarks.raw_hnsw import TOP_K, open_raw
+from benchmarks.raw_hnsw import TOP_K, open_raw, recall_of, true_rows
 from benchmarks.recall import recall_through
 from bundles import layout
 from bundles.artifact import Published
 from engines import registry
+from engines.effort import effort_grid
 from engines.hnsw.header import INDEX_FILE
 from querymodel.files import MODEL_FILE
 from querymodel.model import QueryModel
@@ -67,11 +70,13 @@ WARM_UP_SECONDS = 0.3
 # More calls at once go over so many connections.
 CONNECTIONS = 4
 RECALL_QUERIES, COMPARED_USERS, TIMEOUT_SECONDS = 200, 20, 10.0
+# What a service's search.recall_target is when its owner says nothing.
+RECALL_TARGET = 0.98
 RAW, ECHO, MODEL = "hnswlib alone", "bare grpc.aio echo", "query model alone"
 VECTORS_MS_MAX, FEATURES_EXTRA_MS_MAX = 1.0, 0.3
 PROGRESS_SECONDS = 15.0
 # Rises when an artifact of the same facts is made otherwise, so that a kept one is not taken for it.
-FORM = 1
+FORM = 2
 
 
 @dataclass
@@ -111,6 +116,7 @@ class Measured:
     """`same_answers`: whether features were answered as the vectors are that the model makes of them."""
 
     figures: Figures
+    ef: int
     recall: float
     answer_bytes: int
     same_answers: bool
@@ -142,24 +148,23 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--keep", type=Path, help="where the artifact is kept, and found by the next run")
     asked = parser.parse_args(arguments)
     sizes = Sizes(asked.items, asked.seconds, asked.rounds)
-    params: Any = registry.describe(ENGINE).search_params_model()
-    index = Index(ENGINE, params.ef, os.cpu_count() or 1)
     with tempfile.TemporaryDirectory(prefix="recall-bench-", dir="/tmp") as name:
         try:
-            measured = measure(Path(name), sizes, index, asked.keep)
+            measured = measure(Path(name), sizes, asked.keep)
         except NotKept as error:
             parser.error(str(error))
-    return report(measured, sizes, index)
+    return report(measured, sizes)
 
 
-def measure(folder: Path, sizes: Sizes, index: Index, keep: Path | None = None) -> Measured:
+def measure(folder: Path, sizes: Sizes, keep: Path | None = None) -> Measured:
     """Makes the artifact or takes the one in `keep`, starts a data plane in `folder`, and asks it. Raises NotKept."""
     items, profiles = clustered(sizes.items, DIMENSION, SEED)
     catalogue = Catalogue.of(items, SEED)
     extras = Extras(catalogue.attributes(SEED), user_tower.schema(DIMENSION), user_tower.onnx_bytes(DIMENSION, SEED))
-    artifact = _artifact(folder, catalogue, index, extras, keep)
+    artifact = _artifact(folder, catalogue, extras, profiles, keep)
+    ef = _ef_of(artifact)
     asked = _asked(artifact, extras, profiles)
-    raw = open_raw(artifact.path / layout.INDEX_FOLDER / INDEX_FILE, DIMENSION, index.ef)
+    raw = open_raw(artifact.path / layout.INDEX_FOLDER / INDEX_FILE, DIMENSION, ef)
     with running(folder, artifact, DIMENSION, sizes.items) as plane:
         recall = recall_through(plane, items, asked.vectors[:RECALL_QUERIES])
         ways = kinds(asked, catalogue, SEED)
@@ -169,20 +174,43 @@ def measure(folder: Path, sizes: Sizes, index: Index, keep: Path | None = None) 
             _freeze_garbage()
             figures = bench.rounds(sizes)
     same = [_ids(answer) for answer in answers[FEATURES]] == [_ids(answer) for answer in answers[VECTORS]]
-    return Measured(figures, recall, len(answers[VECTORS][0]), same)
+    return Measured(figures, ef, recall, len(answers[VECTORS][0]), same)
 
 
-def _artifact(folder: Path, catalogue: Catalogue, index: Index, extras: Extras, keep: Path | None) -> Published:
+def _artifact(folder: Path, catalogue: Catalogue, extras: Extras, asked: Float32, keep: Path | None) -> Published:
     items = len(catalogue.vectors)
+    index = Index(ENGINE, TOP_K, os.cpu_count() or 1)
 
     def make(place: Path) -> Published:
         _say(f"making the artifact of {items:,} x {DIMENSION}, {index.threads} threads; 1,000,000 take some 8 minutes")
-        return make_artifact(place, catalogue.vectors, index, extras, _progress(items))
+        tune = _tuner(catalogue.vectors, asked[:RECALL_QUERIES])
+        return make_artifact(place, catalogue.vectors, index, extras, _progress(items), tune)
 
     if keep is None:
         return make(folder / "made")
-    facts = {"items": items, "dimension": DIMENSION, "seed": SEED, "engine": index.engine, "ef": index.ef, "form": FORM}
-    return kept(keep, facts, make)
+    of = {"items": items, "dimension": DIMENSION, "seed": SEED, "engine": ENGINE}
+    return kept(keep, {**of, "recall_target": RECALL_TARGET, "form": FORM}, make)
+
+
+def _tuner(items: Float32, queries: Float32) -> Callable[[Path], int]:
+    """Chooses from the efforts that a build tries, by the recall of these queries in the graph in a folder."""
+
+    def tune(folder: Path) -> int:
+        truth = true_rows(items, queries)
+        efforts = effort_grid(registry.describe(ENGINE), top_k=TOP_K)
+        raw = open_raw(folder / INDEX_FILE, DIMENSION, efforts[0])
+        for ef in efforts:
+            raw.set_ef(ef)
+            if recall_of(raw.knn_query(queries, k=TOP_K)[0], truth) >= RECALL_TARGET:
+                return ef
+        return efforts[-1]
+
+    return tune
+
+
+def _ef_of(artifact: Published) -> int:
+    manifest = json.loads((artifact.path / layout.MANIFEST).read_text())
+    return int(manifest["search_params"]["ef"])
 
 
 def _progress(items: int) -> Callable[[int], None]:
@@ -322,10 +350,10 @@ def _add(figure: Figure, tally: Tally) -> None:
     figure.failures += tally.failures
 
 
-def report(measured: Measured, sizes: Sizes, index: Index) -> int:
+def report(measured: Measured, sizes: Sizes) -> int:
     """Prints the table and what is missed; 1 when something is."""
     print(
-        f"{sizes.items:,} x {DIMENSION}, {index.engine}, ef {index.ef}, top {TOP_K}, recall {measured.recall:.4f}; "
+        f"{sizes.items:,} x {DIMENSION}, {ENGINE}, ef {measured.ef}, top {TOP_K}, recall {measured.recall:.4f}; "
         f"an answer by a vector has {measured.answer_bytes:,} bytes"
     )
     print(f"{'one caller, or as many as it says':<34}{'p50 ms':>9}{'p99 ms':>9}{'x floor':>9}{'calls':>9}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from engines.pages import with_huge_pages
 from recallpb.internal.v1 import documents_pb2
 from replicas.framing import frames_path
 from replicas.identity import Identity, lock_path, read, start_ticks
@@ -235,4 +236,4 @@ def _environment(settings: AgentSettings) -> dict[str, str]:
         "RECALL_NODE": settings.node,
         "PYTHONSAFEPATH": "1",
     }
-    return {**inherited, **dict.fromkeys(MATH_THREADS, "1"), **here}
+    return with_huge_pages({**inherited, **dict.fromkeys(MATH_THREADS, "1"), **here})

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from engines.pages import with_huge_pages
 from workers.outcomes import StepFailed
 
 LOOK_SECONDS = 0.2
@@ -53,6 +54,8 @@ def run_child(module: str, order: dict[str, Any], folder: Path, *, check: Check,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
+            # Some build an index or measure one.
+            env=with_huge_pages(os.environ),
         )
     try:
         done = _follow(child, check, progress)

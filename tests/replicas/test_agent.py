@@ -67,6 +67,7 @@ def test_a_placed_replica_is_loaded_and_answers(node: Node, made: MadeArtifact, 
     assert before.address == f"unix:{node.run_dir}/r1.sock"
     assert (before.version, before.items, before.respawns, before.error) == (4, 300, 0, "")
     assert before.rss_bytes > 2**20
+    assert b"glibc.malloc.hugetlb=1" in Path(f"/proc/{before.pid}/environ").read_bytes()
     assert first_answer(before.address, made) == exact_ids(made, made.queries[0], 5)[0]
     whole = node.node_report()
     assert whole is not None
