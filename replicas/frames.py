@@ -32,6 +32,8 @@ from replicas.wire import error_message
 log = structlog.get_logger()
 
 BACKLOG = 64
+# Of a frame's first read. An ordinary query is smaller.
+FIRST_READ_BYTES = 16_384
 # When the process has no descriptor or thread left, callers wait in the backlog for so long.
 ACCEPT_PAUSE_SECONDS = 0.5
 # For replies that are still under way when the server closes.
@@ -134,17 +136,17 @@ class FrameServer:
 
     def _converse(self, connection: socket.socket) -> bool:
         """One question and its reply; False when there is no further one. Raises OSError, CallerGone."""
-        head = _receive(connection, HEAD.size)
-        if head is None:
+        received = _begin(connection)
+        if received is None:
             return False
-        [size] = HEAD.unpack(head)
+        [size] = HEAD.unpack_from(received)
         if size > self._request_bytes_max:
             log.warning("frame_too_large", bytes=size, bytes_max=self._request_bytes_max)
             # What it sends is not read to its end, so that nothing can follow.
             _send(connection, _refusal(QuestionTooLarge(self._request_bytes_max)))
             return False
         with self._calls.under_way():
-            question = _receive(connection, size)
+            question = _rest(connection, received[HEAD.size :], size)
             if question is None:
                 return False
             _send(connection, reply_to(question, self._calls, lambda: self._closing or not _hung_up(connection)))
@@ -191,14 +193,32 @@ def _send(connection: socket.socket, reply: replica_pb2.Reply) -> None:
     connection.sendall(HEAD.pack(len(payload)) + payload)
 
 
-def _receive(connection: socket.socket, size: int) -> bytes | None:
-    """Exactly `size` bytes; None when the other side closed before. Raises OSError."""
-    received = connection.recv(size, socket.MSG_WAITALL)
+def _begin(connection: socket.socket) -> bytes | None:
+    """The head of a frame, and as a rule all of it in the same read; None when there is no further one.
+
+    Raises OSError.
+    """
+    received = connection.recv(FIRST_READ_BYTES)
+    while received and len(received) < HEAD.size:
+        more = connection.recv(FIRST_READ_BYTES)
+        if not more:
+            return None
+        received += more
+    return received or None
+
+
+def _rest(connection: socket.socket, begun: bytes, size: int) -> bytes | None:
+    """The `size` bytes that `begun` begins; None when the other side closed before, or sent more. Raises OSError."""
+    received = begun
     while len(received) < size:  # A signal may cut a read short.
         more = connection.recv(size - len(received), socket.MSG_WAITALL)
         if not more:
             return None
         received += more
+    if len(received) > size:
+        # The next question came before the reply to this one: of a line out of step nothing can be believed.
+        log.warning("frame_out_of_step", bytes=len(received) - size)
+        return None
     return received
 
 

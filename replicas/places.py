@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from enum import Enum
+from queue import Empty, SimpleQueue
 
 # After so long without a quick call, costly ones may have every place.
 QUIET_SECONDS = 0.1
@@ -27,7 +28,10 @@ class Places:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._quick = threading.Semaphore(count)
+        # A token for each place: a queue hands one over in C, which a semaphore does in Python.
+        self._quick: SimpleQueue[None] = SimpleQueue()
+        for _ in range(count):
+            self._quick.put(None)
         self._quick_at = -QUIET_SECONDS
         self._changed = threading.Condition()
         self._line: deque[object] = deque()
@@ -38,12 +42,16 @@ class Places:
         if lane is Lane.COSTLY:
             return self._take_costly(seconds_max)
         self._quick_at = time.monotonic()
-        return self._quick.acquire(timeout=min(seconds_max, threading.TIMEOUT_MAX))
+        try:
+            self._quick.get(timeout=min(max(seconds_max, 0.0), threading.TIMEOUT_MAX))
+        except Empty:
+            return False
+        return True
 
     def give_back(self, lane: Lane) -> None:
         if lane is Lane.QUICK:
             self._quick_at = time.monotonic()
-            self._quick.release()
+            self._quick.put(None)
             return
         with self._changed:
             self._costly -= 1

@@ -27,7 +27,7 @@ from google.rpc import code_pb2
 from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
 from replicas import frames, items
-from replicas.calls import MESSAGE_SPARE_BYTES, Calls
+from replicas.calls import MESSAGE_SPARE_BYTES, WAIT_SECONDS_UNHEARD, Calls
 from replicas.frames import FrameServer
 from replicas.framing import frames_path
 from replicas.loaded import LoadedVersion, load
@@ -501,6 +501,7 @@ def test_the_question_of_a_caller_who_hung_up_in_line_is_dropped(
         gone = Line(served)
         gone.socket.sendall(len(payload).to_bytes(4, "big") + payload)
         gone.socket.close()
+        time.sleep(10 * WAIT_SECONDS_UNHEARD)  # In line, behind the first.
         gate.opened.set()
         assert reply.result(20).items
         wait_until(lambda: len(frame_threads()) == 1)
