@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from django.db.models import Case, F, QuerySet, When, Window
+from django.db.models import Case, Exists, F, OuterRef, QuerySet, When, Window
 from django.db.models.functions import RowNumber
 
 from alerts.models import Alert
@@ -19,6 +19,12 @@ def alerts_of(tenant: Tenant, *, service: str = "", state: str = "", severity: s
     """Newest first; of one service, in one state, of one severity, when these are given."""
     alerts = Alert.objects.of(tenant).select_related("service", "tenant").order_by("-number")
     return _narrowed(alerts, service=service, state=state, severity=severity)
+
+
+def gravest_first(tenants: QuerySet[Tenant]) -> QuerySet[Tenant]:
+    """The same tenants, those with something that is wrong now before all others, and by name."""
+    wrong = Alert.objects.filter(tenant=OuterRef("pk"), state__in=ALERT_UNRESOLVED)
+    return tenants.annotate(has_trouble=Exists(wrong)).order_by("-has_trouble", "name")
 
 
 def newest_in(

@@ -231,6 +231,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_NAME = "recall_session"
 CSRF_COOKIE_NAME = "recall_csrf"
+CSRF_FAILURE_VIEW = "console.views.failures.csrf_failed"
 # True: only over TLS. Cookies that are given out over TLS say so in any case; the embedded platform speaks plain HTTP.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env_bool("RECALL_SECURE_COOKIES", False)
 # Wrong passwords are counted for a name and an address together, so that a stranger elsewhere locks nobody out; and who

@@ -58,6 +58,11 @@ def page(view: View) -> View:
 def _elsewhere_first(request: HttpRequest, address: str) -> HttpResponse:
     """To `address`, and from there back. A part of a page takes the whole page there."""
     part_of = request.headers.get("HX-Current-URL")
+    if part_of is None and request.method not in ("GET", "HEAD"):
+        # What was pressed is no page to come back to.
+        messages.warning(request, "Nothing was done: sign in, and press it again.")
+        back = way_back(request, request.headers.get("Referer", ""), reverse("console:home"))
+        return redirect(f"{address}?{urlencode({'next': back})}")
     if part_of is None:
         return redirect(f"{address}?{urlencode({'next': request.get_full_path()})}")
     whole = urlsplit(part_of)

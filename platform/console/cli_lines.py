@@ -34,6 +34,8 @@ LINES: Mapping[str, str] = {
     "build-log": "recall builds {service} {number} --log",
     "compare": "recall compare {service} {number} --to {to}",
     "neighbours": "recall query {service} --items {item} -k {top_k} --require-version {number}",
+    "service-show": "recall service show {service} --json",
+    "service-delete": "recall service delete {service}",
     "apply": "recall service apply -f {file}",
     "member-list": "recall member list --tenant {tenant}",
     "member-add": "recall member add {user} --role {role} --tenant {tenant}",

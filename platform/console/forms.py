@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django import forms
-from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from common.errors import RecallError
+from console.templatetags.console_tags import size
 from tenants.actions import KEY_NAME_CHARACTERS_MAX, KEY_OVERLAP_SECONDS, TITLE_CHARACTERS_MAX
 from tenants.checks import QUOTA_LEAST, QUOTA_LIMITS
 from tenants.models import NAME_CHARACTERS_MAX, Quota, Role, Scope
@@ -151,8 +151,10 @@ class QuotaForm(ActionForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
+            # So that what somebody else changed meanwhile is not taken for a change of this form's.
+            field.show_hidden_initial = True
             field.widget.attrs.update(min=QUOTA_LEAST.get(name, 0), max=QUOTA_LIMITS[name])
-        self.fields["memory_bytes_max"].help_text = f"Now {filesizeformat(self.initial['memory_bytes_max'])}."
+        self.fields["memory_bytes_max"].help_text = f"Now {size(self.initial['memory_bytes_max'])}."
 
     @staticmethod
     def initial_of(quota: Quota) -> dict[str, int]:

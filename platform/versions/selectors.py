@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -206,6 +206,18 @@ def is_loaded(version: Version) -> bool:
     every node, and the rows are trusted: a rollback must work then, too.
     """
     return Version.objects.filter(_is_loaded(), pk=version.pk).exists()
+
+
+def needing_a_load(versions: Iterable[Version]) -> set[int]:
+    """Numbers of those of these READY versions that have to be loaded and checked before they can serve.
+
+    While gateways still leave a cold one, it is as it was and can serve at once; after that its replicas, if there are
+    any, may be new ones that nobody has checked.
+    """
+    asked = list(versions)
+    loaded = set(Version.objects.filter(_is_loaded(), pk__in=[each.pk for each in asked]).values_list("pk", flat=True))
+    left = {each.pk for each in asked if each.cold_at is not None and each.unrouted_at is not None}
+    return {each.number for each in asked if each.pk in left or each.pk not in loaded}
 
 
 def short_of_replicas(heard: Collection[str] = ()) -> list[tuple[Version, int]]:

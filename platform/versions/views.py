@@ -35,6 +35,11 @@ NEXT_STEP_OF_APPROVAL = (
 NEXT_STEP_OF_PLATFORM = "Retry the build; when it fails again, tell the platform's administrator its reason."
 
 
+def looks_again(reason: str) -> bool:
+    """Whether an override of what is held for this reason only has it looked at again."""
+    return reason.startswith(NO_ROOM)
+
+
 def build_view(build: Build) -> dict[str, Any]:
     """A build with its steps; `error` also tells of a hold or a cancellation."""
     steps = list(build.steps.all())

@@ -18,6 +18,7 @@ from alerts.states import Severity
 from catalog.models import Service
 from common.actor import Actor
 from console.views import alerts as alerts_page
+from console.views import home
 from tests.console.test_home import text_of
 from tests.console.test_pages import signed_in
 from tests.factories import make_service, make_tenant
@@ -110,3 +111,19 @@ def test_many_teams_cost_no_query_each(
     with django_assert_max_num_queries(len(alone)):
         text = text_of(client.get("/alerts/").content)
     assert [name for name in ("art", "music", "news", "sport") if f"It lies to {name}." not in text] == []
+
+
+def test_trouble_of_a_team_that_is_left_out_of_the_page_stands_first_and_on_home(
+    dana: User, films_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo = make_service(make_tenant("zoo"), "shows")
+    alert_raise(service=zoo, reason="replica.wrong", message="It lies.", severity=Severity.CRITICAL)
+    monkeypatch.setattr(alerts_page, "TENANTS_ON_HOME_MAX", 1)
+    monkeypatch.setattr(home, "TENANTS_ON_HOME_MAX", 1)
+    client = signed_in(dana)
+    text = text_of(client.get("/alerts/").content)
+    assert "It lies." in text
+    assert "More teams than these are yours" in text
+    assert "It lies." in text_of(client.get("/").content)
+    monkeypatch.setattr(alerts_page, "TEAMS_TO_CHOOSE_MAX", 1)
+    assert "<option selected>zoo</option>" in client.get("/alerts/?team=zoo").content.decode()

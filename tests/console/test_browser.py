@@ -102,6 +102,10 @@ STOP = """() => {
   };
 }"""
 STOPS_MAX = 60
+# Fields that say that something describes them which is not on the page.
+UNDESCRIBED = """() => [...document.querySelectorAll("[aria-describedby]")]
+  .filter((field) => field.getAttribute("aria-describedby").split(" ").some((id) => !document.getElementById(id)))
+  .map((field) => field.outerHTML.slice(0, 120))"""
 SERIOUS = ("serious", "critical")
 # A dark page differs in its colours only; on a narrow one tables are laid out otherwise, and parts are hidden.
 AXE_RULES: dict[str, dict[str, Any]] = {"light": {}, "dark": {"runOnly": ["color-contrast"]}, "phone": {}}
@@ -262,6 +266,7 @@ def test_every_page_obeys_the_policy_and_can_be_used_by_everybody(browser: Brows
                     drawn.locator("canvas, .muted").first.wait_for()
                 keep(page, f"{name}-{look}")
                 faults += [f"{name}: {barrier}" for barrier in barriers(page, AXE_RULES[look])]
+                faults += [f"{name}: {told} is described by nothing" for told in page.evaluate(UNDESCRIBED)]
                 if page.evaluate("document.documentElement.scrollWidth") > LOOKS[look]["viewport"]["width"]:
                     faults.append(f"{name}: wider than the window")
             faults += [complaint for complaint in window.complaints if "404" not in complaint]
@@ -528,6 +533,67 @@ def test_a_curve_outlives_the_refreshes_of_a_build_page_and_changes_with_its_fig
         expect(canvas).not_to_have_attribute("data-first", "yes")
         expect(page.locator("#efforts tbody tr")).to_have_count(len(CURVE))
         assert window.complaints == []
+
+
+def test_a_refresh_takes_nothing_that_somebody_reads_or_types(
+    browser: Browser, stage: Stage, films_service: Service
+) -> None:
+    """A running build: what is open stays open, the log where it was, the keyboard where it was."""
+    running = build_asked(refreshed(films_service), force=True)
+    claim = claimed(running)
+    actions.step_start(claim, "build_index")
+    for line in range(80):
+        actions.build_say(claim, "build_index", f"line {line}")
+    with visit(browser, stage.server, stage.alice) as window:
+        page = window.go(f"/t/films/s/movies/builds/{running.number}/?log=all")
+        page.locator(".log").evaluate("log => { log.scrollTop = 200; }")
+        page.locator(".log").focus()
+        for _ in range(2):
+            with page.expect_response(lambda answer: "/progress/" in answer.url):
+                pass
+        page.wait_for_timeout(200)
+        assert page.locator(".log").evaluate("log => log.scrollTop") == 200
+        expect(page.locator(".log")).to_be_focused()
+        assert window.complaints == []
+
+
+def test_a_held_build_keeps_the_reason_that_is_typed_and_the_evidence_that_is_open(
+    browser: Browser, stage: Stage
+) -> None:
+    with visit(browser, stage.server, stage.alice) as window:
+        window.page.clock.install()
+        page = window.go(PAGES["held-build"])
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.locator("details:not(.confirm) > summary").first.click()
+        with page.expect_response(lambda answer: "/progress/" in answer.url):
+            page.clock.run_for(6_000)
+        expect(page.locator("details:not(.confirm)").first).to_have_attribute("open", "")
+        page.get_by_label("Reason for going on").fill("recall is fine")
+        page.locator("h1").click()
+        asked.clear()
+        page.clock.run_for(12_000)
+        expect(page.get_by_label("Reason for going on")).to_have_value("recall is fine")
+        assert asked == []
+
+
+def test_what_is_asked_and_not_answered_is_told_until_it_is(browser: Browser, stage: Stage) -> None:
+    with visit(browser, stage.server, stage.alice) as window:
+        page = window.go("/t/films/s/trailers/builds/2/")
+        page.route("**/progress/**", lambda route: route.fulfill(status=502, body="away"))
+        expect(page.locator("#trouble")).to_contain_text("The console answered with an error (502)")
+        page.unroute("**/progress/**")
+        expect(page.locator("#trouble")).to_be_empty()
+        expect(page.locator("#told")).to_contain_text("Build 2 is running, at build_index.")
+
+
+def test_the_keyboard_stays_in_a_panel(browser: Browser, stage: Stage) -> None:
+    with visit(browser, stage.server, stage.alice) as window:
+        page = window.go("/t/films/s/movies/")
+        page.locator("summary", has_text="Roll back").click()
+        for _ in range(12):
+            page.keyboard.press("Tab")
+            assert page.evaluate("document.activeElement.closest('details.confirm[open]') !== null")
 
 
 def test_a_window_that_becomes_narrow_is_not_left_too_wide(browser: Browser, stage: Stage) -> None:

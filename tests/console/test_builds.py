@@ -17,6 +17,10 @@ from versions.models import Build, BuildStep
 PAGE = "/t/films/s/movies/builds/{}/"
 
 
+# What the page of a build that `held` makes tells of the hold, and its form sends along.
+READ = {"step": "activate", "guard": "guard.min_recall"}
+
+
 def text_of(client: Client, number: int, query: str = "") -> str:
     content = client.get(PAGE.format(number) + query).content.decode()
     return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", content)))
@@ -40,7 +44,7 @@ def test_a_step_says_what_it_does_and_how_far_it_is(alice: User, films_service: 
     assert re.search(r"42 % · 41,000 rows/s · 1 min 15 s left · \d", page), page
     assert "0 of 3 done" in page
     actions.step_progress(claim, "build_index", progress=0.5, rate=3_000_000, detail="5 of 10 bytes")
-    assert "2.9 MB/s" in text_of(signed_in(alice), 1)
+    assert "3.0 MB/s" in text_of(signed_in(alice), 1)
 
 
 def test_a_step_that_is_not_over_says_how_long_it_took_last_time(alice: User, films_service: Service) -> None:
@@ -97,7 +101,7 @@ def test_a_hold_shows_each_figure_beside_its_limit_and_who_let_it_pass(alice: Us
     page = text_of(client, 1)
     assert "min_recall recall 0.9 0.95" in page
     assert "Override it with a reason" in page
-    client.post(PAGE.format(1) + "override/", {"reason": "a known outage"})
+    client.post(PAGE.format(1) + "override/", {**READ, "reason": "a known outage"})
     assert build.lines.filter(text="alice lets it pass: a known outage").exists()
     assert "alice let guard.min_recall pass in activate : a known outage Too low." in text_of(client, 1)
 
@@ -143,3 +147,34 @@ def test_looking_at_a_build_costs_few_queries(
     client = signed_in(alice)
     with django_assert_max_num_queries(25):  # type: ignore[operator]
         client.get(PAGE.format(build.number))
+
+
+def test_an_override_passes_the_guard_that_was_read_and_no_other(alice: User, films_service: Service) -> None:
+    build = held(asked(films_service), reason="guard.min_recall")
+    client = signed_in(alice)
+    page = client.get(PAGE.format(build.number)).content.decode()
+    assert 'name="step" value="activate"' in page
+    assert 'name="guard" value="guard.min_recall"' in page
+    read = {"step": "activate", "guard": "guard.min_overlap", "reason": "I looked"}
+    answer = client.post(PAGE.format(build.number) + "override/", read, follow=True).content.decode()
+    assert "guard.min_recall holds it by now, not guard.min_overlap. Look again." in answer
+    assert Build.objects.get(pk=build.pk).state == "HELD"
+    client.post(PAGE.format(build.number) + "override/", {**read, "guard": "guard.min_recall"})
+    assert Build.objects.get(pk=build.pk).overrides == {"activate": {"guard.min_recall": "I looked"}}
+
+
+def test_each_override_keeps_its_own_reason_and_one_for_want_of_room_is_a_second_look(
+    alice: User, films_service: Service
+) -> None:
+    build, client = asked(films_service), signed_in(alice)
+    held(build, step="activate", reason="quota.items_max")
+    assert "Look again" in client.get(PAGE.format(1)).content.decode()
+    room = {"step": "activate", "guard": "quota.items_max"}
+    client.post(PAGE.format(1) + "override/", {**room, "reason": "try anyway"})
+    Build.objects.filter(pk=build.pk).update(state="PENDING")
+    held(Build.objects.get(pk=build.pk), step="activate", reason="quota.items_max")
+    client.post(PAGE.format(1) + "override/", {**room, "reason": "quota raised"})
+    page = text_of(client, 1)
+    for why in ("try anyway", "quota raised"):
+        assert f"alice had quota.items_max looked at again in activate : {why}" in page
+    assert "let quota.items_max pass" not in page

@@ -16,12 +16,14 @@ from django.test.utils import CaptureQueriesContext
 from alerts.actions import alert_raise
 from alerts.models import Delivery
 from catalog.models import Service
+from console.views import services
 from tenants.models import ApiKey, Tenant
 from tenants.selectors import key_verify
 from tests.factories import PASSWORD
 from tests.support.history import activated, asked, claimed, made_version, refreshed, resolved
 from versions import actions
-from versions.models import Build, Replica, Version
+from versions.models import Activation, Build, Replica, Version
+from versions.outlook import release_outlook
 from versions.states import BuildState
 
 
@@ -92,7 +94,12 @@ def test_a_service_is_held_and_released(alice: User, films_service: Service) -> 
     client.post("/t/films/s/movies/hold/")
     films_service.refresh_from_db()
     assert films_service.held_at is not None
-    client.post("/t/films/s/movies/release/")
+    again = client.post("/t/films/s/movies/hold/", {"reason": "mine"}, follow=True)
+    assert "It is on hold already" in again.content.decode()
+    client.post("/t/films/s/movies/release/", {"outlook": "Something else."})
+    films_service.refresh_from_db()
+    assert (films_service.held_at is None, films_service.held_reason) == (False, "")
+    client.post("/t/films/s/movies/release/", {"outlook": release_outlook(films_service)})
     films_service.refresh_from_db()
     assert films_service.held_at is None
 
@@ -121,7 +128,8 @@ def test_a_held_service_says_what_its_release_will_do(alice: User, films_service
     client.post("/t/films/s/movies/hold/", {"reason": "launch week"})
     outlook = "No build waits for it. The next build that meets its guards goes live by itself."
     assert f"When you release it: {outlook}" in client.get("/t/films/s/movies/").content.decode()
-    assert f"Released. {outlook}" in client.post("/t/films/s/movies/release/", follow=True).content.decode()
+    answer = client.post("/t/films/s/movies/release/", {"outlook": outlook}, follow=True)
+    assert f"Released. {outlook}" in answer.content.decode()
 
 
 def test_a_key_is_shown_once_and_never_again(alice: User, films: Tenant) -> None:
@@ -161,9 +169,9 @@ def test_the_query_box_arrives_with_the_first_live_version(alice: User, films_se
     before = client.get("/t/films/s/movies/status/?live=0").content
     Service.objects.update(live_version=1)
     after = client.get("/t/films/s/movies/status/?live=0").content
-    assert b"hx-swap-oob" not in before
+    assert b'id="ask"' not in before
     assert b'id="ask" hx-swap-oob="true"' in after
-    assert b"hx-swap-oob" not in client.get("/t/films/s/movies/status/?live=1").content
+    assert b'id="ask"' not in client.get("/t/films/s/movies/status/?live=1").content
 
 
 def test_a_build_and_its_version_show_each_figure_beside_its_limit_and_the_curve(
@@ -310,3 +318,70 @@ def test_a_service_page_costs_no_query_for_each_version_build_or_replica(alice: 
     for _ in range(6):
         activated(made_version(refreshed(films_service)))
     assert queries() <= few
+
+
+def test_the_way_back_stands_on_the_page_however_many_versions_are_newer(
+    alice: User, films_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        activated(made_version(refreshed(films_service)))
+    for _ in range(4):
+        made_version(films_service)
+    monkeypatch.setattr(services, "VERSIONS_SHOWN_MAX", 2)
+    page = signed_in(alice).get("/t/films/s/movies/").content.decode()
+    assert "Roll back to version 1" in page
+    assert "2 older versions left out" in page
+    assert "Activate version 4" not in page
+    assert "Activate version 4" in signed_in(alice).get("/t/films/s/movies/?history=all").content.decode()
+
+
+def test_the_service_page_follows_a_switch_to_its_end_and_tells_of_a_load(alice: User, films_service: Service) -> None:
+    older = activated(made_version(films_service))
+    activated(made_version(refreshed(films_service)))
+    client = signed_in(alice)
+    assert 'hx-trigger="every 2s"' in client.get("/t/films/s/movies/").content.decode()
+    Activation.objects.update(state="COMPLETE")
+    assert 'hx-trigger="every 2s"' not in client.get("/t/films/s/movies/").content.decode()
+    Version.objects.filter(pk=older.pk).update(cold_at=Now(), unrouted_at=Now())
+    assert "as soon as it is loaded and checked" in client.get("/t/films/s/movies/").content.decode()
+    client.post("/t/films/s/movies/rollback/", {"from_version": "2", "to_version": "1"})
+    page = client.get("/t/films/s/movies/status/").content.decode()
+    assert "It is being loaded, warmed up and checked now" in page
+    assert 'hx-trigger="every 2s"' in page
+    assert 'id="service-head" data-refreshed hx-swap-oob="true"' in page
+
+
+def test_a_version_whose_replicas_are_lost_is_said_to_be_loaded_first(alice: User, films_service: Service) -> None:
+    for _ in range(2):
+        activated(made_version(refreshed(films_service)))
+    Replica.objects.filter(version__number=1).update(state="LOADING")
+    page = signed_in(alice).get("/t/films/s/movies/").content.decode()
+    assert "Version 1 answers as soon as it is loaded and checked" in page
+
+
+def test_a_form_that_does_not_say_what_its_page_told_is_refused(alice: User, films_service: Service) -> None:
+    for _ in range(2):
+        activated(made_version(refreshed(films_service)))
+    client = signed_in(alice)
+    for path, sent in (("rollback/", {"from_version": "2", "to_version": "x"}), ("versions/1/activate/", {})):
+        answer = client.post(f"/t/films/s/movies/{path}", sent, follow=True)
+        assert "Reload the page, and press again." in answer.content.decode()
+    assert refreshed(films_service).live_version == 2
+
+
+def test_who_presses_after_the_session_ended_is_led_back_to_the_page_and_told(films_service: Service) -> None:
+    page = "http://testserver/t/films/s/movies/"
+    answer = Client().post("/t/films/s/movies/rollback/", headers={"Referer": page}, follow=True)
+    assert answer.redirect_chain == [("/login/?next=http%3A%2F%2Ftestserver%2Ft%2Ffilms%2Fs%2Fmovies%2F", 302)]
+    assert "Nothing was done: sign in, and press it again." in answer.content.decode()
+    away = Client().post("/t/films/s/movies/rollback/", headers={"Referer": "https://elsewhere.example/"})
+    assert away["Location"] == "/login/?next=%2F"
+
+
+def test_a_form_of_an_earlier_sign_in_is_told_in_the_frame(alice: User, films_service: Service) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alice, backend="django.contrib.auth.backends.ModelBackend")
+    answer = client.post("/t/films/s/movies/hold/")
+    assert answer.status_code == 403
+    assert "Go back, reload the page, and press again." in answer.content.decode()
+    assert refreshed(films_service).held_at is None

@@ -115,12 +115,25 @@ def test_an_administrator_changes_what_they_typed_and_nothing_else(dana: User, f
     client = signed_in(dana)
     form = client.get(PAGE).context["form"]
     sent = {field.html_name: field.value() for field in form}
+    sent |= {field.html_initial_name: field.value() for field in form}
     assert sent["memory_bytes_max"] == 16 * 1024**3
     page = client.post(PAGE, {**sent, "services_max": "30"}, follow=True)
     assert "The quota of films is changed" in text_of(page.content)
     quota = Quota.objects.get(tenant=films)
     assert (quota.services_max, quota.qps_max) == (30, 10_000)
-    assert "Nothing was changed." in text_of(client.post(PAGE, {**sent, "services_max": "30"}, follow=True).content)
+    assert "Nothing was changed." in text_of(client.post(PAGE, sent, follow=True).content)
+
+
+def test_what_a_colleague_changed_meanwhile_stays(dana: User, films: Tenant) -> None:
+    client = signed_in(dana)
+    page = client.get(PAGE)
+    shown = {field.html_name: field.value() for field in page.context["form"]}
+    hidden = {field.html_initial_name: field.value() for field in page.context["form"]}
+    assert all(f'name="{name}"' in page.content.decode() for name in hidden)
+    quota_update(actor=TESTER, tenant=films, items_max=40_000_000)
+    client.post(PAGE, {**shown, **hidden, "qps_max": "77"})
+    quota = Quota.objects.get(tenant=films)
+    assert (quota.items_max, quota.qps_max) == (40_000_000, 77)
 
 
 def test_a_limit_that_is_none_is_refused_beside_its_field(dana: User, films: Tenant) -> None:

@@ -27,6 +27,8 @@ from tests.control.url_table import Need
 from tests.factories import TESTER
 from tests.support.history import activated, asked, claimed, held, made_version
 from versions import actions
+from versions.models import Activation
+from versions.states import ActivationState
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
@@ -91,6 +93,7 @@ def at_rest(alice: User, films_service: Service) -> Client:
     key = key_create(actor=TESTER, tenant=films_service.tenant, name="ranker", scope="read").key
     keys_used(uses=[Use(key.prefix, "films", "movies", timezone.now(), "10.0.3.7")])
     activated(made_version(films_service))
+    Activation.objects.update(state=ActivationState.COMPLETE)
     actions.build_fail(claimed(asked(films_service)), reason="drop.empty", owner="user", message="Nothing is in it.")
     actions.build_cancel(actor=TESTER, build=asked(films_service))
     return signed_in(alice)

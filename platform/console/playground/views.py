@@ -24,7 +24,7 @@ from console.playground.fields import FEATURE, MERGES, Read, Typed
 from console.snippets import Snippet, snippets_of
 from engines import registry
 from tenants.models import Tenant
-from tenants.permissions import Caller, Permission
+from tenants.permissions import Caller, Permission, is_allowed
 from versions.models import Version
 from versions.selectors import askable_versions
 
@@ -109,6 +109,7 @@ def _context(turn: Turn) -> dict[str, Any]:
         "like": said.address(by="items", items="", check=""),
         "is_shareable": said.is_shareable(),
         "faults": question.faults if is_asked else {},
+        "may_manage": is_allowed(turn.caller, Permission.MANAGE, turn.tenant),
     }
     return {**context, **_tables(turn, question)} if is_asked and not question.faults else context
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
-from django.template.defaultfilters import filesizeformat
 
-from console.templatetags.console_tags import NOTHING, decimals, figure, grouped
+from console.templatetags.console_tags import NOTHING, decimals, figure, grouped, size
 
 register = template.Library()
 
@@ -30,7 +29,7 @@ def figure_of(value: float | None, name: str) -> str:
     if value is None:
         return NOTHING
     if name == "bytes":
-        return str(filesizeformat(value))
+        return size(value)
     return decimals(value, 4 if name == "recall" else 2) if isinstance(value, float) else grouped(value)
 
 

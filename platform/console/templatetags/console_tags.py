@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import yaml
 from django import template
 from django.forms import BoundField, CheckboxInput, Select
-from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
@@ -32,6 +32,7 @@ TONES = {
 }
 TONE_OF = {state: tone for tone, states in TONES.items() for state in states}
 # Largest unit first, with the number of seconds that it is worth.
+SIZES = ((1e9, 2, "GB"), (1e6, 1, "MB"), (1e3, 1, "kB"))
 AGES = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -81,7 +82,7 @@ def cli_words(name: str, **values: Any) -> SafeString:
 
 @register.filter
 def control(field: BoundField) -> SafeString:
-    """A form's field in the look of the console, tied to its hint."""
+    """A form's field in the look of the console, tied to its hint; with its first value if the form asks for that."""
     widget = field.field.widget
     look = "form-control"
     if isinstance(widget, Select):
@@ -89,7 +90,30 @@ def control(field: BoundField) -> SafeString:
     elif isinstance(widget, CheckboxInput):
         look = "form-check-input"
     wrong = " is-invalid" if field.errors else ""
-    return field.as_widget(attrs={"class": look + wrong})
+    shown = field.as_widget(attrs={"class": look + wrong})
+    return shown + field.as_hidden(only_initial=True) if field.field.show_hidden_initial else shown
+
+
+# What a filter on an attribute of each type may look like.
+EXAMPLE_ATTRIBUTES, EXAMPLE_OF_LISTS = 2, "{} contains 'word'"
+EXAMPLES = {"string": "{} = 'word'", "int64": "{} >= 1", "float64": "{} >= 0.5", "bool": "{} = true"}
+
+
+@register.filter
+def example_filter(schema: Mapping[str, Any]) -> str:
+    """A filter over the first attributes of this schema, which the schema allows."""
+    attributes = schema.get("attributes", [])[:EXAMPLE_ATTRIBUTES]
+    shapes = [EXAMPLES.get(each["type"], EXAMPLE_OF_LISTS).format(each["name"]) for each in attributes]
+    return " and ".join(shapes)
+
+
+@register.filter
+def size(count: float | str | None) -> str:
+    """A number of bytes in decimal units, as the steps of a build write it: 1.26 GB, 177 MB."""
+    if count is None or count == "":
+        return NOTHING
+    number = float(count)
+    return next((f"{number / of:,.{places}f} {unit}" for of, places, unit in SIZES if number >= of), f"{number:.0f} B")
 
 
 @register.filter
@@ -109,6 +133,13 @@ def until(when: datetime) -> str:
     if seconds < 0:
         return f"{age(when)} ago"
     return next((f"in {seconds // size} {unit}" for unit, size in AGES if seconds >= size), "now")
+
+
+@register.filter
+def build_number(subject: str) -> int | None:
+    """12 of "build 12", which is what an alert is about when it is about a build."""
+    word, _, number = subject.partition(" ")
+    return int(number) if word == "build" and number.isdecimal() else None
 
 
 @register.filter
@@ -185,7 +216,7 @@ def percent(share: float) -> str:
 def rate(step: dict[str, Any]) -> str:
     """Rows a second, or what else the step counts: its detail ends with the unit."""
     unit = str(step["detail"]).rpartition(" ")[2] if step["state"] == "RUNNING" else ""
-    return f"{filesizeformat(step['rate'])}/s" if unit == "bytes" else f"{grouped(step['rate'])} rows/s"
+    return f"{size(step['rate'])}/s" if unit == "bytes" else f"{grouped(step['rate'])} rows/s"
 
 
 @register.filter

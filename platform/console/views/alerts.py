@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from alerts.actions import alert_acknowledge
 from alerts.models import Alert
-from alerts.selectors import alert_get, newest_in
+from alerts.selectors import alert_get, gravest_first, newest_in
 from alerts.states import AlertState, Severity
 from alerts.views import alert_view
 from console.base import caller_of, page, tenant_for, way_back
@@ -23,6 +23,7 @@ from tenants.models import NAME_CHARACTERS_MAX, Tenant, is_valid_name
 from tenants.permissions import Caller, Permission, is_allowed
 from tenants.selectors import tenant_get, tenants_of
 
+TEAMS_TO_CHOOSE_MAX = 500
 # Of each team.
 UNRESOLVED_SHOWN_MAX = 100
 RESOLVED_SHOWN_MAX = 20
@@ -35,10 +36,14 @@ RESOLVED_FOUND_MAX = 100
 def index(request: HttpRequest) -> HttpResponse:
     """Every team's alerts, or those of the one that `?team=` names; narrowed by state, severity and service."""
     caller, team, wanted = caller_of(request), request.GET.get("team", ""), _wanted(request)
-    tenants = [tenant_get(caller, team)] if team else list(tenants_of(caller)[:TENANTS_ON_HOME_MAX])
+    mine = tenants_of(caller)
+    found = [tenant_get(caller, team)] if team else list(gravest_first(mine)[: TENANTS_ON_HOME_MAX + 1])
+    names = list(mine.values_list("name", flat=True)[:TEAMS_TO_CHOOSE_MAX])
     context = {
-        "groups": _groups(tenants, caller, wanted),
+        "groups": _groups(found[:TENANTS_ON_HOME_MAX], caller, wanted),
+        "teams_left_out": len(found) > TENANTS_ON_HOME_MAX,
         "team": team,
+        "teams": names if not team or team in names else [*names, team],
         "wanted": wanted,
         "states": AlertState.values,
         "severities": Severity.values[::-1],

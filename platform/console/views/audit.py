@@ -73,7 +73,11 @@ def _filters(request: HttpRequest) -> dict[str, str]:
 
 
 def _matching(wanted: dict[str, str]) -> dict[str, Any]:
-    return {"service": wanted.get("service"), "actor": wanted.get("actor", ""), "verb": wanted.get("verb", "")}
+    return {
+        "service": wanted.get("service"),
+        "actor": wanted.get("actor", ""),
+        "verb": wanted.get("verb", "").rstrip("."),
+    }
 
 
 class _Line:

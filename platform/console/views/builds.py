@@ -17,7 +17,9 @@ from tenants.permissions import Permission, is_allowed
 from versions import selectors
 from versions.actions import build_cancel, build_override, build_request, build_retry
 from versions.models import Build
+from versions.outlook import bad_twin
 from versions.states import BUILD_FINAL, DUPLICATE, StepState
+from versions.views import looks_again
 
 # While a build runs, its page shows so many lines of its log; then all of them.
 LOG_TAIL = 15
@@ -49,7 +51,7 @@ def progress(request: HttpRequest, tenant: str, service: str, number: int) -> Ht
     response = render(request, "console/_build_progress.html", context)
     twin = context["twin"]
     if request.headers.get("HX-Request") and twin is not None:
-        messages.info(request, f"Build {number} was not needed: it is the same as this one.")
+        messages.info(request, f"Build {number} was not needed: it is the same as this one.{_of_a_bad_one(context)}")
         response["HX-Redirect"] = reverse("console:build", args=[tenant, service, twin])
     return response
 
@@ -75,7 +77,9 @@ def retry(request: HttpRequest, tenant: str, service: str, number: int) -> HttpR
 def override(request: HttpRequest, tenant: str, service: str, number: int) -> HttpResponse:
     caller, owner, found = service_for(request, tenant, service, Permission.OPERATE)
     build = selectors.build_get(found, number)
-    build_override(actor=caller.actor, build=build, reason=request.POST.get("reason", ""))
+    # What was read; a page that lay open may tell of another guard than the one that holds it now.
+    expected = (request.POST.get("step", ""), request.POST.get("guard", ""))
+    build_override(actor=caller.actor, build=build, reason=request.POST.get("reason", ""), expected=expected)
     return redirect("console:build", owner.name, found.name, number)
 
 
@@ -88,6 +92,7 @@ def _context(request: HttpRequest, tenant: str, service: str, number: int) -> di
     return {
         "tenant": owner,
         "service": found,
+        "row": build,
         "build": shown,
         "now": timezone.now(),
         "done_count": sum(step["state"] == StepState.DONE for step in shown["steps"]),
@@ -96,6 +101,7 @@ def _context(request: HttpRequest, tenant: str, service: str, number: int) -> di
         "whole_log": whole_log,
         "seconds_before": {} if final else selectors.seconds_before(build),
         "passed": list(_passed(build)),
+        "looks_again": looks_again(build.error_reason),
         "twin": build.report.get("same_as", {}).get("build") if build.error_reason == DUPLICATE else None,
         "final": final,
         "live_version": found.live_version,
@@ -104,7 +110,18 @@ def _context(request: HttpRequest, tenant: str, service: str, number: int) -> di
     }
 
 
+def _of_a_bad_one(context: dict[str, Any]) -> str:
+    """What to do when the twin's version was rolled back from."""
+    bad = bad_twin(context["row"])
+    if bad is None:
+        return ""
+    return (
+        f" Version {bad.number}, which its drop made, was rolled back from: deliver a corrected drop, or activate it."
+    )
+
+
 def _passed(build: Build) -> Iterator[dict[str, Any]]:
     """What operators let pass, by whom and why."""
     for held in build.report.get("overridden", []):
-        yield {**held, "why": build.overrides.get(held.get("step", ""), {}).get(held.get("reason", ""), "")}
+        why = held.get("why") or build.overrides.get(held.get("step", ""), {}).get(held.get("reason", ""), "")
+        yield {**held, "why": why, "looked_again": looks_again(held.get("reason", ""))}

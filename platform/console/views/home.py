@@ -40,11 +40,12 @@ def home(request: HttpRequest) -> HttpResponse:
     uses = quota_uses(tenants)
     context: dict[str, Any] = {
         "team": team,
-        "alerts": unresolved_in(tenants)[:ALERTS_ON_HOME_MAX],
+        # Of every team, also of those that are left out below.
+        "alerts": unresolved_in(tenants if team else tenants_of(caller).order_by())[:ALERTS_ON_HOME_MAX],
         "ending_keys": keys_ending(managed)[:KEYS_ON_HOME_MAX] if managed else [],
         "left_out": len(services) > SERVICES_ON_HOME_MAX or len(found) > TENANTS_ON_HOME_MAX,
         # An administrator need not be in a team: the demo's own is made for them, as long as there is nothing at all.
-        "offer_demo": caller.is_admin and not services and not caller.tenant_roles,
+        "offer_demo": caller.is_admin and not found and not caller.tenant_roles,
         "groups": [
             {
                 "tenant": tenant,
@@ -68,12 +69,13 @@ def search(request: HttpRequest) -> HttpResponse:
     """
     q = request.GET.get("q", "").strip()[:SEARCH_CHARACTERS_MAX]
     mine = services_in(tenants_of(caller_of(request)).order_by())
-    found = list(mine.filter(name__icontains=q)[:FOUND_MAX]) if q.isprintable() else []
+    matching = list(mine.filter(name__icontains=q)[: FOUND_MAX + 1]) if q.isprintable() else []
+    found, more = matching[:FOUND_MAX], len(matching) > FOUND_MAX
     if request.headers.get("HX-Request"):
-        return render(request, "console/_found.html", {"found": found, "q": q}) if q else HttpResponse()
+        return render(request, "console/_found.html", {"found": found, "more": more, "q": q}) if q else HttpResponse()
     if q and len(found) == 1:
         return redirect("console:service", found[0].tenant.name, found[0].name)
-    return render(request, "console/search.html", {"found": found, "q": q})
+    return render(request, "console/search.html", {"found": found, "more": more, "q": q})
 
 
 def _tenant_of(overview: Overview) -> str:

@@ -7,12 +7,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
+from audit.selectors import events_of
 from common.errors import Conflict, InvalidArgument, NotFound
 from console.base import admin_for, page
 from console.forms import TeamForm
 from tenants.actions import tenant_create
 from versions import operations
 from versions.health import platform_health
+
+EVENTS_SHOWN_MAX = 20
 
 
 @require_GET
@@ -45,6 +48,7 @@ def _shown(request: HttpRequest, form: TeamForm) -> HttpResponse:
         "nodes_left_out": operations.nodes_left_out(),
         "builds": operations.builds_under_way(),
         "gateways": operations.gateways(),
+        "events": events_of("", limit=EVENTS_SHOWN_MAX),
         "tenants": operations.tenants_with_counts(),
         "tenants_left_out": operations.tenants_left_out(),
         "form": form,

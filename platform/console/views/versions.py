@@ -71,7 +71,7 @@ def compare(request: HttpRequest, tenant: str, service: str, number: int, other:
 def activate(request: HttpRequest, tenant: str, service: str, number: int) -> HttpResponse:
     caller, owner, found = service_for(request, tenant, service, Permission.OPERATE)
     # What the confirmation told was beside this live version; another one needs another look.
-    seen = whole_number(request.POST.get("live_generation", ""), most=VERSION_NUMBER_MAX)
+    seen = _told_number(request, "live_generation")
     activation = version_activate(
         actor=caller.actor,
         service=found,
@@ -88,12 +88,12 @@ def activate(request: HttpRequest, tenant: str, service: str, number: int) -> Ht
 def rollback(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
     """The form says from which version and to which, so that a click on an old page does nothing it did not tell."""
     caller, owner, found = service_for(request, tenant, service, Permission.OPERATE)
-    from_version = _version_number(request.POST.get("from_version", ""))
+    from_version = _told_number(request, "from_version")
     activation = version_rollback(
         actor=caller.actor,
         service=found,
         from_version=from_version,
-        expected_target=whole_number(request.POST.get("to_version", ""), most=VERSION_NUMBER_MAX),
+        expected_target=_told_number(request, "to_version"),
         reason=request.POST.get("reason", ""),
     )
     if activation.loading:
@@ -128,8 +128,11 @@ def efforts_of(curves: dict[str, Any]) -> list[dict[str, Any]]:
     return [rows[key] for key in sorted(rows)]
 
 
-def _version_number(text: str) -> int:
-    number = whole_number(text, most=VERSION_NUMBER_MAX)
+def _told_number(request: HttpRequest, field: str) -> int:
+    """What the form says that its page told. Raises InvalidArgument."""
+    number = whole_number(request.POST.get(field, ""), most=VERSION_NUMBER_MAX)
     if number is None:
-        raise InvalidArgument("Say from which version to roll back, as a whole number.", field="from_version")
+        raise InvalidArgument(
+            "The form does not say what its page told. Reload the page, and press again.", field=field
+        )
     return number

@@ -35,7 +35,8 @@ from versions.actions import build_request
 from versions.quotas import quota_uses
 
 STEPS = (("intent", "What you want"), ("schema", "What is there"), ("check", "Is it good"), ("review", "Create"))
-DRAFTS_SHOWN_MAX = 10
+# All of them: who has too many has to find those that go.
+DRAFTS_SHOWN_MAX = 50
 
 
 @dataclass(frozen=True)

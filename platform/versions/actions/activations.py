@@ -32,6 +32,7 @@ from versions.selectors import (
     activations_of,
     is_loaded,
     live_version,
+    needing_a_load,
     open_reload,
     platform_epoch,
     rollback_target,
@@ -78,7 +79,7 @@ def version_activate(
     expected = service.live_generation if expected_live_generation is None else expected_live_generation
     if claim is None and version.state == VersionState.READY:
         _refuse_unchecked(version)
-        if _has_to_be_loaded(version):
+        if needing_a_load([version]):
             if expected != service.live_generation:
                 raise _live_moved(service)
             return _load_first(actor, "activate", service, version, reason)
@@ -122,7 +123,7 @@ def version_rollback(
     if expected_target not in (None, target.number):
         message = f"It would go back to version {target.number} by now, not to {expected_target}. Look again."
         raise Conflict(message, reason="ROLLBACK_TARGET_MOVED")
-    if _has_to_be_loaded(target):
+    if needing_a_load([target]):
         return _load_first(actor, "rollback", service, target, reason, left=left)
     try:
         return _switch(
@@ -317,16 +318,6 @@ def _servable(version: Version) -> Version:
         message = f"{what} but loaded on no node. Override its build when that is held, else build its drop again."
         raise FailedPrecondition(message, reason="VERSION_NOT_LOADED")
     return version
-
-
-def _has_to_be_loaded(version: Version) -> bool:
-    """Whether a READY version has to be loaded and checked before it can serve.
-
-    While gateways still leave a cold one, it is as it was and can serve at once; after that its replicas, if there are
-    any, may be new ones that nobody has checked.
-    """
-    is_left = version.cold_at is not None and version.unrouted_at is not None
-    return is_left or not is_loaded(version)
 
 
 def _load_first(

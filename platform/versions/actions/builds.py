@@ -13,7 +13,7 @@ from audit.actions import record
 from catalog.models import Service
 from common.actor import SYSTEM, Actor
 from common.dispatch import after_commit
-from common.errors import FailedPrecondition, InvalidArgument, NotFound, QuotaExceeded, StateConflict
+from common.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, QuotaExceeded, StateConflict
 from common.transitions import move
 from versions.actions.alarms import build_alerts_end
 from versions.actions.lines import say
@@ -106,17 +106,22 @@ def build_retry(*, actor: Actor, build: Build) -> Build:
 
 
 @transaction.atomic
-def build_override(*, actor: Actor, build: Build, reason: str) -> Build:
+def build_override(*, actor: Actor, build: Build, reason: str, expected: tuple[str, str] | None = None) -> Build:
     """Lets a held build pass the guard that stopped it, and that one only where a step may be held for several.
 
-    Raises StateConflict unless the build is HELD.
+    `expected` is what whoever asks has read: the step and the guard that hold it. Raises StateConflict unless the build
+    is HELD, Conflict (BUILD_HELD_OTHERWISE) when something else holds it by now.
     """
     if not reason.strip():
         raise InvalidArgument("Say why the guard may be passed by; the audit trail keeps it.", field="reason")
     reason = reason.strip()[:REASON_CHARACTERS_MAX]
     build = _fresh(build)
     held = build.report.get("held", {})
-    report = {**build.report, "overridden": [*build.report.get("overridden", []), {**held, "by": actor.name}]}
+    if expected not in (None, (held.get("step"), held.get("reason"))):
+        message = f"{held.get('reason') or 'Nothing'} holds it by now, not {(expected or ('', ''))[1]}. Look again."
+        raise Conflict(message, reason="BUILD_HELD_OTHERWISE")
+    passed_now = {**held, "by": actor.name, "why": reason}
+    report = {**build.report, "overridden": [*build.report.get("overridden", []), passed_now]}
     step = held.get("step", "")
     passed = {**build.overrides.get(step, {}), held.get("reason", ""): reason}
     build = _resume(build, "overridden", report=report, overrides={**build.overrides, step: passed})

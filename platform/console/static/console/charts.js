@@ -8,7 +8,7 @@
 
   const bytes = (value) => {
     if (value === null) return "–";
-    return value < 2 ** 30 ? `${(value / 2 ** 20).toFixed(value < 2 ** 27 ? 1 : 0)} MB` : `${(value / 2 ** 30).toFixed(1)} GB`;
+    return value < 1e9 ? `${(value / 1e6).toFixed(value < 1e8 ? 1 : 0)} MB` : `${(value / 1e9).toFixed(1)} GB`;
   };
   const age = (value) => {
     if (value === null) return "–";
@@ -43,8 +43,8 @@
     },
   });
 
-  // Steps of an axis that people count in: mebibytes, and minutes, hours and days.
-  const MEBIBYTES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536].map((n) => n * 2 ** 20);
+  // Steps of an axis that people count in: megabytes, and minutes, hours and days.
+  const MEGABYTES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 5e4].map((n) => n * 1e6);
   const TIMES = [60, 300, 600, 1800, 3600, 2 * 3600, 4 * 3600, 12 * 3600, DAY, 2 * DAY, 7 * DAY, 30 * DAY, 365 * DAY];
 
   const DASHED = [6, 4];
@@ -59,7 +59,7 @@
     { title: "Latency at the gateways, ms", lines: (t) => [["p50", "green", t.p50_ms], ["p95", "amber", t.p95_ms], ["p99", "red", t.p99_ms]], show: decimals(2) },
     { title: "Calls a second that ended otherwise", lines: (t) => Object.entries(t.errors).map(([code, values], i) => [code, ["red", "amber", "blue", "green", "grey"][i % 5], values]), show: decimals(2) },
     { title: "Recall of the live version", lines: (t) => [["recall", "blue", t.recall], ["target", "green", always(t, t.recall_target), DASHED], ["least", "red", always(t, t.recall_min), DASHED]].filter(([, , values]) => values), show: decimals(3), size: 56, range: recallRange },
-    { title: "Memory of its replicas", lines: (t) => [["memory", "blue", t.memory_bytes]], show: (_, v) => bytes(v), size: 64, incrs: MEBIBYTES },
+    { title: "Memory of its replicas", lines: (t) => [["memory", "blue", t.memory_bytes]], show: (_, v) => bytes(v), size: 64, incrs: MEGABYTES },
     { title: "Age of the live version", lines: (t) => [["age", "blue", t.age_seconds]], show: (_, v) => age(v), size: 56, incrs: TIMES },
   ];
 
@@ -109,10 +109,16 @@
       if (told) CHARTS.forEach((chart, i) => { places[i].replaceChildren(); draw(places[i], chart, () => told); });
     };
     const load = async () => {
-      const answer = await fetch(`${box.dataset.traffic}?hours=${hours}`, { headers: { Accept: "application/json" } });
+      const asked = hours;
+      const answer = await fetch(`${box.dataset.traffic}?hours=${asked}`, { headers: { Accept: "application/json" } });
       // Signed out, or the service is gone: what is drawn stays, and nobody asks again.
-      if (!answer.ok || answer.redirected) return clearInterval(timer);
-      told = await answer.json();
+      if (answer.redirected || [401, 403, 404].includes(answer.status)) return clearInterval(timer);
+      // A console that restarts is asked again in the next round.
+      if (!answer.ok) return;
+      const figures = await answer.json();
+      // A late answer must not take the place of what was chosen meanwhile.
+      if (asked !== hours) return;
+      told = figures;
       redraw();
     };
     const quietly = () => load().catch(() => { /* The console is away for a moment; the next round asks again. */ });

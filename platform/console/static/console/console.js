@@ -34,12 +34,74 @@ document.addEventListener("keydown", (event) => {
   if (open) { open.open = false; open.querySelector("summary").focus(); }
 });
 
-// A refresh must not close a confirmation that somebody is filling in, and nobody looks at a hidden page.
-document.addEventListener("htmx:beforeRequest", (event) => {
-  const swapped = event.detail.elt;
-  if (!swapped.matches("#status, #progress, #first-call, #compared, #reading")) return;
-  if (document.hidden || swapped.querySelector("details.confirm[open], form :focus")) event.preventDefault();
+// A panel lies above the page, so that the keyboard stays in it until it is closed.
+document.addEventListener("keydown", (event) => {
+  const open = event.key === "Tab" && document.querySelector("td details.confirm[open]");
+  if (!open) return;
+  const stops = [...open.querySelectorAll("summary, a[href], button, input:not([type=hidden]), select, textarea")];
+  const next = stops.indexOf(document.activeElement) + (event.shiftKey ? -1 : 1);
+  event.preventDefault();
+  stops[(next + stops.length) % stops.length].focus();
 });
+
+// Parts that refresh themselves, the head of a service's page with them. A refresh must not take what somebody is
+// filling in, nor close what they are reading, nor lose the place where the keyboard is; and nobody looks at a hidden page.
+(() => {
+  const PARTS = "#status, #progress, #first-call, #compared, #reading";
+  const STOPS = "a[href], button, summary, input, select, textarea, [tabindex]";
+  const isTyped = (field) => !field.matches("[type=hidden], [type=checkbox]") && field.value !== field.defaultValue;
+  const isFilledIn = (part) => Boolean(part.querySelector("details.confirm[open], form :focus"))
+    || [...part.querySelectorAll("input, textarea")].some(isTyped);
+  const isInUse = (part) => [part, ...document.querySelectorAll("[data-refreshed]")].some(isFilledIn);
+  const summaryOf = (details) => details.querySelector("summary").textContent.trim();
+  const nameOf = (stop) => `${stop.tagName} ${stop.textContent.trim()}`;
+
+  let before = null;
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const part = event.detail.elt;
+    if (part.matches(PARTS) && (document.hidden || isInUse(part))) event.preventDefault();
+  });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const part = event.detail.target;
+    if (!part || !part.matches(PARTS)) return;
+    // It may have been opened while the answer was on its way.
+    if (isInUse(part)) { event.detail.shouldSwap = false; return; }
+    before = {
+      id: part.id,
+      open: [...part.querySelectorAll("details[open]")].map(summaryOf),
+      scrolled: [...part.querySelectorAll(".log")].map((log) => log.scrollTop),
+      stop: part.contains(document.activeElement) ? nameOf(document.activeElement) : null,
+    };
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    const part = before && document.getElementById(before.id);
+    if (!part) return;
+    for (const details of part.querySelectorAll("details")) if (before.open.includes(summaryOf(details))) details.open = true;
+    [...part.querySelectorAll(".log")].forEach((log, place) => { log.scrollTop = before.scrolled[place] ?? 0; });
+    const stop = before.stop && [...part.querySelectorAll(STOPS)].find((each) => nameOf(each) === before.stop);
+    if (stop && document.activeElement !== stop) stop.focus({ preventScroll: true });
+    before = null;
+  });
+})();
+
+// What changed, in one sentence, for who hears the page: said by a region that stays, when a part says another one.
+document.addEventListener("htmx:afterSettle", () => {
+  const told = document.getElementById("told");
+  const said = document.querySelector("[data-tell]")?.dataset.tell;
+  if (told && said && told.textContent !== said) told.textContent = said;
+});
+
+// What was asked and not answered is said, or the old answer would be taken for the new one's.
+(() => {
+  const tell = (text) => {
+    const trouble = document.getElementById("trouble");
+    if (trouble) trouble.textContent = text;
+  };
+  const old = "What you see may be old; it is asked for again, or press again.";
+  document.addEventListener("htmx:responseError", (event) => tell(`The console answered with an error (${event.detail.xhr.status}). ${old}`));
+  document.addEventListener("htmx:sendError", () => tell(`The console does not answer. ${old}`));
+  document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) tell(""); });
+})();
 
 // "/" goes to the search from anywhere but a field; arrows walk through what was found; Escape leaves.
 document.addEventListener("keydown", (event) => {
