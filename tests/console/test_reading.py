@@ -5,6 +5,7 @@ A page that is new in tests/control/page_table.py is walked by itself.
 
 from __future__ import annotations
 
+import html
 import re
 import socket
 import subprocess
@@ -18,14 +19,14 @@ from playwright.sync_api import Browser, Page
 
 from catalog.models import Service
 from tenants.actions import Use, key_create, keys_used
-from tenants.models import Tenant
+from tenants.models import Role, Tenant
 from tests.console import test_browser as scene
 from tests.console.browser import visit
 from tests.console.test_pages import signed_in
 from tests.control.page_table import PAGE_DOORS
 from tests.control.url_table import Need
-from tests.factories import TESTER
-from tests.support.history import activated, asked, claimed, held, made_version
+from tests.factories import TESTER, make_member, make_user
+from tests.support.history import activated, asked, claimed, held, made_version, refreshed
 from versions import actions
 from versions.models import Activation
 from versions.states import ActivationState
@@ -52,6 +53,7 @@ PARTS = (
 LISTS_WHO_LOOKS = "/account/"
 # It tells what Redis knows of gateways, and answers without when Redis is away; see tests/settings.py for the port.
 ASKS_REDIS, REDIS_PORT = ("/operations/",), 1
+LOGS_OUT = "/logout/"
 CHANGING = re.compile(r"\d+")
 
 
@@ -109,6 +111,24 @@ def test_polling_stops_when_the_state_is_final(at_rest: Client) -> None:
                 assert b'hx-trigger="every' not in response.content, path
     assert {f"/t/films/s/movies/builds/{number}/" for number in (1, 2, 3)} <= set(seen)
     assert {"/", "/alerts/", "/t/films/s/movies/", "/t/films/s/movies/versions/1/"} <= set(seen)
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+def test_nobody_is_offered_a_way_that_refuses_them(at_rest: Client, films: Tenant, role: str) -> None:
+    """Each link and each form of each page that one may see is tried."""
+    user = make_user("walker")
+    make_member(films, user, role)
+    activated(made_version(refreshed(Service.objects.get(name="movies"))))
+    client = signed_in(user)
+    seen = [client.get(path) for number in (1, 2, 3) for path in pages(number=number)]
+    shown = [answer.content.decode() for answer in seen if answer.status_code == 200]
+    links = {html.unescape(link) for page in shown for link in re.findall(r'href="(/[^"#]*)', page)}
+    refused = [link for link in sorted(links) if client.get(link).status_code == 403]
+    assert "/t/films/s/movies/versions/1/" in links
+    forms = {form for page in shown for form in re.findall(r'<form[^>]*method="post"[^>]*action="([^"]+)"', page)}
+    refused += [form for form in sorted(forms - {LOGS_OUT}) if client.post(form).status_code == 403]
+    assert LOGS_OUT in forms
+    assert refused == []
 
 
 def test_a_build_under_way_is_looked_at_each_second_and_a_held_one_seldom(alice: User, films_service: Service) -> None:
