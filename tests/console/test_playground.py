@@ -238,6 +238,13 @@ def test_copy_as_is_the_question_that_was_typed(client: Client, gateway: Running
     assert "$RECALL_API_KEY" in texts["curl"]
 
 
+def test_only_who_may_see_keys_is_led_to_them(client: Client, gateway: RunningGateway, victor: User) -> None:
+    for whose, is_led in ((client, True), (signed_in(victor), False)):
+        page = whose.get(PAGE, {"vector": VECTOR}).content.decode()
+        assert "Copy as" in page
+        assert ('href="/t/films/keys/"' in page.split('id="playground"')[1]) is is_led
+
+
 def test_features_are_fields_with_their_types_and_their_errors_stand_beside_them(
     client: Client, films: Tenant, settings: Any
 ) -> None:
