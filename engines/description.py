@@ -41,6 +41,11 @@ class ItemBytes:
 ItemBytesOf = Callable[[int, Metric, Mapping[str, object]], ItemBytes]
 
 
+def nothing_lacks() -> str:
+    """An engine that is all in its library needs nothing configured."""
+    return ""
+
+
 @dataclass(frozen=True)
 class EngineDescription:
     """An engine's abilities as data; nobody asks for its name to know what it can do."""
@@ -57,3 +62,5 @@ class EngineDescription:
     item_bytes: ItemBytesOf  # A build is admitted by it, before anything is built.
     effort: Effort | None = None  # None: nothing to tune.
     compact_params: Mapping[str, object] | None = None  # With these it takes far less memory; None: it cannot.
+    # What keeps this process from using it, as a sentence for people with the remedy; empty: nothing.
+    lacks: Callable[[], str] = nothing_lacks

@@ -9,6 +9,7 @@
     ├── IndexUnreadable         engine.index_unreadable the index files are missing, cut or damaged
     ├── OutOfMemory             engine.out_of_memory    the memory cap was reached
     ├── BuildFailed             engine.build_failed     the engine's library gave up
+    ├── EngineUnavailable       engine.unavailable      what the engine asks over the network does not answer just now
     └── SearcherClosed          engine.closed           a search after close()
 
 `owner` says who can mend it: `user` (another drop, another parameter) or `platform`.
@@ -97,6 +98,12 @@ class BuildFailed(EngineError):
     """The engine's library gave up while it built."""
 
     reason = "engine.build_failed"
+
+
+class EngineUnavailable(EngineError):
+    """A server that the engine asks is not there, or does not answer in time; the same may succeed later."""
+
+    reason = "engine.unavailable"
 
 
 class SearcherClosed(EngineError):

@@ -36,6 +36,11 @@ ENGINES: dict[str, Entry] = {
     "faiss": Entry(
         "engines.faiss.params:DESCRIPTION", "engines.faiss.builder:FaissBuilder", "engines.faiss.searcher:FaissSearcher"
     ),
+    "milvus": Entry(
+        "engines.milvus.params:DESCRIPTION",
+        "engines.milvus.builder:MilvusBuilder",
+        "engines.milvus.searcher:MilvusSearcher",
+    ),
 }
 
 AUTO = "auto"

@@ -16,12 +16,12 @@ import numpy as np
 import structlog
 
 from engines.base import SearchEffort
-from engines.errors import QueryInvalid
+from engines.errors import EngineUnavailable, QueryInvalid
 from engines.rowset import RowSet
 from replicas.attributes import attach_columns
 from replicas.checks import QueryLimits, check_query
 from replicas.encoding import encode
-from replicas.errors import DeadlinePassed, InternalError, InvalidQuery, ReplicaError
+from replicas.errors import DeadlinePassed, EngineAway, InternalError, InvalidQuery, ReplicaError
 from replicas.loaded import LoadedVersion
 from replicas.merge import merge
 from replicas.queries import Answer, Floats, Outcome, Query, Rows, Timing
@@ -167,6 +167,12 @@ def _search(loaded: LoadedVersion, effort: Effort, group: list[Work]) -> None:
     started = time.monotonic()
     try:
         rows, scores = _search_once(loaded, effort, group)
+    except EngineUnavailable:
+        # It is no query's fault, and asking again for each would wait as often.
+        log.warning("engine_unavailable", queries=len(group), exc_info=True)
+        for work in group:
+            work.outcome = EngineAway()
+        return
     except Exception as error:
         log.warning("search_failed", queries=len(group), exc_info=True)
         if len(group) == 1:

@@ -7,6 +7,7 @@ ReplicaError
   ModelStopped      the query model computed for longer than it may
   AnswerTooLarge    the batch's answers would not fit one message
   QuestionTooLarge  the question has more bytes than are read
+  EngineAway        what the engine asks over the network does not answer; the same may succeed later
   InternalError     our fault; says nothing of its cause to the caller
 LoadError           the artifact cannot be served; `reason` is a stable id
 """
@@ -61,6 +62,13 @@ class QuestionTooLarge(ReplicaError):
 
     def __init__(self, bytes_max: int) -> None:
         super().__init__("QUESTION_TOO_LARGE", f"a question holds at most {bytes_max} bytes; ask for less at once")
+
+
+class EngineAway(ReplicaError):
+    """A server behind the engine is not there just now; its address is ours to know."""
+
+    def __init__(self) -> None:
+        super().__init__("ENGINE_UNAVAILABLE", "the engine that holds the index does not answer just now; try again")
 
 
 class InternalError(ReplicaError):

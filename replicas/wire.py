@@ -16,6 +16,7 @@ from recallpb.v1 import recall_pb2
 from replicas.errors import (
     AnswerTooLarge,
     DeadlinePassed,
+    EngineAway,
     InternalError,
     InvalidQuery,
     ModelStopped,
@@ -53,6 +54,7 @@ CODES: tuple[tuple[type[ReplicaError], grpc.StatusCode], ...] = (
     (ModelStopped, grpc.StatusCode.DEADLINE_EXCEEDED),
     (AnswerTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (QuestionTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (EngineAway, grpc.StatusCode.UNAVAILABLE),
     (InternalError, grpc.StatusCode.INTERNAL),
 )
 KINDS = {

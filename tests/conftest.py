@@ -6,7 +6,10 @@ see anything of films. Dana is a platform administrator and a member of nothing.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,13 +22,56 @@ if TYPE_CHECKING:
     from catalog.models import Service
     from tenants.models import Tenant
     from tests.api.gateway import RunningGateway
+    from tests.support.milvus import MilvusLite
 
 
+# An engine that asks a server: tests with this parameter have one.
+MILVUS = "milvus"
+milvus_key = pytest.StashKey["MilvusLite"]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Names an instance of Milvus to all tests and their children, on a port that is kept free for it; it is started
+    for the first test that needs it, and ends with the run."""
+    from tests.support.milvus import MilvusLite
+
+    folder = tempfile.TemporaryDirectory(prefix="recall-milvus-")
+    server = config.stash[milvus_key] = MilvusLite(Path(folder.name))
+    os.environ["RECALL_MILVUS_INSTANCES"] = f"lite={server.uri}"
+    config.add_cleanup(folder.cleanup)
+    config.add_cleanup(server.stop)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    server = item.config.stash[milvus_key]
+    if _asks_milvus(item) and not server.runs:
+        server.start()
+
+
+def _asks_milvus(item: pytest.Item) -> bool:
+    if "milvus" in getattr(item, "fixturenames", ()):
+        return True
+    params = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    words = [word for value in params for word in (value if isinstance(value, tuple) else (value,))]
+    return any(isinstance(word, str) and word == MILVUS for word in words)
+
+
+@pytest.fixture(scope="session")
+def milvus(pytestconfig: pytest.Config) -> MilvusLite:
+    """The instance `lite` of all tests; who kills it has it started again."""
+    return pytestconfig.stash[milvus_key]
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that start servers come first: they are the long ones, and at the end short ones fill both workers.
 
     By itself pytest-xdist begins with the files that have the most tests, and ends with a minute for a single one.
     """
+    for item in items:
+        if _asks_milvus(item):
+            item.add_marker(pytest.mark.servers)
     starts_servers = {item.path for item in items if item.get_closest_marker("servers")}
     items.sort(key=lambda item: item.path not in starts_servers)
 

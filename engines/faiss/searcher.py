@@ -11,13 +11,12 @@ import numpy as np
 
 from engines.base import Float32, IndexSpec, Int64, SearchEffort
 from engines.checks import check_allowed, check_queries, check_spec, check_vectors, ef_of, parse_params
-from engines.description import Metric
 from engines.errors import IndexMismatch, IndexUnreadable, SearcherClosed
 from engines.exact import ExactScan
 from engines.faiss.header import INDEX_FILE, check_head
 from engines.faiss.library import keep_to_threads
 from engines.faiss.params import DESCRIPTION, FaissParams
-from engines.metrics import exact_costs, larger_is_better, scores_of
+from engines.metrics import best_first, larger_is_better, looked_up
 from engines.rowset import RowSet
 
 SAMPLED_ROWS_MAX: Final = 16
@@ -86,31 +85,15 @@ class FaissSearcher:
         wanted = min(reach, LOOKED_UP_RATIO * top_k) if self._coded else top_k
         found, rows = index.search(queries, wanted, params=params)
         if self._coded:
-            return self._looked_up(queries, rows, top_k)
-        costs = np.where(rows < 0, np.inf, -found if larger_is_better(self._metric) else found)
-        return _ordered(rows, costs.astype(np.float32, copy=False), self._metric)
-
-    def _looked_up(self, queries: Float32, rows: Int64, top_k: int) -> tuple[Int64, Float32]:
-        """The best top_k of `rows` by the vectors themselves."""
-        costs = np.full(rows.shape, np.inf, dtype=np.float32)
-        for query, found, cost in zip(queries, rows, costs, strict=True):
-            items = found >= 0
-            cost[items] = exact_costs(self._vectors[found[items]], query, self._metric)
-        rows, scores = _ordered(rows, costs, self._metric)
-        return rows[:, :top_k], scores[:, :top_k]
+            return looked_up(self._vectors, queries, rows, top_k, self._metric)
+        # The library's order of equal ones is its heap's.
+        return best_first(rows, -found if larger_is_better(self._metric) else found, self._metric)
 
     def _fill(self, queries: Float32, rows: Int64, scores: Float32) -> None:
         """Answers exactly those queries for which the graph reaches too few, as one torn apart by equal vectors."""
         short = np.flatnonzero(rows[:, -1] < 0)
         if short.size:
             rows[short], scores[short] = self._scan.search(queries[short], rows.shape[1])
-
-
-def _ordered(rows: Int64, costs: Float32, metric: Metric) -> tuple[Int64, Float32]:
-    """Best first, equal ones by row, what is missing last: the library's order of equal ones is its heap's."""
-    order = np.lexsort((rows, costs))
-    rows, costs = np.take_along_axis(rows, order, axis=1), np.take_along_axis(costs, order, axis=1)
-    return rows, np.where(rows < 0, np.float32(np.nan), scores_of(costs, metric))
 
 
 def _load(spec: IndexSpec, params: FaissParams, path: Path, vectors: Float32) -> faiss.IndexHNSW:

@@ -141,6 +141,8 @@ def _engine_faults(engine: blocks.Engine, schema: blocks.Schema | None) -> Itera
             yield {"field": "engine.params", "message": message}
         return
     description = registry.describe(engine.name)
+    if lack := description.lacks():
+        yield {"field": "engine.name", "message": f"The engine {engine.name} cannot be chosen: {lack}"}
     yield from _param_faults(description.params_model, engine.params, ("engine", "params"))
     if schema is not None and schema.metric not in description.metrics:
         message = f"The engine {engine.name} knows {', '.join(description.metrics)}, not {schema.metric}."

@@ -1,0 +1,119 @@
+"""Builds a collection in a Milvus instance: rows in batches, flushed, indexed, loaded, counted."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Final
+
+from engines.base import Float32, IndexSpec, Progress
+from engines.checks import check_finite, check_spec, check_vectors, parse_params
+from engines.errors import BuildFailed, EngineError, ParamsInvalid
+from engines.milvus.collection import Collection
+from engines.milvus.connection import instance
+from engines.milvus.instances import configured, lacks
+from engines.milvus.params import DESCRIPTION, MilvusParams
+from engines.milvus.reference import Reference
+
+# A server takes messages of 64 MiB by default; smaller ones tell progress, too.
+INSERT_BYTES_MAX: Final = 8 * 2**20
+INSERT_ROWS_MAX: Final = 20_000
+# Of a build's rows, so much is done when all are inserted; the rest as they are indexed.
+INSERTED_SHARE: Final = 1 / 4
+NAME_BYTES: Final = 10
+
+
+class MilvusBuilder:
+    """Writes one small file that names the collection. What fails takes its collection with it."""
+
+    def build(self, spec: IndexSpec, vectors: Float32, out_dir: Path, progress: Progress) -> None:
+        """Raises ParamsInvalid, also when no instance is configured (`engine`), VectorsInvalid, EngineUnavailable,
+        BuildFailed."""
+        check_spec(spec, DESCRIPTION)
+        params = parse_params(MilvusParams, spec.params)
+        _check_codes(params, spec.dimension)
+        vectors = check_vectors(vectors, spec.dimension)
+        where = instance(_building_instance())
+        # Nobody else has this name, so that no build and no other platform at this instance meets it.
+        collection = Collection(where, f"recall_{secrets.token_hex(NAME_BYTES)}")
+        collection.create(spec.dimension, f"an index of {len(vectors)} rows of the recall platform")
+        try:
+            _fill(collection, spec, params, vectors, _Rising(progress))
+        except BaseException as error:
+            _drop_after(collection, error)
+            raise
+        Reference(
+            instance=where.name,
+            collection=collection.name,
+            index_type=params.index_type,
+            metric=spec.metric,
+            dimension=spec.dimension,
+            rows=len(vectors),
+        ).write(out_dir)
+        progress(len(vectors))
+
+
+def _fill(
+    collection: Collection, spec: IndexSpec, params: MilvusParams, vectors: Float32, progress: _Rising
+) -> None:
+    rows = len(vectors)
+    try:
+        _insert_all(collection, vectors, progress)
+        collection.flush()
+        collection.index(
+            spec.metric,
+            params,
+            rows,
+            spec.dimension,
+            lambda indexed: progress(int(INSERTED_SHARE * rows + (1 - INSERTED_SHARE) * indexed)),
+        )
+        collection.load(params.replicas)
+        found = collection.count()
+    except EngineError as error:
+        # What has a reason of its own keeps it; a server's refusal is a failed build.
+        raise BuildFailed(error.message) if type(error) is EngineError else error from error
+    if found != rows:
+        raise BuildFailed(f"{collection.name} has {found} rows, {rows} were inserted")
+
+
+def _insert_all(collection: Collection, vectors: Float32, progress: _Rising) -> None:
+    step = min(INSERT_ROWS_MAX, max(1, INSERT_BYTES_MAX // vectors[:1].nbytes))
+    for first_row in range(0, len(vectors), step):
+        chunk = vectors[first_row : first_row + step]
+        check_finite(chunk, first_row)
+        collection.insert(first_row, chunk)
+        progress(int(INSERTED_SHARE * (first_row + len(chunk))))
+
+
+def _drop_after(collection: Collection, error: BaseException) -> None:
+    """What ended the build is what people have to read, also where the same keeps the collection from going."""
+    try:
+        collection.drop()
+    except EngineError as left:
+        error.add_note(f"its collection {collection.name} is left behind: {left.message}")
+
+
+class _Rising:
+    """Passes on what rises, and never that all is done: that is for the end of the build."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._told = 0
+
+    def __call__(self, rows_done: int) -> None:
+        if rows_done > self._told:
+            self._told = rows_done
+            self._progress(rows_done)
+
+
+def _building_instance() -> str:
+    """The first one configured. Raises ParamsInvalid when there is none."""
+    if lack := lacks():
+        raise ParamsInvalid(lack, field="engine")
+    return next(iter(configured()))
+
+
+def _check_codes(params: MilvusParams, dimension: int) -> None:
+    if params.index_type == "IVF_PQ" and dimension % params.codes(dimension):
+        message = f"params.pq_codes: the dimension, {dimension}, is no multiple of {params.pq_codes}"
+        raise ParamsInvalid(message, field="params.pq_codes")

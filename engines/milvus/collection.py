@@ -1,0 +1,159 @@
+"""What is asked of one collection: how it is made, filled, indexed, loaded, searched and dropped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from pymilvus import DataType, MilvusClient
+
+from engines.base import Float32, Int64
+from engines.description import Metric
+from engines.errors import BuildFailed, EngineUnavailable
+from engines.metrics import blank_answer
+from engines.milvus.connection import CALL_SECONDS_MAX, CollectionGone, Instance
+from engines.milvus.params import PQ_BITS, MilvusParams
+
+ROW: Final = "row"
+VECTOR: Final = "vector"
+# Cosine vectors arrive normalised, so that their inner product is the cosine.
+METRICS: Final[Mapping[Metric, str]] = {"ip": "IP", "cosine": "IP", "l2": "L2"}
+
+INSERT_SECONDS_MAX: Final = 120.0
+FLUSH_SECONDS_MAX: Final = 1_800.0
+INDEX_SECONDS_MAX: Final = 6 * 3_600.0
+LOAD_SECONDS_MAX: Final = 1_800.0
+POLL_SECONDS: Final = 0.2
+
+RowsIndexed = Callable[[int], None]
+
+
+class Collection:
+    """One collection of one instance. Every method raises EngineUnavailable, CollectionGone and EngineError."""
+
+    def __init__(self, instance: Instance, name: str) -> None:
+        self.name: Final = name
+        self._instance = instance
+
+    def create(self, dimension: int, about: str) -> None:
+        """Empty, of rows and their vectors, and of nothing else. `about` is for people with other tools."""
+
+        def call(client: MilvusClient) -> None:
+            schema = client.create_schema(auto_id=False, enable_dynamic_field=False, description=about)
+            schema.add_field(ROW, DataType.INT64, is_primary=True)
+            schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=dimension)
+            # It is written before anybody searches it and never again, so that no search needs to wait for writes.
+            client.create_collection(
+                self.name, schema=schema, consistency_level="Eventually", timeout=CALL_SECONDS_MAX
+            )
+
+        self._instance.tell(call)
+
+    def insert(self, first_row: int, vectors: Float32) -> None:
+        """`vectors` [n, d] as the rows from `first_row` on."""
+        rows = [{ROW: row, VECTOR: vector} for row, vector in enumerate(vectors, start=first_row)]
+        self._instance.tell(lambda client: client.insert(self.name, rows, timeout=INSERT_SECONDS_MAX))
+
+    def flush(self) -> None:
+        """What was inserted is on disk, in segments that are not written to any more."""
+        self._instance.tell(lambda client: client.flush(self.name, timeout=FLUSH_SECONDS_MAX))
+
+    def index(self, metric: Metric, params: MilvusParams, rows: int, dimension: int, tell: RowsIndexed) -> None:
+        """Builds the index of all `rows` and waits for it; `tell` hears how many rows are done. Raises BuildFailed."""
+
+        def call(client: MilvusClient) -> None:
+            wanted = client.prepare_index_params()
+            # In a `params` of its own: the client would spread them, and not every server reads them then.
+            how = {"params": _index_params(params, rows, dimension)}
+            wanted.add_index(
+                VECTOR, index_name=VECTOR, index_type=params.index_type, metric_type=METRICS[metric], params=how
+            )
+            client.create_index(self.name, wanted, sync=False, timeout=INDEX_SECONDS_MAX)
+
+        self._instance.tell(call)
+        until = time.monotonic() + INDEX_SECONDS_MAX
+        while not self._is_indexed(rows, tell):
+            if time.monotonic() > until:
+                raise BuildFailed(f"the index of {self.name} is not done after {INDEX_SECONDS_MAX:,.0f} s")
+            time.sleep(POLL_SECONDS)
+
+    def _is_indexed(self, rows: int, tell: RowsIndexed) -> bool:
+        found = self._instance.tell(
+            lambda client: client.describe_index(self.name, VECTOR, timeout=CALL_SECONDS_MAX)
+        )
+        if found is None or found["state"] == "Failed":
+            raise BuildFailed(f"the index of {self.name} failed; the log of the instance says why")
+        # Rows in small segments are never indexed, so that the state counts and not the number.
+        tell(min(rows, int(found.get("indexed_rows", 0))))
+        return bool(found["state"] == "Finished" and not int(found.get("pending_index_rows", 0)))
+
+    def load(self, replicas: int) -> None:
+        """Into the memory of so many query nodes; does nothing when it is there."""
+        self._instance.tell(
+            lambda client: client.load_collection(self.name, replica_number=replicas, timeout=LOAD_SECONDS_MAX)
+        )
+
+    def count(self) -> int:
+        """The rows it has, with everything that was written."""
+        found = self._instance.ask(
+            lambda client: client.query(
+                self.name, output_fields=["count(*)"], consistency_level="Strong", timeout=CALL_SECONDS_MAX
+            )
+        )
+        return int(found[0]["count(*)"])
+
+    def vectors_of(self, rows: Int64) -> dict[int, Float32]:
+        """The vector [d] of each of those few rows that there are."""
+        listed = ", ".join(str(row) for row in rows.tolist())
+        found = self._instance.ask(
+            lambda client: client.query(
+                self.name, filter=f"{ROW} in [{listed}]", output_fields=[ROW, VECTOR], timeout=CALL_SECONDS_MAX
+            )
+        )
+        return {int(each[ROW]): np.asarray(each[VECTOR], dtype=np.float32) for each in found}
+
+    def search(self, queries: Float32, top_k: int, params: Mapping[str, int]) -> tuple[Int64, Float32]:
+        """Rows [q, top_k] and the server's scores [q, top_k], padded with -1 and NaN, in one call."""
+        found = self._instance.ask(
+            lambda client: client.search(
+                self.name,
+                data=list(queries),
+                anns_field=VECTOR,
+                limit=top_k,
+                search_params={"params": dict(params)},
+                timeout=CALL_SECONDS_MAX,
+            )
+        )
+        return _as_arrays(found, len(queries), top_k)
+
+    def drop(self) -> None:
+        """Does nothing when there is none."""
+        try:
+            self._instance.tell(lambda client: client.drop_collection(self.name, timeout=CALL_SECONDS_MAX))
+        except CollectionGone:
+            return
+
+
+def _index_params(params: MilvusParams, rows: int, dimension: int) -> dict[str, int]:
+    match params.index_type:
+        case "HNSW":
+            return {"M": params.M, "efConstruction": params.ef_construction}
+        case "IVF_FLAT":
+            return {"nlist": params.cells(rows)}
+        case "IVF_PQ":
+            return {"nlist": params.cells(rows), "m": params.codes(dimension), "nbits": PQ_BITS}
+        case "FLAT":
+            return {}
+
+
+def _as_arrays(found: Sequence[Any], queries: int, top_k: int) -> tuple[Int64, Float32]:
+    """Raises EngineUnavailable when the answer is not one list for each query: it was cut on its way."""
+    if len(found) != queries:
+        raise EngineUnavailable(f"{len(found)} lists are no answer to {queries} queries")
+    rows, scores = blank_answer(queries, top_k)
+    for place, hits in enumerate(found):
+        rows[place, : len(hits.ids)] = hits.ids
+        scores[place, : len(hits.ids)] = hits.distances
+    return rows, scores

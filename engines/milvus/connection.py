@@ -1,0 +1,135 @@
+"""The library, imported in one place, and one connection with a bounded pool of threads to each instance."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+# Else the library takes any file `.env` in this folder or one above it into this process's environment.
+os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")
+
+import grpc
+from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
+
+from engines.errors import EngineError, EngineUnavailable
+from engines.milvus.instances import SETTING, Address, SettingWrong, configured
+
+# An instance that refuses is known at once; one that is silent is waited for so long.
+CONNECT_SECONDS_MAX: Final = 5.0
+# A question about a collection, and a search: as long as the longest call of a caller.
+CALL_SECONDS_MAX: Final = 10.0
+# Of this process at one instance; who comes later waits, and its waiting counts.
+CALLS_AT_ONCE_MAX: Final = 16
+
+# What the client says when it cannot connect, and what a server says that is overloaded, or not ready yet.
+UNAVAILABLE_CODES: Final = frozenset({2, 4, 8, 101, 103, 503})
+UNAVAILABLE_STATUSES: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.CANCELLED,
+    }
+)
+NO_SUCH_COLLECTION: Final = 100
+
+AnswerT = TypeVar("AnswerT")
+
+# It writes every error to standard error, with its traceback, and then raises it; whoever handles it logs it.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+
+
+class CollectionGone(EngineError):
+    """The instance has no collection of this name any more."""
+
+
+class Instance:
+    """One instance as this process knows it; made once, used by any number of threads, never closed."""
+
+    def __init__(self, address: Address) -> None:
+        self.name: Final = address.name
+        self._address = address
+        self._client: MilvusClient | None = None
+        self._connecting = threading.Lock()
+        self._pool = ThreadPoolExecutor(CALLS_AT_ONCE_MAX, f"milvus-{address.name}")
+
+    def ask(self, call: Callable[[MilvusClient], AnswerT], seconds: float = CALL_SECONDS_MAX) -> AnswerT:
+        """What `call` gives, by one of the pool's threads; `call` itself tells the library the same time limit.
+
+        Raises EngineUnavailable, also after `seconds` without an answer, CollectionGone, EngineError.
+        """
+        client = self._connected()
+        pending = self._pool.submit(call, client)
+        try:
+            with self.as_ours():
+                return pending.result(seconds)
+        except TimeoutError as error:
+            pending.cancel()
+            raise EngineUnavailable(f"the instance {self.name} did not answer within {seconds:g} s") from error
+
+    def tell(self, call: Callable[[MilvusClient], AnswerT]) -> AnswerT:
+        """The same in this thread and without a limit of ours, for what a build has done: it may take hours."""
+        client = self._connected()
+        with self.as_ours():
+            return call(client)
+
+    def _connected(self) -> MilvusClient:
+        with self._connecting:
+            if self._client is None:
+                where = self._address
+                with self.as_ours():
+                    self._client = MilvusClient(
+                        where.uri, token=where.token, db_name=where.database, timeout=CONNECT_SECONDS_MAX
+                    )
+            return self._client
+
+    @contextmanager
+    def as_ours(self) -> Iterator[None]:
+        """Raises the library's errors as ours."""
+        try:
+            yield
+        except (MilvusException, grpc.RpcError) as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: MilvusException | grpc.RpcError) -> EngineError:
+        # The client gives a code of gRPC where it would give one of the server, too.
+        code = error.code if isinstance(error, MilvusException) else error.code()
+        said = f"the instance {self.name}: {_text(error)}"
+        if code == NO_SUCH_COLLECTION:
+            return CollectionGone(said)
+        if code in UNAVAILABLE_CODES or code in UNAVAILABLE_STATUSES or getattr(error, "retriable", False):
+            return EngineUnavailable(said)
+        return EngineError(said)
+
+
+def _text(error: MilvusException | grpc.RpcError) -> str:
+    """One line; some errors have no text."""
+    text = error.message if isinstance(error, MilvusException) else error.details()
+    return " ".join(str(text or type(error).__name__).split())
+
+
+_instances: dict[Address, Instance] = {}
+_making = threading.Lock()
+
+
+def instance(name: str) -> Instance:
+    """The instance of this name. Raises EngineUnavailable when this process's setting does not name it."""
+    try:
+        address = configured().get(name)
+    except SettingWrong as error:
+        raise EngineUnavailable(str(error), field="engine") from error
+    if address is None:
+        message = f"the instance {name}, where the index is, is not one of {SETTING} in this process"
+        raise EngineUnavailable(message, field="engine")
+    with _making:
+        if address not in _instances:
+            _instances[address] = Instance(address)
+        return _instances[address]

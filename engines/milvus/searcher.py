@@ -1,0 +1,117 @@
+"""Searches a collection, and the mapped vectors where the collection could not answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from engines.base import Float32, IndexSpec, Int64, SearchEffort
+from engines.checks import check_allowed, check_queries, check_spec, check_vectors, ef_of, parse_params
+from engines.errors import IndexMismatch, IndexUnreadable, QueryInvalid, SearcherClosed
+from engines.exact import ExactScan
+from engines.metrics import best_first, blank_answer, larger_is_better, looked_up
+from engines.milvus.collection import Collection
+from engines.milvus.connection import CollectionGone, instance
+from engines.milvus.params import DESCRIPTION, NLIST_MAX, MilvusParams, probes
+from engines.milvus.reference import read_reference
+from engines.rowset import RowSet
+
+# No server gives more hits for one query, nor takes more queries in a call.
+TOP_K_AT_SERVER_MAX: Final = 16_384
+QUERIES_PER_CALL_MAX: Final = 16_384
+# Of all queries of a call together, so that its answer stays below 8 MiB.
+HITS_PER_CALL_MAX: Final = 500_000
+SAMPLED_ROWS_MAX: Final = 16
+# Of coded vectors so many times top_k are looked up, so that what the codes blur does not cost neighbours.
+LOOKED_UP_RATIO: Final = 4
+
+
+class MilvusSearcher:
+    """Approximate answers from the collection, exact ones from the vectors beside it."""
+
+    def __init__(self, spec: IndexSpec, index_dir: Path, vectors: Float32) -> None:
+        """Raises ParamsInvalid, VectorsInvalid, IndexUnreadable (also when the collection is gone), IndexMismatch,
+        EngineUnavailable."""
+        check_spec(spec, DESCRIPTION)
+        self._params = parse_params(MilvusParams, spec.params)
+        vectors = check_vectors(vectors, spec.dimension)
+        self.count, self.dimension = vectors.shape
+        self._metric, self._vectors = spec.metric, vectors
+        self._coded = self._params.index_type == "IVF_PQ"
+        self._collection: Collection | None = _open(spec, self._params, index_dir, vectors)
+        self._scan = ExactScan(vectors, spec.metric)
+
+    def search(
+        self, queries: Float32, top_k: int, effort: SearchEffort, allowed: RowSet | None = None
+    ) -> tuple[Int64, Float32]:
+        """Raises QueryInvalid, SearcherClosed, EngineUnavailable, EngineError."""
+        check_allowed(allowed, self.count, DESCRIPTION)
+        queries = check_queries(queries, self.dimension, top_k)
+        ef, nprobe = ef_of(effort), _nprobe_of(effort)
+        collection = self._collection
+        if collection is None:
+            raise SearcherClosed("this searcher is closed")
+        if effort.exact or top_k >= self.count or top_k > TOP_K_AT_SERVER_MAX:
+            return self._scan.search(queries, top_k)
+        rows, scores = blank_answer(len(queries), top_k)
+        step = min(QUERIES_PER_CALL_MAX, max(1, HITS_PER_CALL_MAX // top_k))
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            rows[part], scores[part] = self._ask(collection, queries[part], top_k, ef, nprobe)
+        self._fill(queries, rows, scores)
+        return rows, scores
+
+    def close(self) -> None:
+        """The collection stays where it is, for whoever opens it next."""
+        self._collection = None
+
+    def _ask(
+        self, collection: Collection, queries: Float32, top_k: int, ef: int, nprobe: int | None
+    ) -> tuple[Int64, Float32]:
+        wanted = min(LOOKED_UP_RATIO * top_k, TOP_K_AT_SERVER_MAX, self.count) if self._coded else top_k
+        # Servers refuse a graph search that keeps fewer candidates than it is to give.
+        reach = max(ef, wanted)
+        how = {"ef": reach, "nprobe": probes(self._params, self.count, reach, nprobe)}
+        rows, scores = collection.search(queries, wanted, how)
+        if self._coded:
+            return looked_up(self._vectors, queries, rows, top_k, self._metric)
+        # Servers order equal ones as they please.
+        return best_first(rows, -scores if larger_is_better(self._metric) else scores, self._metric)
+
+    def _fill(self, queries: Float32, rows: Int64, scores: Float32) -> None:
+        """Answers exactly those queries for which the index reaches too few: in cells, or in a torn graph."""
+        short = np.flatnonzero(rows[:, -1] < 0)
+        if short.size:
+            rows[short], scores[short] = self._scan.search(queries[short], rows.shape[1])
+
+
+def _nprobe_of(effort: SearchEffort) -> int | None:
+    if effort.nprobe is not None and not 1 <= effort.nprobe <= NLIST_MAX:
+        raise QueryInvalid(f"nprobe: {effort.nprobe} is not within 1 and {NLIST_MAX}", field="nprobe")
+    return effort.nprobe
+
+
+def _open(spec: IndexSpec, params: MilvusParams, index_dir: Path, vectors: Float32) -> Collection:
+    reference = read_reference(index_dir)
+    reference.check(spec, params, len(vectors))
+    collection = Collection(instance(reference.instance), reference.collection)
+    try:
+        collection.load(params.replicas)
+        _check_rows_inside(collection, vectors)
+    except CollectionGone as error:
+        message = f"the collection {reference.collection} is gone from the instance {reference.instance}"
+        raise IndexUnreadable(message) from error
+    return collection
+
+
+def _check_rows_inside(collection: Collection, vectors: Float32) -> None:
+    """Refuse a collection of other vectors, looking at some rows. Raises IndexMismatch."""
+    found = collection.count()
+    if found != len(vectors):
+        raise IndexMismatch(f"the index has items {found}, expected {len(vectors)}", field="items")
+    rows = np.unique(np.linspace(0, len(vectors) - 1, SAMPLED_ROWS_MAX).astype(np.int64))
+    inside = collection.vectors_of(rows)
+    if not all(row in inside and np.array_equal(inside[row], vectors[row]) for row in rows.tolist()):
+        raise IndexMismatch("the index was built from other vectors", field="vectors")
