@@ -50,9 +50,7 @@ def best_first(rows: Int64, costs: Float32, metric: Metric) -> tuple[Int64, Floa
     return rows, np.where(rows < 0, np.float32(np.nan), scores_of(costs, metric))
 
 
-def looked_up(
-    vectors: Float32, queries: Float32, rows: Int64, top_k: int, metric: Metric
-) -> tuple[Int64, Float32]:
+def looked_up(vectors: Float32, queries: Float32, rows: Int64, top_k: int, metric: Metric) -> tuple[Int64, Float32]:
     """The best `top_k` of the `rows` [q, k] that an index found by codes, by the vectors themselves."""
     costs = np.full(rows.shape, np.inf, dtype=np.float32)
     for query, found, cost in zip(queries, rows, costs, strict=True):

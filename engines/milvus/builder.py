@@ -38,7 +38,7 @@ class MilvusBuilder:
         collection = Collection(where, f"recall_{secrets.token_hex(NAME_BYTES)}")
         collection.create(spec.dimension, f"an index of {len(vectors)} rows of the recall platform")
         try:
-            _fill(collection, spec, params, vectors, _Rising(progress))
+            _fill(collection, spec, params, vectors, _Rising(progress, len(vectors)))
         except BaseException as error:
             _drop_after(collection, error)
             raise
@@ -53,9 +53,7 @@ class MilvusBuilder:
         progress(len(vectors))
 
 
-def _fill(
-    collection: Collection, spec: IndexSpec, params: MilvusParams, vectors: Float32, progress: _Rising
-) -> None:
+def _fill(collection: Collection, spec: IndexSpec, params: MilvusParams, vectors: Float32, progress: _Rising) -> None:
     rows = len(vectors)
     try:
         _insert_all(collection, vectors, progress)
@@ -96,11 +94,13 @@ def _drop_after(collection: Collection, error: BaseException) -> None:
 class _Rising:
     """Passes on what rises, and never that all is done: that is for the end of the build."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, rows: int) -> None:
         self._progress = progress
+        self._most = rows - 1
         self._told = 0
 
     def __call__(self, rows_done: int) -> None:
+        rows_done = min(rows_done, self._most)
         if rows_done > self._told:
             self._told = rows_done
             self._progress(rows_done)

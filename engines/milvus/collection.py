@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +15,7 @@ from engines.base import Float32, Int64
 from engines.description import Metric
 from engines.errors import BuildFailed, EngineUnavailable
 from engines.metrics import blank_answer
-from engines.milvus.connection import CALL_SECONDS_MAX, CollectionGone, Instance
+from engines.milvus.connection import CALL_SECONDS_MAX, CollectionGone, Instance, NotLoaded
 from engines.milvus.params import PQ_BITS, MilvusParams
 
 ROW: Final = "row"
@@ -36,6 +38,9 @@ class Collection:
     def __init__(self, instance: Instance, name: str) -> None:
         self.name: Final = name
         self._instance = instance
+        self._replicas = 1
+        self._reloading: Future[None] | None = None
+        self._lock = threading.Lock()
 
     def create(self, dimension: int, about: str) -> None:
         """Empty, of rows and their vectors, and of nothing else. `about` is for people with other tools."""
@@ -45,9 +50,7 @@ class Collection:
             schema.add_field(ROW, DataType.INT64, is_primary=True)
             schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=dimension)
             # It is written before anybody searches it and never again, so that no search needs to wait for writes.
-            client.create_collection(
-                self.name, schema=schema, consistency_level="Eventually", timeout=CALL_SECONDS_MAX
-            )
+            client.create_collection(self.name, schema=schema, consistency_level="Eventually", timeout=CALL_SECONDS_MAX)
 
         self._instance.tell(call)
 
@@ -80,9 +83,7 @@ class Collection:
             time.sleep(POLL_SECONDS)
 
     def _is_indexed(self, rows: int, tell: RowsIndexed) -> bool:
-        found = self._instance.tell(
-            lambda client: client.describe_index(self.name, VECTOR, timeout=CALL_SECONDS_MAX)
-        )
+        found = self._instance.tell(lambda client: client.describe_index(self.name, VECTOR, timeout=CALL_SECONDS_MAX))
         if found is None or found["state"] == "Failed":
             raise BuildFailed(f"the index of {self.name} failed; the log of the instance says why")
         # Rows in small segments are never indexed, so that the state counts and not the number.
@@ -91,9 +92,11 @@ class Collection:
 
     def load(self, replicas: int) -> None:
         """Into the memory of so many query nodes; does nothing when it is there."""
-        self._instance.tell(
-            lambda client: client.load_collection(self.name, replica_number=replicas, timeout=LOAD_SECONDS_MAX)
-        )
+        self._replicas = replicas
+        self._instance.tell(self._load)
+
+    def _load(self, client: MilvusClient) -> None:
+        client.load_collection(self.name, replica_number=self._replicas, timeout=LOAD_SECONDS_MAX)
 
     def count(self) -> int:
         """The rows it has, with everything that was written."""
@@ -116,8 +119,9 @@ class Collection:
 
     def search(self, queries: Float32, top_k: int, params: Mapping[str, int]) -> tuple[Int64, Float32]:
         """Rows [q, top_k] and the server's scores [q, top_k], padded with -1 and NaN, in one call."""
-        found = self._instance.ask(
-            lambda client: client.search(
+
+        def call(client: MilvusClient) -> Sequence[Any]:
+            hits: Sequence[Any] = client.search(
                 self.name,
                 data=list(queries),
                 anns_field=VECTOR,
@@ -125,8 +129,24 @@ class Collection:
                 search_params={"params": dict(params)},
                 timeout=CALL_SECONDS_MAX,
             )
-        )
+            return hits
+
+        try:
+            found = self._instance.ask(call)
+        except NotLoaded as error:
+            if failed := self._load_again():
+                error.add_note(f"the last try to load it again failed: {failed}")
+            raise
         return _as_arrays(found, len(queries), top_k)
+
+    def _load_again(self) -> BaseException | None:
+        """Begins to, unless that is under way; nobody waits, the next searches find out. What the last try met."""
+        with self._lock:
+            last = self._reloading
+            if last is not None and not last.done():
+                return None
+            self._reloading = self._instance.begin(self._load)
+        return last.exception() if last is not None else None
 
     def drop(self) -> None:
         """Does nothing when there is none."""

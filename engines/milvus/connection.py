@@ -6,14 +6,13 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 # Else the library takes any file `.env` in this folder or one above it into this process's environment.
 os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")
 
-import grpc
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
@@ -24,22 +23,31 @@ from engines.milvus.instances import SETTING, Address, SettingWrong, configured
 CONNECT_SECONDS_MAX: Final = 5.0
 # A question about a collection, and a search: as long as the longest call of a caller.
 CALL_SECONDS_MAX: Final = 10.0
+# An instance that is back is found within so long; gRPC's own pauses grow to two minutes.
+RECONNECT_MS: Final = 200
+RECONNECT_MS_MAX: Final = 1_000
+CHANNEL_OPTIONS: Final = {
+    "grpc.initial_reconnect_backoff_ms": RECONNECT_MS,
+    "grpc.min_reconnect_backoff_ms": RECONNECT_MS,
+    "grpc.max_reconnect_backoff_ms": RECONNECT_MS_MAX,
+}
 # Of this process at one instance; who comes later waits, and its waiting counts.
 CALLS_AT_ONCE_MAX: Final = 16
 
 # What the client says when it cannot connect, and what a server says that is overloaded, or not ready yet.
-UNAVAILABLE_CODES: Final = frozenset({2, 4, 8, 101, 103, 503})
+UNAVAILABLE_CODES: Final = frozenset({2, 4, 8, 503})
 UNAVAILABLE_STATUSES: Final = frozenset(
     {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.CANCELLED,
+        "UNAVAILABLE",
+        "DEADLINE_EXCEEDED",
+        "RESOURCE_EXHAUSTED",
+        "UNAUTHENTICATED",
+        "PERMISSION_DENIED",
+        "CANCELLED",
     }
 )
 NO_SUCH_COLLECTION: Final = 100
+NOT_LOADED_CODES: Final = frozenset({101, 103})
 
 AnswerT = TypeVar("AnswerT")
 
@@ -49,6 +57,10 @@ logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 class CollectionGone(EngineError):
     """The instance has no collection of this name any more."""
+
+
+class NotLoaded(EngineUnavailable):
+    """The instance has the collection and not in its memory, as after a restart, or when somebody released it."""
 
 
 class Instance:
@@ -75,6 +87,16 @@ class Instance:
             pending.cancel()
             raise EngineUnavailable(f"the instance {self.name} did not answer within {seconds:g} s") from error
 
+    def begin(self, call: Callable[[MilvusClient], None]) -> Future[None]:
+        """Has one of the pool's threads do it, and does not wait. Raises EngineUnavailable when nobody is there."""
+        client = self._connected()
+
+        def work() -> None:
+            with self.as_ours():
+                call(client)
+
+        return self._pool.submit(work)
+
     def tell(self, call: Callable[[MilvusClient], AnswerT]) -> AnswerT:
         """The same in this thread and without a limit of ours, for what a build has done: it may take hours."""
         client = self._connected()
@@ -87,7 +109,11 @@ class Instance:
                 where = self._address
                 with self.as_ours():
                     self._client = MilvusClient(
-                        where.uri, token=where.token, db_name=where.database, timeout=CONNECT_SECONDS_MAX
+                        where.uri,
+                        token=where.token,
+                        db_name=where.database,
+                        timeout=CONNECT_SECONDS_MAX,
+                        grpc_options=CHANNEL_OPTIONS,
                     )
             return self._client
 
@@ -96,21 +122,25 @@ class Instance:
         """Raises the library's errors as ours."""
         try:
             yield
-        except (MilvusException, grpc.RpcError) as error:
+        except Exception as error:
+            # Beside its own errors the library lets those of its transport through, which engines do not know.
+            if not isinstance(error, MilvusException) and not callable(getattr(error, "code", None)):
+                raise
             raise self._translated(error) from error
 
-    def _translated(self, error: MilvusException | grpc.RpcError) -> EngineError:
-        # The client gives a code of gRPC where it would give one of the server, too.
-        code = error.code if isinstance(error, MilvusException) else error.code()
+    def _translated(self, error: Any) -> EngineError:
+        """Of an error of the library, whose code is the server's or its transport's, or of the transport itself."""
+        code = error.code() if callable(error.code) else error.code
         said = f"the instance {self.name}: {_text(error)}"
         if code == NO_SUCH_COLLECTION:
             return CollectionGone(said)
-        if code in UNAVAILABLE_CODES or code in UNAVAILABLE_STATUSES or getattr(error, "retriable", False):
-            return EngineUnavailable(said)
-        return EngineError(said)
+        if code in NOT_LOADED_CODES:
+            return NotLoaded(said)
+        passing = code in UNAVAILABLE_CODES or getattr(code, "name", "") in UNAVAILABLE_STATUSES
+        return EngineUnavailable(said) if passing or getattr(error, "retriable", False) else EngineError(said)
 
 
-def _text(error: MilvusException | grpc.RpcError) -> str:
+def _text(error: Any) -> str:
     """One line; some errors have no text."""
     text = error.message if isinstance(error, MilvusException) else error.details()
     return " ".join(str(text or type(error).__name__).split())

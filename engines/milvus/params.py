@@ -35,8 +35,8 @@ class MilvusParams(EngineParams):
     index_type: IndexType = Field(
         default="HNSW",
         title="Index",
-        description="HNSW is a graph and the fastest; IVF_FLAT sorts vectors into cells and is built faster; IVF_PQ also "
-        "keeps short codes instead of vectors, for the least memory; FLAT looks at everything.",
+        description="HNSW is a graph and the fastest; IVF_FLAT sorts vectors into cells and is built faster; IVF_PQ "
+        "also keeps short codes instead of vectors, for the least memory; FLAT looks at everything.",
     )
     M: int = Field(
         default=16,

@@ -326,3 +326,10 @@ def test_its_message_is_short_however_many_faults_there_are():
 def test_it_has_a_schema_for_the_api():
     properties = ServiceSpec.model_json_schema(by_alias=True)["properties"]
     assert list(properties) == list(CONTRACT_SPEC)
+
+
+def test_an_engine_that_lacks_something_here_cannot_be_chosen_and_says_what_to_do(monkeypatch):
+    monkeypatch.delenv("RECALL_MILVUS_INSTANCES")
+    told = faults(make_spec(engine="milvus"))["engine.name"]
+    assert told.startswith("The engine milvus cannot be chosen: No Milvus instance is configured here.")
+    assert "RECALL_MILVUS_INSTANCES" in told

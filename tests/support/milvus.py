@@ -1,6 +1,6 @@
 """A real server of Milvus's protocol, milvus-lite, in a process of its own and on loopback only.
 
-    python -m tests.support.milvus FOLDER PORT PARENT_PID
+python -m tests.support.milvus FOLDER PORT PARENT_PID
 """
 
 from __future__ import annotations

@@ -1,0 +1,82 @@
+"""Where the instances are is one setting, and no password in it is ever shown. No server is asked here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines import registry
+from engines.base import IndexSpec
+from engines.errors import EngineUnavailable, ParamsInvalid
+from engines.milvus.instances import SettingWrong, configured, lacks
+
+SETTING = "RECALL_MILVUS_INSTANCES"
+SECRET = "hunter2"
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SETTING, raising=False)
+    monkeypatch.delenv(f"{SETTING}_FILE", raising=False)
+
+
+def test_without_an_instance_a_build_is_refused_with_the_field_and_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ParamsInvalid, match=rf"No Milvus instance.*{SETTING}, such as blue=http://") as refused:
+        registry.builder("milvus").build(IndexSpec("ip", 4), np.eye(4, dtype=np.float32), tmp_path, int)
+    assert refused.value.field == "engine"
+    assert registry.describe("milvus").lacks() == refused.value.message
+
+
+def test_no_other_engine_lacks_anything() -> None:
+    assert {name for name in registry.names() if registry.describe(name).lacks()} == {"milvus"}
+
+
+def test_instances_have_names_and_addresses_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SETTING, "green=tcp://[::1]:19530, blue=https://u:p%40ss%2C@milvus.example.org:443/films ,")
+    found = list(configured().values())
+    assert [(each.name, each.uri, each.database) for each in found] == [
+        ("green", "tcp://[::1]:19530", ""),
+        ("blue", "https://milvus.example.org:443", "films"),
+    ]
+    assert [each.token for each in found] == ["", "u:p@ss,"]
+    assert lacks() == ""
+
+
+def test_the_setting_may_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "instances"
+    monkeypatch.setenv(f"{SETTING}_FILE", str(file))
+    assert "No such file" in lacks()
+    file.write_text("blue=http://127.0.0.1:19530\n")
+    assert list(configured()) == ["blue"]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (f"http://u:{SECRET}@10.0.0.5:19530", "entry 1 is not a name and an address"),
+        (f"Blue=http://u:{SECRET}@10.0.0.5:19530", "entry 1 is not a name"),
+        (f"a=http://h:1,a=http://u:{SECRET}@h:2", "entry 2 names a once more"),
+        (f"blue=redis://u:{SECRET}@10.0.0.5:19530", "the address of blue is not http://"),
+        (f"blue=http://u:{SECRET}@10.0.0.5", "with a host and a port"),
+        (f"blue=http://u:{SECRET}@10.0.0.5:port", "with a host and a port"),
+        (f"blue=./{SECRET}.db", "the address of blue is not"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_never_quoted(value: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SETTING, value)
+    with pytest.raises(SettingWrong, match=says) as wrong:
+        configured()
+    assert SETTING in lacks()
+    assert SECRET not in str(wrong.value) + lacks()
+
+
+def test_a_password_is_neither_in_what_an_address_shows_nor_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from engines.milvus.connection import instance
+
+    monkeypatch.setenv(SETTING, f"blue=http://user:{SECRET}@127.0.0.1:1")
+    assert SECRET not in repr(configured())
+    with pytest.raises(EngineUnavailable, match="the instance blue: Fail connecting") as refused:
+        instance("blue").ask(lambda client: client.list_collections())
+    assert SECRET not in str(refused.value)

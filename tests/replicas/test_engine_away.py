@@ -1,0 +1,76 @@
+"""What callers hear when the server behind an engine dies and comes back, while the replica lives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from replicas.answer import answer
+from replicas.checks import QueryLimits
+from replicas.errors import EngineAway
+from replicas.loaded import LoadedVersion, load
+from replicas.queries import Answer, MergePolicy, Outcome, Query, QueryKind
+from replicas.wire import error_message, status_code
+from tests.support.artifacts import make_artifact
+from tests.support.milvus import MilvusLite, running_milvus
+
+LIMITS = QueryLimits()
+ITEMS, DIMENSION = 300, 8
+QUERIES = 20
+BACK_SECONDS_MAX = 20.0
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[MilvusLite]:
+    with running_milvus() as server:
+        yield server
+
+
+@pytest.fixture
+def loaded(own: MilvusLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoadedVersion]:
+    monkeypatch.setenv("RECALL_MILVUS_INSTANCES", f"own={own.uri}")
+    attributes = {"even": ("bool", [row % 2 == 0 for row in range(ITEMS)])}
+    made = make_artifact(tmp_path, engine="milvus", items=ITEMS, dimension=DIMENSION, attributes=attributes)
+    version = load(made.path, made.manifest_sha256, search_threads=1)
+    yield version
+    version.close()
+
+
+def ask(loaded: LoadedVersion, **fields: object) -> list[Outcome]:
+    vectors = np.random.default_rng(1).normal(size=(QUERIES, DIMENSION)).astype("<f4")
+    asked = [
+        Query(QueryKind.VECTORS, [each.tobytes()], [], 10, MergePolicy.MAX, arrived=time.monotonic(), **fields)  # type: ignore[arg-type]
+        for each in vectors
+    ]
+    return answer(loaded, asked, LIMITS)
+
+
+def test_every_query_of_a_batch_hears_that_the_engine_is_away_and_is_answered_when_it_is_back(
+    own: MilvusLite, loaded: LoadedVersion
+) -> None:
+    before = [outcome.rows.tolist() for outcome in ask(loaded) if isinstance(outcome, Answer)]
+    assert len(before) == QUERIES
+    own.kill()
+    outcomes = ask(loaded)
+    assert {type(outcome) for outcome in outcomes} == {EngineAway}
+    assert isinstance(outcomes[0], EngineAway)
+    assert status_code(outcomes[0]) is grpc.StatusCode.UNAVAILABLE
+    told = error_message(outcomes[0])
+    assert told.reason == "ENGINE_UNAVAILABLE"
+    assert str(own.port) not in told.message
+    # What needs no server is answered meanwhile: an exact search, and one among few.
+    for fields in ({"exact": True}, {"filter": "even == true"}):
+        assert all(isinstance(outcome, Answer) for outcome in ask(loaded, **fields))
+    own.start()
+    until = time.monotonic() + BACK_SECONDS_MAX
+    while any(isinstance(outcome, EngineAway) for outcome in ask(loaded)):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert [outcome.rows.tolist() for outcome in ask(loaded) if isinstance(outcome, Answer)] == before
