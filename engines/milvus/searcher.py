@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,9 @@ QUERIES_PER_CALL_MAX: Final = 16_384
 # Of all queries of a call together, so that its answer stays below 8 MiB.
 HITS_PER_CALL_MAX: Final = 500_000
 SAMPLED_ROWS_MAX: Final = 16
+# A graph finds less of what lies at the edge of its reach, and servers refuse one that ends before the last hit
+# (measured with 20,000 x 16, the best 50 among a tenth of all: recall 0.9795 with 1.0).
+REACH_RATIO: Final = 1.25
 # Of coded vectors so many times top_k are looked up, so that what the codes blur does not cost neighbours.
 LOOKED_UP_RATIO: Final = 4
 
@@ -71,8 +75,7 @@ class MilvusSearcher:
         self, collection: Collection, queries: Float32, top_k: int, ef: int, nprobe: int | None
     ) -> tuple[Int64, Float32]:
         wanted = min(LOOKED_UP_RATIO * top_k, TOP_K_AT_SERVER_MAX, self.count) if self._coded else top_k
-        # Servers refuse a graph search that keeps fewer candidates than it is to give.
-        reach = max(ef, wanted)
+        reach = max(ef, ceil(REACH_RATIO * wanted))
         how = {"ef": reach, "nprobe": probes(self._params, self.count, reach, nprobe)}
         rows, scores = collection.search(queries, wanted, how)
         if self._coded:
