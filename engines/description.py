@@ -62,5 +62,6 @@ class EngineDescription:
     item_bytes: ItemBytesOf  # A build is admitted by it, before anything is built.
     effort: Effort | None = None  # None: nothing to tune.
     compact_params: Mapping[str, object] | None = None  # With these it takes far less memory; None: it cannot.
+    remote: bool = False  # The index lies at a server, and its files only name it.
     # What keeps this process from using it, as a sentence for people with the remedy; empty: nothing.
     lacks: Callable[[], str] = nothing_lacks

@@ -17,7 +17,7 @@ from engines.milvus.reference import Reference
 
 # A server takes messages of 64 MiB by default; smaller ones tell progress, too.
 INSERT_BYTES_MAX: Final = 8 * 2**20
-INSERT_ROWS_MAX: Final = 20_000
+INSERT_ROWS_MAX: Final = 10_000
 # Of a build's rows, so much is done when all are inserted; the rest as they are indexed.
 INSERTED_SHARE: Final = 1 / 4
 NAME_BYTES: Final = 10

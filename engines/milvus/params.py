@@ -134,5 +134,6 @@ DESCRIPTION = EngineDescription(
     filters=False,
     item_bytes=item_bytes,
     effort=Effort("ef", below_top_k=False),
+    remote=True,
     lacks=lacks,
 )
