@@ -27,17 +27,21 @@ if TYPE_CHECKING:
 
 # An engine that asks a server: tests with this parameter have one.
 MILVUS = "milvus"
+OTHER_MILVUS = "RECALL_TEST_MILVUS"
 milvus_key = pytest.StashKey["MilvusLite"]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Names an instance of Milvus to all tests and their children, on a port that is kept free for it; it is started
-    for the first test that needs it, and ends with the run."""
+    for the first test that needs it, and ends with the run.
+
+    RECALL_TEST_MILVUS=http://127.0.0.1:19530 has them ask a server that somebody else has started there.
+    """
     from tests.support.milvus import MilvusLite
 
     folder = tempfile.TemporaryDirectory(prefix="recall-milvus-")
     server = config.stash[milvus_key] = MilvusLite(Path(folder.name))
-    os.environ["RECALL_MILVUS_INSTANCES"] = f"lite={server.uri}"
+    os.environ["RECALL_MILVUS_INSTANCES"] = f"lite={os.environ.get(OTHER_MILVUS) or server.uri}"
     config.add_cleanup(folder.cleanup)
     config.add_cleanup(server.stop)
 
@@ -45,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     server = item.config.stash[milvus_key]
-    if _asks_milvus(item) and not server.runs:
+    if _asks_milvus(item) and not server.runs and not os.environ.get(OTHER_MILVUS):
         server.start()
 
 
