@@ -9,13 +9,13 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 import numpy as np
-from pymilvus import DataType, MilvusClient
 
 from engines.base import Float32, Int64
 from engines.description import Metric
 from engines.errors import BuildFailed, EngineUnavailable
 from engines.metrics import blank_answer
 from engines.milvus.connection import CALL_SECONDS_MAX, CollectionGone, Instance, NotLoaded
+from engines.milvus.library import DataType, MilvusClient
 from engines.milvus.params import PQ_BITS, MilvusParams
 
 ROW: Final = "row"

@@ -1,23 +1,16 @@
-"""The library, imported in one place, and one connection with a bounded pool of threads to each instance."""
+"""One connection with a bounded pool of threads to each instance."""
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
-# Else the library takes any file `.env` in this folder or one above it into this process's environment.
-os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")
-
-from pymilvus import MilvusClient
-from pymilvus.exceptions import MilvusException
-
 from engines.errors import EngineError, EngineUnavailable
 from engines.milvus.instances import SETTING, Address, SettingWrong, configured
+from engines.milvus.library import MilvusClient, MilvusException
 
 # An instance that refuses is known at once; one that is silent is waited for so long.
 CONNECT_SECONDS_MAX: Final = 5.0
@@ -50,9 +43,6 @@ NO_SUCH_COLLECTION: Final = 100
 NOT_LOADED_CODES: Final = frozenset({101, 103})
 
 AnswerT = TypeVar("AnswerT")
-
-# It writes every error to standard error, with its traceback, and then raises it; whoever handles it logs it.
-logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 
 class CollectionGone(EngineError):

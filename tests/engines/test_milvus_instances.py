@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +82,13 @@ def test_a_password_is_neither_in_what_an_address_shows_nor_in_an_error(monkeypa
     with pytest.raises(EngineUnavailable, match="the instance blue: Fail connecting") as refused:
         instance("blue").ask(lambda client: client.list_collections())
     assert SECRET not in str(refused.value)
+
+
+def test_the_library_brings_no_pandas_which_every_process_with_an_array_would_import() -> None:
+    code = (
+        "import sys, pyarrow, engines.milvus.library\n"
+        "pyarrow.array([1, 2])\n"
+        "print('pymilvus' in sys.modules, 'pandas' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["True", "False"]

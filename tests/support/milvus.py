@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -111,6 +112,8 @@ def main() -> None:
 
     folder, port, parent_pid = sys.argv[1:]
     die_with_parent(int(parent_pid))
+    # It speaks by the client's own library, which needs these preparations first.
+    import_module("engines.milvus.library")
     # Its own default is to listen on every address.
     from milvus_lite.adapter.grpc.server import run_server
 
