@@ -7,7 +7,7 @@ treat it like `ip`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -30,13 +30,15 @@ class IndexSpec:
     """What to build or to open; `params` are the engine's own, typed in its params.py.
 
     `partition_rows` says how many rows each partition has, of which the first ones lie in the first; empty: as nearly
-    the same as can be. It counts for building; an index knows its own.
+    the same as can be. `beside` are the index folders, of whatever engine, of what serves while this is built, the
+    foremost first: an engine that asks servers builds at one that does not serve. Both count for building only.
     """
 
     metric: Metric
     dimension: int
     partitions: int = 1
     partition_rows: tuple[int, ...] = ()
+    beside: tuple[str, ...] = ()
     threads: int = 1
     params: Mapping[str, object] = field(default_factory=dict)
     seed: int = SEED
@@ -89,3 +91,15 @@ class SearcherOpener(Protocol):
     """Opens the index in `index_dir`, built from exactly these `vectors` [n, d] float32 (often a memory map)."""
 
     def __call__(self, spec: IndexSpec, index_dir: Path, vectors: Float32) -> IndexSearcher: ...
+
+
+class IndexRemover(Protocol):
+    """Removes what indexes are made of outside their folders. An engine whose indexes are their files offers none."""
+
+    def __call__(self, going: Sequence[Path], staying: Sequence[Path]) -> dict[Path, str]:
+        """Of the index folders `going` those of which something is left, each with the reason for people.
+
+        What an index in `staying` is made of, too, is not removed and keeps nobody; what is gone already is no error.
+        No file is touched. Folders may be of other engines, half built, or gone. Raises EngineError when an index that
+        stays cannot be read, and then nothing is removed.
+        """

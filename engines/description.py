@@ -62,6 +62,13 @@ class EngineDescription:
     item_bytes: ItemBytesOf  # A build is admitted by it, before anything is built.
     effort: Effort | None = None  # None: nothing to tune.
     compact_params: Mapping[str, object] | None = None  # With these it takes far less memory; None: it cannot.
-    remote: bool = False  # The index lies at a server, and its files only name it.
+    # The file that names what of an index lies at a server, written before anything is made there; empty: the index is
+    # its files.
+    reference_file: str = ""
     # What keeps this process from using it, as a sentence for people with the remedy; empty: nothing.
     lacks: Callable[[], str] = nothing_lacks
+
+    @property
+    def remote(self) -> bool:
+        """Whether the index lies at a server, and its files only name it."""
+        return bool(self.reference_file)

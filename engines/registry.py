@@ -1,11 +1,13 @@
 """Which engines there are. Reads their descriptions; imports an engine's library only to build or to open.
 
-A new engine is a folder with params.py, builder.py, searcher.py and README.md, and a row here. Partitions come with it:
-`engines.partitioned` is imported late because it brings numpy, which a web process does without.
+A new engine is a folder with params.py, builder.py, searcher.py and README.md, with removal.py where an index is more
+than its files, and a row here. Partitions come with it: `engines.partitioned` is imported late because it brings numpy,
+which a web process does without.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +17,7 @@ from engines.description import EngineDescription
 from engines.errors import UnknownEngine
 
 if TYPE_CHECKING:
-    from engines.base import Float32, IndexBuilder, IndexSearcher, IndexSpec, SearcherOpener
+    from engines.base import Float32, IndexBuilder, IndexRemover, IndexSearcher, IndexSpec, SearcherOpener
 
 
 class Entry(NamedTuple):
@@ -24,6 +26,7 @@ class Entry(NamedTuple):
     description: str
     builder: str
     searcher: str
+    remover: str = ""  # Of an engine whose description has a `reference_file`.
 
 
 ENGINES: dict[str, Entry] = {
@@ -40,6 +43,7 @@ ENGINES: dict[str, Entry] = {
         "engines.milvus.params:DESCRIPTION",
         "engines.milvus.builder:MilvusBuilder",
         "engines.milvus.searcher:MilvusSearcher",
+        "engines.milvus.removal:remove",
     ),
 }
 
@@ -84,6 +88,21 @@ def open_searcher(name: str, spec: IndexSpec, index_dir: Path, vectors: Float32)
 
     opener: SearcherOpener = _load(_entry(name).searcher)
     return open_partitioned(opener, spec, index_dir, vectors)
+
+
+def is_more_than_files(index_dir: Path) -> bool:
+    """Whether the index in `index_dir`, or what a build that died left of it, has to be removed before its files."""
+    files = (describe(name).reference_file for name in ENGINES)
+    return any(any(index_dir.rglob(file)) for file in files if file)
+
+
+def remove(going: Sequence[Path], staying: Sequence[Path]) -> dict[Path, str]:
+    """What `IndexRemover` says, of all engines; imports the libraries of those that have one. Raises EngineError."""
+    removers: list[IndexRemover] = [_load(entry.remover) for entry in ENGINES.values() if entry.remover]
+    left: dict[Path, str] = {}
+    for remover in removers:
+        left |= remover(going, staying)
+    return left
 
 
 def choose(items: int, dimension: int, *, filterable: bool) -> Choice:

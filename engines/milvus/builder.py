@@ -11,9 +11,9 @@ from engines.checks import check_finite, check_spec, check_vectors, parse_params
 from engines.errors import BuildFailed, EngineError, ParamsInvalid
 from engines.milvus.collection import Collection
 from engines.milvus.connection import instance
-from engines.milvus.instances import configured, lacks
-from engines.milvus.params import DESCRIPTION, MilvusParams
-from engines.milvus.reference import Reference
+from engines.milvus.params import DESCRIPTION, REFERENCE_FILE, MilvusParams
+from engines.milvus.placing import building_instance
+from engines.milvus.reference import NAME_PREFIX, Reference
 
 # A server takes messages of 64 MiB by default; smaller ones tell progress, too.
 INSERT_BYTES_MAX: Final = 8 * 2**20
@@ -24,7 +24,7 @@ NAME_BYTES: Final = 10
 
 
 class MilvusBuilder:
-    """Writes one small file that names the collection. What fails takes its collection with it."""
+    """Writes one small file that names the collection, then the collection. What fails takes both with it."""
 
     def build(self, spec: IndexSpec, vectors: Float32, out_dir: Path, progress: Progress) -> None:
         """Raises ParamsInvalid, also when no instance is configured (`engine`), VectorsInvalid, EngineUnavailable,
@@ -33,15 +33,9 @@ class MilvusBuilder:
         params = parse_params(MilvusParams, spec.params)
         _check_codes(params, spec.dimension)
         vectors = check_vectors(vectors, spec.dimension)
-        where = instance(_building_instance())
+        where = instance(building_instance(spec.beside))
         # Nobody else has this name, so that no build and no other platform at this instance meets it.
-        collection = Collection(where, f"recall_{secrets.token_hex(NAME_BYTES)}")
-        collection.create(spec.dimension, f"an index of {len(vectors)} rows of the recall platform")
-        try:
-            _fill(collection, spec, params, vectors, _Rising(progress, len(vectors)))
-        except BaseException as error:
-            _drop_after(collection, error)
-            raise
+        collection = Collection(where, f"{NAME_PREFIX}{secrets.token_hex(NAME_BYTES)}")
         Reference(
             instance=where.name,
             collection=collection.name,
@@ -50,6 +44,12 @@ class MilvusBuilder:
             dimension=spec.dimension,
             rows=len(vectors),
         ).write(out_dir)
+        try:
+            collection.create(spec.dimension, f"an index of {len(vectors)} rows of the recall platform")
+            _fill(collection, spec, params, vectors, _Rising(progress, len(vectors)))
+        except BaseException as error:
+            _drop_after(collection, out_dir, error)
+            raise
         progress(len(vectors))
 
 
@@ -83,12 +83,16 @@ def _insert_all(collection: Collection, vectors: Float32, progress: _Rising) -> 
         progress(int(INSERTED_SHARE * (first_row + len(chunk))))
 
 
-def _drop_after(collection: Collection, error: BaseException) -> None:
-    """What ended the build is what people have to read, also where the same keeps the collection from going."""
+def _drop_after(collection: Collection, out_dir: Path, error: BaseException) -> None:
+    """What ended the build is what people have to read, also where the same keeps the collection from going.
+
+    The file that names it then stays for whoever removes the folder.
+    """
     try:
         collection.drop()
+        (out_dir / REFERENCE_FILE).unlink()
     except EngineError as left:
-        error.add_note(f"its collection {collection.name} is left behind: {left.message}")
+        error.add_note(f"its collection {collection.name} is left for later: {left.message}")
 
 
 class _Rising:
@@ -104,13 +108,6 @@ class _Rising:
         if rows_done > self._told:
             self._told = rows_done
             self._progress(rows_done)
-
-
-def _building_instance() -> str:
-    """The first one configured. Raises ParamsInvalid when there is none."""
-    if lack := lacks():
-        raise ParamsInvalid(lack, field="engine")
-    return next(iter(configured()))
 
 
 def _check_codes(params: MilvusParams, dimension: int) -> None:

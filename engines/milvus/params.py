@@ -12,6 +12,8 @@ from engines.description import Effort, EngineDescription, EngineParams, ItemByt
 from engines.graph import FLOAT32_BYTES, GraphSearchParams
 from engines.milvus.instances import lacks
 
+REFERENCE_FILE = "collection.json"
+
 IndexType = Literal["HNSW", "IVF_FLAT", "IVF_PQ", "FLAT"]
 
 NLIST_MAX = 65_536
@@ -134,6 +136,6 @@ DESCRIPTION = EngineDescription(
     filters=False,
     item_bytes=item_bytes,
     effort=Effort("ef", below_top_k=False),
-    remote=True,
+    reference_file=REFERENCE_FILE,
     lacks=lacks,
 )

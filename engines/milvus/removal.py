@@ -1,36 +1,50 @@
-"""Drops collections, explicitly and never one that an index which stays is made of."""
+"""Drops the collections that indexes are made of, and never one that an index which stays is made of.
+
+A server lets anybody drop anything, also what is being searched, so that this is the only guard.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
-from engines.errors import EngineError
+from engines.errors import EngineError, EngineUnavailable
 from engines.milvus.collection import Collection
 from engines.milvus.connection import instance
-from engines.milvus.reference import REFERENCE_FILE, Reference, read_reference
+from engines.milvus.reference import Reference, references_in
 
 
-class StillNamed(EngineError):
-    """An index that stays is made of the same collection."""
+def remove(going: Sequence[Path], staying: Sequence[Path]) -> dict[Path, str]:
+    """As `engines.base.IndexRemover` says. Raises IndexUnreadable."""
+    kept = {_place(each) for folder in staying for each in references_in(folder)}
+    dropping = _Dropping()
+    left: dict[Path, str] = {}
+    for folder in going:
+        try:
+            for each in references_in(folder):
+                if _place(each) not in kept:
+                    dropping.drop(each)
+        except EngineError as error:
+            left[folder] = error.message
+    return left
 
 
-def drop(index_dir: Path, *, staying: Iterable[Path]) -> list[str]:
-    """Drop what the index in `index_dir` is made of, in any number of partitions; returns the collections' names.
+class _Dropping:
+    """Asks an instance that was away no second time, so that a silent one costs its time limit once."""
 
-    `staying`: the folders of all indexes that stay, live ones and those that a rollback goes to; a server lets anybody
-    drop anything, so that this is the only guard. The files stay. Raises StillNamed, in which case nothing is dropped,
-    IndexUnreadable, EngineUnavailable.
-    """
-    going = _references(index_dir)
-    kept = {(each.instance, each.collection): folder for folder in staying for each in _references(folder)}
-    for each in going:
-        if folder := kept.get((each.instance, each.collection)):
-            raise StillNamed(f"the collection {each.collection} of {index_dir} is that of {folder}, too")
-    for each in going:
-        Collection(instance(each.instance), each.collection).drop()
-    return [each.collection for each in going]
+    def __init__(self) -> None:
+        self._away: dict[str, EngineUnavailable] = {}
+
+    def drop(self, reference: Reference) -> None:
+        """Raises EngineError."""
+        if (away := self._away.get(reference.instance)) is not None:
+            raise away
+        try:
+            Collection(instance(reference.instance), reference.collection).drop()
+        except EngineUnavailable as error:
+            self._away[reference.instance] = error
+            raise
 
 
-def _references(index_dir: Path) -> list[Reference]:
-    return [read_reference(file.parent) for file in sorted(index_dir.rglob(REFERENCE_FILE))]
+def _place(reference: Reference) -> tuple[str, str]:
+    return reference.instance, reference.collection

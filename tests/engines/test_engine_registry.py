@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +71,15 @@ def test_auto_takes_a_graph_that_keeps_to_filters_for_items_with_attributes_and_
 
 def test_auto_is_no_engine_itself() -> None:
     assert registry.AUTO not in registry.names()
+
+
+def test_an_engine_whose_indexes_are_more_than_files_can_remove_them() -> None:
+    for name, entry in registry.ENGINES.items():
+        assert bool(entry.remover) == bool(registry.describe(name).reference_file)
+
+
+def test_of_an_index_that_is_its_files_nothing_else_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "index.bin").write_bytes(b"a graph")
+    assert not registry.is_more_than_files(tmp_path)
+    assert not registry.is_more_than_files(tmp_path / "nowhere")
+    assert registry.remove([tmp_path, tmp_path / "nowhere"], []) == {}

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,8 @@ from engines.milvus import collection as collections
 from engines.milvus import searcher as searching
 from engines.milvus.collection import Collection
 from engines.milvus.connection import CollectionGone, NotLoaded, instance
-from engines.milvus.params import MilvusParams, probes
-from engines.milvus.reference import REFERENCE_FILE, read_reference
-from engines.milvus.removal import StillNamed, drop
+from engines.milvus.params import REFERENCE_FILE, MilvusParams, probes
+from engines.milvus.reference import read_reference, references_in
 from tests.engines.data import DEFAULT, DIMENSION, build_and_open, float64_scores, items_and_queries, recall
 from tests.support.milvus import MilvusLite, running_milvus
 
@@ -209,22 +209,79 @@ def test_codes_must_divide_the_dimension(tmp_path: Path) -> None:
     assert refused.value.field == "params.pq_codes"
 
 
-def test_a_collection_is_dropped_unless_an_index_that_stays_is_made_of_it(tmp_path: Path) -> None:
+def test_the_name_of_a_collection_is_on_the_disk_before_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = names_of()
+    named: list[str] = []
+
+    def create(self: Collection, dimension: int, about: str) -> None:
+        assert self.name not in names_of()
+        named.extend([read_reference(tmp_path).collection, self.name])
+        raise BuildFailed("no")
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Collection, "create", create)
+        with pytest.raises(BuildFailed):
+            registry.builder("milvus").build(FLAT, EYE, tmp_path, int)
+    assert len(set(named)) == 1
+    assert names_of() == before
+    # One that says it has failed leaves no name: there is nothing to remove.
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_collections_are_dropped_but_those_that_an_index_which_stays_is_made_of(tmp_path: Path) -> None:
     parted = IndexSpec("ip", 4, partitions=3, params={"index_type": "FLAT"})
-    going, staying = tmp_path / "going", tmp_path / "staying"
+    going, staying, other = (tmp_path / name for name in ("going", "staying", "other"))
     build_and_open("milvus", parted, EYE, going)
     build_and_open("milvus", FLAT, EYE, staying)
-    kept = read_reference(staying).collection
-    shutil.copytree(going / "partition-1", tmp_path / "other" / "partition-1")
-    with pytest.raises(StillNamed, match="other"):
-        drop(going, staying=[staying, tmp_path / "other"])
+    shutil.copytree(going / "partition-1", other / "partition-1")
     named = {read_reference(going / f"partition-{part}").collection for part in range(3)}
-    assert named <= names_of()
-    assert set(drop(going, staying=[staying])) == named
+    shared, kept = read_reference(other / "partition-1").collection, read_reference(staying).collection
+    assert registry.is_more_than_files(going)
+    assert registry.remove([going], [staying, other]) == {}
+    assert named & names_of() == {shared}
+    # Again, and beside one that is no index at all: what is gone is what was asked for.
+    assert registry.remove([going, tmp_path / "nowhere"], [staying]) == {}
     assert named.isdisjoint(names_of())
     assert kept in names_of()
-    # Again, as after a crash: they are gone, and that is what was asked for.
-    assert set(drop(going, staying=[staying])) == named
+
+
+def test_nothing_is_dropped_while_an_index_that_stays_cannot_be_read(tmp_path: Path) -> None:
+    build_and_open("milvus", FLAT, EYE, tmp_path / "going")
+    (tmp_path / "staying").mkdir()
+    (tmp_path / "staying" / REFERENCE_FILE).write_text("{")
+    with pytest.raises(IndexUnreadable):
+        registry.remove([tmp_path / "going"], [tmp_path / "staying"])
+    assert read_reference(tmp_path / "going").collection in names_of()
+
+
+def test_a_name_that_is_not_ours_is_never_dropped(tmp_path: Path) -> None:
+    build_and_open("milvus", FLAT, EYE, tmp_path)
+    told = json.loads((tmp_path / REFERENCE_FILE).read_text())
+    (tmp_path / REFERENCE_FILE).write_text(json.dumps({**told, "collection": "somebody_elses"}))
+    assert registry.remove([tmp_path], []) == {tmp_path: "collection.json does not say which collection the index is"}
+
+
+def test_an_instance_that_is_away_keeps_its_own_collections_and_no_others(
+    milvus: MilvusLite, own: MilvusLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECALL_MILVUS_INSTANCES", f"own={own.uri},lite={milvus.uri}")
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    for folder in (first, third):
+        build_and_open("milvus", FLAT, EYE, folder)
+    build_and_open("milvus", replace(FLAT, beside=(str(first),)), EYE, second)
+    assert [read_reference(each).instance for each in (first, second, third)] == ["own", "lite", "own"]
+    own.kill()
+    left = registry.remove([first, second, third], [])
+    assert left.keys() == {first, third}
+    assert "own" in left[first]
+    assert read_reference(second).collection not in names_of()
+    own.start()
+    until = time.monotonic() + BACK_SECONDS_MAX
+    while registry.remove([first, second, third], []):
+        assert time.monotonic() < until
+    assert names_of("own") == set()
 
 
 def test_a_collection_that_vanished_is_noticed_by_searches_and_by_who_opens_it(tmp_path: Path) -> None:
@@ -250,6 +307,8 @@ def test_an_instance_that_dies_is_unavailable_at_once_and_found_when_it_is_back(
     own: MilvusLite, tmp_path: Path
 ) -> None:
     searcher = build_and_open("milvus", FLAT, EYE, tmp_path)
+    again = tmp_path / "again"
+    again.mkdir()
     own.kill()
     started = time.monotonic()
     with pytest.raises(EngineUnavailable, match="own"):
@@ -257,7 +316,9 @@ def test_an_instance_that_dies_is_unavailable_at_once_and_found_when_it_is_back(
     with pytest.raises(EngineUnavailable):
         registry.open_searcher("milvus", FLAT, tmp_path, EYE)
     with pytest.raises(EngineUnavailable):
-        registry.builder("milvus").build(FLAT, EYE, tmp_path / "again", int)
+        registry.builder("milvus").build(FLAT, EYE, again, int)
+    # Whether the server has made anything of it nobody knows, so that its name is kept.
+    assert len(references_in(again)) == 1
     assert time.monotonic() - started < 5
     own.start()
     answers_again(searcher)

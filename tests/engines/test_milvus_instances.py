@@ -13,6 +13,9 @@ from engines import registry
 from engines.base import IndexSpec
 from engines.errors import EngineUnavailable, ParamsInvalid
 from engines.milvus.instances import SettingWrong, configured, lacks
+from engines.milvus.params import REFERENCE_FILE
+from engines.milvus.placing import building_instance
+from engines.milvus.reference import Reference
 
 SETTING = "RECALL_MILVUS_INSTANCES"
 SECRET = "hunter2"
@@ -92,3 +95,48 @@ def test_the_library_brings_no_pandas_which_every_process_with_an_array_would_im
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize(
+    ("beside", "chosen"),
+    [
+        ((), "blue"),
+        (("blue",), "green"),
+        (("green",), "blue"),
+        (("blue", "green"), "red"),
+        # All of them serve: the one of what is least needed, and never that of what is live.
+        (("blue", "green", "red"), "red"),
+        (("red", "green", "blue"), "blue"),
+        (("blue", "green", "red", "red", "green"), "red"),
+        (("elsewhere",), "blue"),
+    ],
+)
+def test_a_build_is_made_where_nothing_serves_or_else_what_is_least_needed(
+    beside: tuple[str, ...], chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SETTING, ",".join(f"{name}=http://127.0.0.1:1" for name in ("blue", "green", "red")))
+    folders = [index_on(name, tmp_path / str(place)) for place, name in enumerate(beside)]
+    assert building_instance([str(folder) for folder in folders]) == chosen
+
+
+def test_the_only_instance_builds_also_what_it_serves_and_other_engines_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SETTING, "blue=http://127.0.0.1:1,green=http://127.0.0.1:2")
+    other, torn = tmp_path / "other", tmp_path / "torn"
+    for folder in (other, torn):
+        folder.mkdir()
+    (other / "index.bin").write_bytes(b"a graph")
+    (torn / REFERENCE_FILE).write_text("{")
+    assert building_instance([str(other), str(torn), str(tmp_path / "nowhere")]) == "blue"
+    monkeypatch.setenv(SETTING, "blue=http://127.0.0.1:1")
+    assert building_instance([str(index_on("blue", tmp_path / "live"))]) == "blue"
+
+
+def index_on(instance: str, folder: Path) -> Path:
+    """Where an index says that it is."""
+    folder.mkdir()
+    Reference(instance=instance, collection="recall_00", index_type="FLAT", metric="ip", dimension=4, rows=1).write(
+        folder
+    )
+    return folder
