@@ -1,4 +1,8 @@
-"""Deletes files that no row wants any more, and nothing outside RECALL_ARTIFACTS and RECALL_WORK."""
+"""Deletes files that no row wants any more, and nothing outside RECALL_ARTIFACTS and RECALL_WORK.
+
+What an index is made of outside its folder goes before the folder that names it; where that cannot be, the folder stays
+and the next tick tries again.
+"""
 
 from __future__ import annotations
 
@@ -6,59 +10,117 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from catalog.models import Service
 from versions import actions
 from versions.models import Build, Version
 from versions.states import BUILD_FINAL, PLACED, BuildState, VersionState
+from workers import outside
 
 log = logging.getLogger(__name__)
 
-ROWS_MAX = 50
+# Rows of each kind, and folders, that one tick looks at; more than it deletes, so that those that have to stay for now
+# keep no others waiting.
+LOOKED_AT_MAX = 1_000
+DELETED_MAX = 100
 # A failed build keeps its working folder for so long, so that a retry need not begin anew.
 FAILED_WORK_SECONDS = 3_600
 # A folder that matches no row may belong to a worker that is about to write its row.
 ORPHAN_SECONDS = 6 * 3_600
-ORPHANS_MAX = 50
 
 # The first part is the service's key; folders from before it was there are without.
 ARTIFACT_NAME = re.compile(r"^\.?(s\d+-)?v\d+-b\d+-f\d+$")
 WORK_NAME = re.compile(r"^(s\d+-)?build-\d+-f\d+$")
 
 
+class Leaving(NamedTuple):
+    """A folder that a row wants no more, the row's name for people, and what the row says once the folder is gone."""
+
+    path: Path
+    root: Path
+    service: Service
+    name: str
+    gone: Callable[[], None]
+
+
 def delete_files() -> None:
     """Artifacts of retired and failed versions, working folders of ended builds."""
-    unwanted = Version.objects.filter(
-        state__in=[VersionState.RETIRED, VersionState.FAILED], files_deleted_at__isnull=True
-    )
-    for version in unwanted.exclude(replicas__state__in=PLACED).order_by("pk")[:ROWS_MAX]:
-        has_none = not version.artifact or _is_anothers(version)
-        if has_none or _delete(Path(version.artifact), settings.RECALL_ARTIFACTS):
-            actions.version_files_deleted(version=version)
-    kept = Q(state=BuildState.FAILED, ended_at__gt=Now() - timedelta(seconds=FAILED_WORK_SECONDS))
-    for build in (
-        Build.objects.filter(state__in=BUILD_FINAL).exclude(work_dir="").exclude(kept).order_by("pk")[:ROWS_MAX]
-    ):
-        if _is_worked_in(build) or _delete(Path(build.work_dir), settings.RECALL_WORK):
-            actions.work_dir_deleted(build=build)
+    leaving = [*_versions_leaving(), *_builds_leaving()]
+    ours = [each.path for each in leaving if _is_ours(each.path, each.root)]
+    held_back = outside.held_back(ours, partial(_wanted, but=set(ours)))
+    _tell([each for each in leaving if each.path in held_back], held_back)
+    for each in islice((each for each in leaving if each.path not in held_back), DELETED_MAX):
+        if _delete(each.path, each.root):
+            each.gone()
 
 
 def delete_orphans() -> None:
     """What workers that lost their fence left: folders with our names that no row knows and nobody has touched."""
+    known = set(_wanted(but=()))
     artifacts = _old(settings.RECALL_ARTIFACTS, ARTIFACT_NAME)
-    known = set(Version.objects.exclude(artifact="").values_list("artifact", flat=True))
-    for path in _first(path for path in artifacts if str(path) not in known):
-        _delete(path, settings.RECALL_ARTIFACTS)
     folders = _old(settings.RECALL_WORK, WORK_NAME)
-    used = set(Build.objects.exclude(work_dir="").values_list("work_dir", flat=True))
-    for path in _first(path for path in folders if str(path) not in used):
-        _delete(path, settings.RECALL_WORK)
+    orphans = [(path, settings.RECALL_ARTIFACTS) for path in artifacts if path not in known]
+    orphans += [(path, settings.RECALL_WORK) for path in folders if path not in known]
+    orphans = orphans[:LOOKED_AT_MAX]
+    held_back = outside.held_back([path for path, _ in orphans], lambda: known)
+    for path, why in held_back.items():
+        log.warning("%s, which no row knows, has to stay for now: %s", path, why)
+    for path, root in [orphan for orphan in orphans if orphan[0] not in held_back][:DELETED_MAX]:
+        _delete(path, root)
+
+
+def _versions_leaving() -> Iterator[Leaving]:
+    unwanted = Version.objects.filter(
+        state__in=[VersionState.RETIRED, VersionState.FAILED], files_deleted_at__isnull=True
+    ).exclude(replicas__state__in=PLACED)
+    for version in unwanted.select_related("service__tenant").order_by("pk")[:LOOKED_AT_MAX]:
+        gone = partial(actions.version_files_deleted, version=version)
+        if not version.artifact or _is_anothers(version):
+            gone()
+            continue
+        name = f"version {version.number}"
+        yield Leaving(Path(version.artifact), settings.RECALL_ARTIFACTS, version.service, name, gone)
+
+
+def _builds_leaving() -> Iterator[Leaving]:
+    kept = Q(state=BuildState.FAILED, ended_at__gt=Now() - timedelta(seconds=FAILED_WORK_SECONDS))
+    ended = Build.objects.filter(state__in=BUILD_FINAL).exclude(work_dir="").exclude(kept)
+    for build in ended.select_related("service__tenant").order_by("pk")[:LOOKED_AT_MAX]:
+        gone = partial(actions.work_dir_deleted, build=build)
+        if _is_worked_in(build):
+            gone()
+            continue
+        yield Leaving(Path(build.work_dir), settings.RECALL_WORK, build.service, f"build {build.number}", gone)
+
+
+def _wanted(*, but: Collection[Path]) -> list[Path]:
+    """The folders of all versions and builds that have one, whatever has become of them, `but` those that go now."""
+    artifacts = Version.objects.filter(files_deleted_at__isnull=True).exclude(artifact="")
+    folders = Build.objects.exclude(work_dir="")
+    named = [*artifacts.values_list("artifact", flat=True), *folders.values_list("work_dir", flat=True)]
+    return [path for path in map(Path, named) if path not in but]
+
+
+def _tell(staying: list[Leaving], why: dict[Path, str]) -> None:
+    """An alert for each service of which something has to stay; over when nothing has. A deleted one has no alerts."""
+    left: dict[Service, dict[str, str]] = {}
+    for each in staying:
+        log.warning("%s has to stay for now: %s", each.path, why[each.path])
+        if each.service.deleted_at is None:
+            left.setdefault(each.service, {})[each.name] = why[each.path]
+    for service, told in left.items():
+        actions.left_behind_alert(service=service, left=told)
+    actions.left_behind_alerts_end(but=[service.pk for service in left])
 
 
 def _is_anothers(version: Version) -> bool:
@@ -77,11 +139,8 @@ def _is_worked_in(build: Build) -> bool:
 
 
 def _delete(path: Path, root: Path) -> bool:
-    """Whether the row may forget the folder: it is gone, or none of ours. What the disk refuses is tried again.
-
-    None of ours is what does not lie two folders below `root`, whatever a row says.
-    """
-    if path.is_symlink() or path.resolve().parent.parent.parent != root.resolve():
+    """Whether the row may forget the folder: it is gone, or none of ours. What the disk refuses is tried again."""
+    if not _is_ours(path, root):
         log.error("%s does not lie in %s and is not deleted.", path, root)
         return True
     log.info("Deleting %s", path)
@@ -94,13 +153,14 @@ def _delete(path: Path, root: Path) -> bool:
     return not path.exists()
 
 
+def _is_ours(path: Path, root: Path) -> bool:
+    """None of ours is what does not lie two folders below `root`, whatever a row says."""
+    return not path.is_symlink() and path.resolve().parent.parent.parent == root.resolve()
+
+
 def _old(root: Path, name: re.Pattern[str]) -> Iterator[Path]:
     """Folders `root/tenant/service/name` that have not changed for ORPHAN_SECONDS."""
     limit = time.time() - ORPHAN_SECONDS
     for path in sorted(root.glob("*/*/*")):
         if name.match(path.name) and path.is_dir() and not path.is_symlink() and path.stat().st_mtime < limit:
             yield path
-
-
-def _first(paths: Iterator[Path]) -> list[Path]:
-    return [path for path, _ in zip(paths, range(ORPHANS_MAX), strict=False)]

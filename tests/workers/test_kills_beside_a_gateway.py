@@ -5,11 +5,7 @@ What is left behind is looked at one failpoint at a time, in `test_failpoints`.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,9 +23,9 @@ from tenants.actions import key_create
 from tests.e2e.load import Load
 from tests.factories import TESTER, make_service
 from tests.support.forked_workers import Workers, forked_workers
+from tests.support.gateways import running_gateway
 from tests.support.history import asked, expired, refreshed
 from tests.support.nodes import running_node
-from tests.support.valkey import Valkey
 from tests.workers.conftest import finish
 from versions import actions
 from versions.models import Build
@@ -78,28 +74,6 @@ def deliver(service: Service, drop: int) -> None:
     }
     pq.write_table(pa.table(columns), folder / "items-0.parquet")
     (folder / "manifest.json").write_text(json.dumps({"items": ["items-*.parquet"]}))
-
-
-@contextlib.contextmanager
-def running_gateway(home: Path, valkey: Valkey) -> Iterator[str]:
-    """`python -m gateway`; its address."""
-    note = home / "run" / "gateway-0.json"
-    environment = {
-        **os.environ,
-        "RECALL_HOME": str(home),
-        "RECALL_REDIS_URL": valkey.url,
-        "RECALL_GATEWAY_PORT": "0",
-        "RECALL_KEY_PEPPER": settings.KEY_PEPPER,
-        "RECALL_INTERNAL_TOKEN": settings.INTERNAL_TOKEN,
-        "RECALL_CONSOLE_URL": "http://127.0.0.1:9",
-    }
-    process = subprocess.Popen([sys.executable, "-m", "gateway"], env=environment)
-    try:
-        until(note.exists, "the gateway to listen")
-        yield json.loads(note.read_text())["address"]
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.fixture

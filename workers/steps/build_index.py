@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from django.conf import settings
@@ -11,6 +11,7 @@ from bundles import layout
 from engines.base import IndexSpec
 from versions import actions
 from versions.estimates import chosen_engine, engine_params
+from versions.selectors import loaded_versions
 from workers.context import BuildContext
 from workers.outcomes import Done, Outcome
 
@@ -24,7 +25,7 @@ def step(ctx: BuildContext) -> Outcome:
     out_dir = ctx.folder("index")
     order = {
         "engine": engine,
-        "spec": asdict(index_spec(ctx, engine)),
+        "spec": asdict(replace(index_spec(ctx, engine), beside=_indexes_beside(ctx))),
         "vectors": str(Path(imported["dir"]) / layout.VECTORS),
         "rows": rows,
         "out_dir": str(out_dir),
@@ -59,3 +60,8 @@ def index_spec(ctx: BuildContext, engine: str) -> IndexSpec:
         threads=settings.BUILD_THREADS,
         params=engine_params(ctx.spec, engine),
     )
+
+
+def _indexes_beside(ctx: BuildContext) -> tuple[str, ...]:
+    """The indexes of the service that answer while this one is built."""
+    return tuple(str(Path(version.artifact) / layout.INDEX_FOLDER) for version in loaded_versions(ctx.service))

@@ -26,7 +26,7 @@ from versions.actions.activations import (
     version_rollback,
 )
 from versions.actions.admissions import admission_take
-from versions.actions.alarms import room_alert, room_alerts_end
+from versions.actions.alarms import left_behind_alert, left_behind_alerts_end, room_alert, room_alerts_end
 from versions.actions.builds import (
     DEMO,
     build_cancel,
@@ -144,6 +144,8 @@ __all__ = [
     "drop_resolve",
     "epoch_raise",
     "lease_renew",
+    "left_behind_alert",
+    "left_behind_alerts_end",
     "live_clear",
     "must_look",
     "node_report",

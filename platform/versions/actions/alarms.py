@@ -9,11 +9,13 @@ from typing import Any
 from alerts.actions import alert_raise, alert_resolve, alerts_resolve
 from alerts.selectors import unresolved_of, unresolved_subjects
 from alerts.states import Severity
+from catalog.models import Service
 from versions.models import Activation, Build, Version
 from versions.selectors import is_loaded
 
 LAGGING = "activation.lagging"
 NO_ROOM = "replica.no_room"
+LEFT_BEHIND = "engine.left_behind"
 BUILD_SUBJECT = re.compile(r"build ([0-9]+)")
 
 
@@ -75,6 +77,23 @@ def room_alerts_end(*, but: Collection[Version]) -> None:
     for alert in unresolved_of(NO_ROOM):
         if (alert.service_id, alert.subject) not in short:
             alert_resolve(service=alert.service, reason=NO_ROOM, subject=alert.subject)
+
+
+def left_behind_alert(*, service: Service, left: Mapping[str, str]) -> None:
+    """What nobody wants any more cannot be removed where an engine has put it, and takes room there until it can.
+
+    `left`: of which version or build, and why.
+    """
+    told = " ".join(f"{name}: {why}" for name, why in left.items())
+    message = f"What an engine has stored outside the files could not be removed yet, and is tried again. {told}"
+    alert_raise(service=service, reason=LEFT_BEHIND, message=message, evidence={"left": sorted(left)})
+
+
+def left_behind_alerts_end(*, but: Collection[int]) -> None:
+    """No service but these, by their keys, leaves anything behind any more."""
+    for alert in unresolved_of(LEFT_BEHIND):
+        if alert.service_id not in but:
+            alert_resolve(service=alert.service, reason=LEFT_BEHIND)
 
 
 def _subject(number: int) -> str:

@@ -1,0 +1,214 @@
+"""What an index is made of at a server is removed before the files that name it, and never what is wanted still."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alerts.models import Alert
+from engines import registry
+from engines.base import IndexSpec
+from engines.milvus.connection import instance
+from engines.milvus.params import REFERENCE_FILE
+from engines.milvus.reference import read_reference
+from tests.support.history import activated, asked, claimed, completed, made_version, resolved
+from tests.support.milvus import MilvusLite, running_milvus
+from versions import actions
+from versions.models import Build, Version
+from workers import files, outside
+
+pytestmark = [pytest.mark.django_db, pytest.mark.servers, pytest.mark.usefixtures("milvus")]
+
+LONG_AGO = "2020-01-01T00:00:00+00:00"
+FLAT = IndexSpec("ip", 4, params={"index_type": "FLAT"})
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[MilvusLite]:
+    """An instance that a test may kill."""
+    with running_milvus() as server:
+        monkeypatch.setenv("RECALL_MILVUS_INSTANCES", f"own={server.uri}")
+        yield server
+
+
+def names_of(where: str = "lite") -> set[str]:
+    return set(instance(where).tell(lambda client: client.list_collections()))
+
+
+def built(folder: Path) -> str:
+    """The name of the collection that an index in the new `folder` is made of."""
+    folder.mkdir(parents=True)
+    registry.builder("milvus").build(FLAT, np.eye(4, dtype=np.float32), folder, int)
+    return read_reference(folder).collection
+
+
+def linked(index: Path, artifact: Path) -> None:
+    """The index as a build publishes it."""
+    shutil.copytree(index, artifact / "index")
+
+
+def retired(service, settings, name: str = "s1-v1-b1-f1") -> tuple[Version, Path, str]:
+    """A version whose files are to be deleted, with its artifact and its collection."""
+    path = settings.RECALL_ARTIFACTS / "films" / "movies" / name
+    collection = built(path / "index")
+    version = made_version(service, loaded=False, artifact=str(path))
+    Version.objects.filter(pk=version.pk).update(state="RETIRED")
+    return version, path, collection
+
+
+def test_a_collection_goes_with_its_version_and_that_of_another_stays(films_service, folders, settings):
+    version, path, collection = retired(films_service, settings)
+    stays = settings.RECALL_ARTIFACTS / "films" / "movies" / "s1-v2-b2-f1"
+    wanted = built(stays / "index")
+    activated(made_version(films_service, artifact=str(stays)))
+    files.delete_files()
+    assert (path.exists(), stays.exists()) == (False, True)
+    assert names_of() & {collection, wanted} == {wanted}
+    assert Version.objects.get(pk=version.pk).files_deleted_at is not None
+    assert not Alert.objects.exists()
+
+
+def test_while_the_server_is_away_the_files_stay_and_an_alert_says_so_until_it_is_back(
+    films_service, folders, settings, own, caplog
+):
+    version, path, collection = retired(films_service, settings)
+    plain = settings.RECALL_ARTIFACTS / "films" / "movies" / "s1-v2-b2-f1"
+    (plain / "index").mkdir(parents=True)
+    other = made_version(films_service, loaded=False, artifact=str(plain))
+    Version.objects.filter(pk=other.pk).update(state="RETIRED")
+    own.kill()
+    for _ in range(2):
+        files.delete_files()
+    # What needs no server does not wait for one.
+    assert (path.is_dir(), plain.exists()) == (True, False)
+    assert Version.objects.get(pk=version.pk).files_deleted_at is None
+    assert f"{path} has to stay for now: the instance own" in caplog.text
+    alert = Alert.objects.get()
+    assert (alert.reason, alert.state, alert.severity, alert.count) == ("engine.left_behind", "OPEN", "warning", 2)
+    assert "version 1: the instance own" in alert.message
+    own.start()
+    files.delete_files()
+    assert not path.exists()
+    assert collection not in names_of("own")
+    assert Alert.objects.get().state == "RESOLVED"
+
+
+def test_a_deleted_service_leaves_no_collection_and_has_no_alert_while_the_server_is_away(
+    films_service, folders, settings, own
+):
+    _, path, collection = retired(films_service, settings)
+    type(films_service).objects.filter(pk=films_service.pk).update(deleted_at=LONG_AGO)
+    own.kill()
+    files.delete_files()
+    assert path.is_dir()
+    assert not Alert.objects.exists()
+    own.start()
+    files.delete_files()
+    assert not path.exists()
+    assert collection not in names_of("own")
+
+
+def test_what_a_killed_build_left_goes_with_its_folder_and_what_it_published_stays(films_service, folders, settings):
+    work = settings.RECALL_WORK / "films" / "movies" / "s1-build-1-f1"
+    killed, good = built(work / "index-f1"), built(work / "index-f2")
+    claim = claimed(asked(films_service))
+    resolved(claim, "drop-1")
+    actions.work_dir_set(claim, str(work))
+    artifact = settings.RECALL_ARTIFACTS / "films" / "movies" / "s1-v1-b1-f2"
+    linked(work / "index-f2", artifact)
+    completed(claim, artifact=str(artifact))
+    actions.build_succeed(claim)
+    files.delete_files()
+    assert (work.exists(), artifact.is_dir()) == (False, True)
+    assert names_of() & {killed, good} == {good}
+
+
+def test_a_failed_build_keeps_its_collection_for_a_retry_though_its_version_has_failed(
+    films_service, folders, settings
+):
+    work = settings.RECALL_WORK / "films" / "movies" / "s1-build-1-f1"
+    collection = built(work / "index-f1")
+    claim = claimed(asked(films_service))
+    resolved(claim, "drop-1")
+    actions.work_dir_set(claim, str(work))
+    artifact = settings.RECALL_ARTIFACTS / "films" / "movies" / "s1-v1-b1-f1"
+    linked(work / "index-f1", artifact)
+    completed(claim, artifact=str(artifact))
+    actions.build_fail(claim, reason="engine.crashed", owner="platform", message="")
+    assert Version.objects.get().state == "FAILED"
+    files.delete_files()
+    assert (work.is_dir(), artifact.exists()) == (True, False)
+    assert collection in names_of()
+    Build.objects.update(ended_at=LONG_AGO)
+    files.delete_files()
+    assert not work.exists()
+    assert collection not in names_of()
+
+
+def test_an_orphan_leaves_no_collection_unless_a_version_is_made_of_it(films_service, folders, settings, monkeypatch):
+    monkeypatch.setattr(files, "ORPHAN_SECONDS", -1)
+    work = settings.RECALL_WORK / "films" / "movies" / "s1-build-1-f1"
+    lost, good = built(work / "index-f1"), built(work / "index-f2")
+    artifact = settings.RECALL_ARTIFACTS / "films" / "movies" / "s1-v1-b1-f2"
+    linked(work / "index-f2", artifact)
+    activated(made_version(films_service, artifact=str(artifact)))
+    files.delete_orphans()
+    assert (work.exists(), artifact.is_dir()) == (False, True)
+    assert names_of() & {lost, good} == {good}
+
+
+def test_a_disk_that_is_away_does_not_look_like_an_index_that_nobody_wants(films_service, folders, settings):
+    work = settings.RECALL_WORK / "films" / "movies" / "s1-build-1-f1"
+    collection = built(work / "index-f1")
+    claim = claimed(asked(films_service))
+    resolved(claim, "drop-1")
+    actions.work_dir_set(claim, str(work))
+    artifact = settings.RECALL_ARTIFACTS / "films" / "movies" / "s1-v1-b1-f1"
+    linked(work / "index-f1", artifact)
+    completed(claim, artifact=str(artifact))
+    actions.build_succeed(claim)
+    away = settings.RECALL_ARTIFACTS.rename(settings.RECALL_ARTIFACTS.with_name("away"))
+    files.delete_files()
+    assert work.is_dir()
+    assert collection in names_of()
+    assert f"{artifact}, which may be made of the same, is not there." in Alert.objects.get().message
+    away.rename(settings.RECALL_ARTIFACTS)
+    files.delete_files()
+    assert not work.exists()
+    assert collection in names_of()
+
+
+def test_a_file_that_a_tenant_delivered_names_no_collection(films_service, folders, settings):
+    """A working folder holds drops under the names that tenants gave their files."""
+    live = settings.RECALL_ARTIFACTS / "films" / "movies" / "s1-v1-b1-f1"
+    wanted = built(live / "index")
+    work = settings.RECALL_WORK / "books" / "novels" / "s2-build-1-f1"
+    for name in ("spool", "import", "index", "index-f1x"):
+        (work / name).mkdir(parents=True)
+    shutil.copy(live / "index" / REFERENCE_FILE, work / "spool" / REFERENCE_FILE)
+    shutil.copy(live / "index" / REFERENCE_FILE, work / "index-f1x" / REFERENCE_FILE)
+    assert outside.held_back([work], list) == {}
+    assert wanted in names_of()
+
+
+def test_a_removal_that_takes_too_long_is_given_up_for_this_time(films_service, folders, settings, monkeypatch):
+    _, path, collection = retired(films_service, settings)
+    monkeypatch.setattr(outside, "SECONDS_MAX", 0.0)
+    files.delete_files()
+    assert path.is_dir()
+    assert "It was not done within 0 s." in Alert.objects.get().message
+    assert collection in names_of()
+
+
+def test_no_process_is_started_where_every_index_is_its_files(films_service, folders, settings, monkeypatch):
+    monkeypatch.setattr(outside, "run_child", lambda *_args, **_more: pytest.fail("a process was started"))
+    path = settings.RECALL_ARTIFACTS / "films" / "movies" / "s1-v1-b1-f1"
+    (path / "index").mkdir(parents=True)
+    version = made_version(films_service, loaded=False, artifact=str(path))
+    Version.objects.filter(pk=version.pk).update(state="RETIRED")
+    files.delete_files()
+    assert not path.exists()

@@ -1,0 +1,97 @@
+"""Has engines remove what indexes are made of outside their folders, before the folders go.
+
+In a child of its own: what it imports for this is too heavy for a worker that lives long, and a server may be silent.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from django.conf import settings
+
+from bundles import layout
+from engines import registry
+from workers.child import run_child
+from workers.outcomes import StepFailed
+
+CHILD = "workers.children.removing"
+# Less than a tick of the sweeper that asks for it.
+SECONDS_MAX = 25.0
+MEMORY_BYTES_MAX = 2**30
+# An artifact has one index, a working folder one of each worker that began to build. Nothing else is looked into: what
+# a tenant has delivered may have any name.
+INDEX_NAME = re.compile(rf"^{layout.INDEX_FOLDER}(-f\d+)?$")
+
+
+def held_back(going: Iterable[Path], staying: Callable[[], Iterable[Path]]) -> dict[Path, str]:
+    """Of the folders `going`, artifacts and working folders, those that have to stay for now, and why, for people.
+
+    `staying`: all those whose indexes are wanted; it is asked when it matters.
+    """
+    folder_of = {index: folder for folder in going for index in _indexes(folder) if registry.is_more_than_files(index)}
+    if not folder_of:
+        return {}
+    owners = set(map(_owner, folder_of.values()))
+    kept = [folder for folder in staying() if _owner(folder) in owners]
+    # A disk that is away must not look like an index that nobody wants.
+    unseen = {_owner(folder): folder for folder in kept if not folder.is_dir()}
+    blind = {folder: unseen[_owner(folder)] for folder in folder_of.values() if _owner(folder) in unseen}
+    left = _left([index for index, folder in folder_of.items() if folder not in blind], kept)
+    return {
+        **{folder: f"{missing}, which may be made of the same, is not there." for folder, missing in blind.items()},
+        **{folder_of[index]: why for index, why in left.items()},
+    }
+
+
+def _left(going: list[Path], kept: list[Path]) -> dict[Path, str]:
+    try:
+        return _remove(going, [index for folder in kept for index in _indexes(folder)]) if going else {}
+    except StepFailed as error:
+        return dict.fromkeys(going, error.message)
+
+
+def _remove(going: list[Path], staying: list[Path]) -> dict[Path, str]:
+    """Raises StepFailed, with which all of `going` are left."""
+    order = {
+        "parent_pid": os.getpid(),
+        "nice": settings.BUILD_NICE,
+        "cpus": settings.BUILD_CPUS,
+        "memory_bytes_max": MEMORY_BYTES_MAX,
+        "going": [str(path) for path in going],
+        "staying": [str(path) for path in staying],
+    }
+    with tempfile.TemporaryDirectory(prefix="recall-removing-") as folder:
+        done = run_child(CHILD, order, Path(folder), check=_until(SECONDS_MAX), progress=_nobody_hears)
+    return {Path(index): why for index, why in done["left"].items()}
+
+
+def _owner(folder: Path) -> tuple[str, str]:
+    """Tenant and service, by whose names it lies; nobody else's index is made of the same."""
+    return folder.parent.parent.name, folder.parent.name
+
+
+def _indexes(folder: Path) -> list[Path]:
+    """Empty where there is no such folder."""
+    try:
+        return [path for path in folder.iterdir() if INDEX_NAME.match(path.name) and path.is_dir()]
+    except OSError:
+        return []
+
+
+def _until(seconds: float) -> Callable[[], None]:
+    end = time.monotonic() + seconds
+
+    def check() -> None:
+        if time.monotonic() > end:
+            raise StepFailed("removal.too_slow", f"It was not done within {seconds:g} s.")
+
+    return check
+
+
+def _nobody_hears(_done: int, _expected: int, _unit: str = "rows", /) -> None:
+    """A removal tells no progress."""
