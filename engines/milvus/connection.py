@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,6 +42,10 @@ UNAVAILABLE_STATUSES: Final = frozenset(
 )
 NO_SUCH_COLLECTION: Final = 100
 NOT_LOADED_CODES: Final = frozenset({101, 103})
+
+# As the transport writes it, whatever name was configured.
+RESOLVED_ADDRESS: Final = re.compile(r"ipv[46]:[^\s,;]+")
+ITS_ADDRESS: Final = "its address"
 
 AnswerT = TypeVar("AnswerT")
 
@@ -121,7 +126,9 @@ class Instance:
     def _translated(self, error: Any) -> EngineError:
         """Of an error of the library, whose code is the server's or its transport's, or of the transport itself."""
         code = error.code() if callable(error.code) else error.code
-        said = f"the instance {self.name}: {_text(error)}"
+        # Tenants read it, on builds and in alerts; where the instance is stands in a setting of administrators.
+        told = RESOLVED_ADDRESS.sub(ITS_ADDRESS, _text(error).replace(self._address.place, ITS_ADDRESS))
+        said = f"the instance {self.name}: {told}"
         if code == NO_SUCH_COLLECTION:
             return CollectionGone(said)
         if code in NOT_LOADED_CODES:

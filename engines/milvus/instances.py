@@ -29,6 +29,11 @@ class Address:
     database: str = ""
     token: str = field(default="", repr=False)
 
+    @property
+    def place(self) -> str:
+        """Host and port, as they stand in errors of the library."""
+        return self.uri.partition("://")[2]
+
 
 def configured() -> dict[str, Address]:
     """Every instance by name, in the order of the setting; empty when nothing is set. Raises SettingWrong."""

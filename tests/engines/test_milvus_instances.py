@@ -12,6 +12,7 @@ import pytest
 from engines import registry
 from engines.base import IndexSpec
 from engines.errors import EngineUnavailable, ParamsInvalid
+from engines.milvus.connection import instance
 from engines.milvus.instances import SettingWrong, configured, lacks
 from engines.milvus.params import REFERENCE_FILE
 from engines.milvus.placing import building_instance
@@ -140,3 +141,13 @@ def index_on(instance: str, folder: Path) -> Path:
         folder
     )
     return folder
+
+
+def test_an_error_names_the_instance_and_not_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody listens on a port of this number.
+    monkeypatch.setenv(SETTING, f"blue=http://user:{SECRET}@127.0.0.1:1")
+    with pytest.raises(EngineUnavailable) as refused:
+        instance("blue").ask(lambda client: client.list_collections())
+    assert refused.value.message.startswith("the instance blue: Fail connecting to server on its address")
+    for secret in ("127.0.0.1", SECRET):
+        assert secret not in refused.value.message

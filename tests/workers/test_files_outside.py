@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -212,3 +214,20 @@ def test_no_process_is_started_where_every_index_is_its_files(films_service, fol
     Version.objects.filter(pk=version.pk).update(state="RETIRED")
     files.delete_files()
     assert not path.exists()
+
+
+def test_a_worker_that_lives_long_imports_no_library_for_it(folders, settings):
+    index = folders / "films" / "movies" / "s1-v1-b1-f1" / "index"
+    built(index)
+    code = (
+        "import sys, django\n"
+        "django.setup()\n"
+        "from workers import outside, tasks\n"
+        "from pathlib import Path\n"
+        f"assert outside.held_back([Path({str(index.parent)!r})], lambda: []) == {{}}\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "workers.outside" in done.stdout.split()
+    assert "pymilvus" not in done.stdout.split()
+    assert read_reference(index).collection not in names_of()
