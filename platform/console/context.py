@@ -12,7 +12,7 @@ from console.base import caller_of
 from tenants.models import Tenant
 from tenants.selectors import tenants_of
 
-# More teams than this are left out of menus; their pages are found by their address.
+# More teams than this are left out of menus, which say so.
 TEAMS_SHOWN_MAX = 20
 
 
@@ -21,6 +21,7 @@ class Frame:
     """Open alerts are those that nobody looks after, in every team that one is in."""
 
     teams: list[Tenant]
+    more_teams: bool
     open_alerts: int
 
 
@@ -31,4 +32,9 @@ def frame(request: HttpRequest) -> dict[str, object]:
 
 def _frame(request: HttpRequest) -> Frame:
     tenants = tenants_of(caller_of(request))
-    return Frame(teams=list(tenants[:TEAMS_SHOWN_MAX]), open_alerts=open_count(tenants.order_by()))
+    found = list(tenants[: TEAMS_SHOWN_MAX + 1])
+    return Frame(
+        teams=found[:TEAMS_SHOWN_MAX],
+        more_teams=len(found) > TEAMS_SHOWN_MAX,
+        open_alerts=open_count(tenants.order_by()),
+    )

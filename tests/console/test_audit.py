@@ -6,12 +6,15 @@ import csv
 import io
 from typing import Any
 
+import pytest
 from django.contrib.auth.models import User
 
+from audit import selectors
 from audit.actions import record
 from audit.selectors import EVENTS_PAGE_DEFAULT
 from catalog.models import Service
 from common.actor import Actor
+from console.views import audit
 from tests.console.test_pages import signed_in
 from tests.factories import TESTER
 
@@ -61,3 +64,16 @@ def test_the_file_holds_everything_and_no_formula(alice: User, films_service: Se
 
 def test_what_can_be_in_no_event_is_no_filter(alice: User, films_service: Service) -> None:
     assert signed_in(alice).get("/t/films/audit/?actor=%00&before=x&verb=%0A").status_code == 200
+
+
+def test_a_file_that_is_cut_says_so_in_its_last_line(
+    victor: User, films_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        note("test.note", target=f"note-{number}")
+    assert len(exported(victor, "?verb=test")) == 3
+    for module in (selectors, audit):
+        monkeypatch.setattr(module, "EVENTS_EXPORTED_MAX", 2)
+    *whole, last = exported(victor, "?verb=test")
+    assert [event["target"] for event in whole] == ["note-2", "note-1"]
+    assert last["at"].startswith("CUT HERE: the newest 2 events.")

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from alerts.actions import alert_raise
 from alerts.states import Severity
 from catalog.models import Service
+from console import context
+from console.views import home
+from tenants.actions import key_create
 from tenants.models import Tenant
 from tests.console.test_pages import signed_in
-from tests.factories import make_member, make_service
+from tests.factories import TESTER, make_member, make_service, make_tenant
 from tests.support.history import activated, asked, held, made_version, refreshed
 from tests.support.traffic import asked as asked_by_callers
 from tests.support.traffic import calls
@@ -145,3 +150,19 @@ def test_home_with_two_hundred_services_is_there_at_once(alice: User, films: Ten
     quickest = min(seconds() for _ in range(3))
     print(f"home with {MANY} services: {quickest * 1000:.0f} ms")
     assert quickest < HOME_SECONDS_MAX * SLACK
+
+
+def test_what_home_leaves_out_of_keys_and_teams_is_told(
+    alice: User, films_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon = timezone.now() + timedelta(days=3)
+    for number in range(3):
+        key_create(actor=TESTER, tenant=films_service.tenant, name=f"k{number}", scope="read", expires_at=soon)
+    for name in ("art", "zoo"):
+        make_tenant(name, owner=alice)
+    assert "more: each team" not in text_of(signed_in(alice).get("/").content)
+    monkeypatch.setattr(home, "KEYS_ON_HOME_MAX", 2)
+    monkeypatch.setattr(context, "TEAMS_SHOWN_MAX", 2)
+    text = text_of(signed_in(alice).get("/").content)
+    assert "1 more: each team's page of keys tells its own." in text
+    assert "More teams: by their services" in text

@@ -54,7 +54,7 @@ def test_what_fits_is_admitted_and_its_prediction_is_told(films, folders, valkey
     told = build.report["admit"]
     assert told["predicted"] == told["formula"]
     assert told["predicted"]["index_files"] == 1_000 * (4 * 4 + 8 * 16 + 20)
-    assert build.steps.get(name="admit").detail.startswith("Predicted: 64 MB to build, 128 MB in each replica")
+    assert build.steps.get(name="admit").detail.startswith("Predicted: 64 MB to build, 136 MB in each replica")
     assert {room["name"] for room in told["rooms"]} >= {"items_max", "memory_bytes_max", "build_memory_bytes"}
     assert all(room["need"] <= room["free"] for room in told["rooms"])
 
@@ -153,14 +153,14 @@ def test_a_replica_has_to_fit_beside_live_and_previous_on_as_many_nodes_as_there
         assert finish(imported(one, folders)).state == "SUCCEEDED"
         held = finish(imported(two, folders))
     assert (held.state, held.error_reason) == ("HELD", "admit.memory")
-    assert "A replica of the new version needs 128 MB of memory beside the live and the previous one; on small" in (
+    assert "A replica of the new version needs 136 MB of memory beside the live and the previous one; on small" in (
         held.error_message
     )
     assert [each["what"] for each in held.report["held"]["evidence"]] == ["memory on small"]
 
 
 def test_what_is_still_to_be_loaded_on_a_node_is_not_free(films_service, books_service, folders, valkey):
-    """1.4 GB are free and 5 % of 16 GiB are left alone; two versions that load there need 128 MB each."""
+    """1.4 GB are free and 5 % of 16 GiB are left alone; two versions that load there need 136 MB each."""
     with PaperNode(valkey, "local", memory_available_bytes=1400 * 10**6):
         for _ in range(2):
             activated(made_version(books_service, items=1_000))
@@ -219,7 +219,7 @@ def test_memory_over_the_tenants_quota_is_held_and_what_leaves_is_waited_for(fil
     report("local", seen(Replica.objects.get(), rss_bytes=GB))
     held = finish(imported(service, folders))
     assert (held.state, held.error_reason) == ("HELD", "quota.memory_bytes_max")
-    assert "needs 128 MB of memory in 1 replicas beside the 1.00 GB that films has loaded" in held.error_message
+    assert "needs 136 MB of memory in 1 replicas beside the 1.00 GB that films has loaded" in held.error_message
     Version.objects.filter(pk=version.pk).update(state="RETIRING")
     waiting = imported(service, folders)
     assert ring(waiting).state == "RUNNING"

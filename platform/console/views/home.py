@@ -12,6 +12,7 @@ from django.views.decorators.http import require_GET
 from alerts.selectors import unresolved_in
 from catalog.selectors import services_in
 from console.base import caller_of, page
+from console.listing import listing_of
 from tenants.models import Tenant
 from tenants.permissions import Permission, is_allowed
 from tenants.selectors import keys_ending, tenant_get, tenants_of
@@ -37,12 +38,14 @@ def home(request: HttpRequest) -> HttpResponse:
     services = list(services_in(tenants)[: SERVICES_ON_HOME_MAX + 1])
     rows = {name: list(group) for name, group in groupby(overviews(services[:SERVICES_ON_HOME_MAX]), _tenant_of)}
     managed = [tenant for tenant in tenants if is_allowed(caller, Permission.MANAGE, tenant)]
+    ending = listing_of(keys_ending(managed), KEYS_ON_HOME_MAX) if managed else None
     uses = quota_uses(tenants)
     context: dict[str, Any] = {
         "team": team,
         # Of every team, also of those that are left out below.
         "alerts": unresolved_in(tenants if team else tenants_of(caller).order_by())[:ALERTS_ON_HOME_MAX],
-        "ending_keys": keys_ending(managed)[:KEYS_ON_HOME_MAX] if managed else [],
+        "ending_keys": ending.shown if ending else [],
+        "ending_left_out": ending.left_out if ending else 0,
         "left_out": len(services) > SERVICES_ON_HOME_MAX or len(found) > TENANTS_ON_HOME_MAX,
         # An administrator need not be in a team: the demo's own is made for them, as long as there is nothing at all.
         "offer_demo": caller.is_admin and not found and not caller.tenant_roles,
