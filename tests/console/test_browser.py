@@ -1,6 +1,7 @@
 """The pages in a real browser: nothing is refused by the policy, nothing keeps people from reading them, keys work.
 
-RECALL_TEST_SHOTS=FOLDER keeps a picture of every page, light, dark and at the width of a phone.
+A picture of every page, light, dark and at the width of a phone, is kept in RECALL_TEST_SHOTS, or in test-shots/ of the
+checkout.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ STOP = """() => {
   };
 }"""
 STOPS_MAX = 60
+SHOTS = Path(__file__).parents[2] / "test-shots"
 # Fields that say that something describes them which is not on the page.
 UNDESCRIBED = """() => [...document.querySelectorAll("[aria-describedby]")]
   .filter((field) => field.getAttribute("aria-describedby").split(" ").some((id) => !document.getElementById(id)))
@@ -483,6 +485,6 @@ def barriers(page: Page, rules: dict[str, Any]) -> list[str]:
 
 
 def keep(page: Page, name: str) -> None:
-    if folder := os.environ.get("RECALL_TEST_SHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+    folder = Path(os.environ.get("RECALL_TEST_SHOTS") or SHOTS)
+    folder.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=folder / f"{name}.png", full_page=True)
