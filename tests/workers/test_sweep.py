@@ -395,7 +395,7 @@ def test_a_lost_replica_is_loaded_only_where_it_fits_and_an_alert_says_what_is_m
         "OPEN",
     )
     assert alert.message == (
-        "Version 1 does not answer: 1 replicas are lost. A replica of version 1 needs 128 MB of memory; on other "
+        "Version 1 does not answer: 1 replicas are lost. A replica of version 1 needs 136 MB of memory; on other "
         "100 MB are free for it. Add a node or memory; as soon as it fits it is loaded there by itself."
     )
     Node.objects.filter(pk=other.pk).update(memory_available_bytes=10**9)
@@ -406,7 +406,7 @@ def test_a_lost_replica_is_loaded_only_where_it_fits_and_an_alert_says_what_is_m
 
 
 def test_of_two_lost_replicas_the_second_does_not_fit_where_the_first_is_about_to_be_loaded(films, valkey):
-    """200 MB are free, and each needs 128."""
+    """200 MB are free, and each needs 136."""
     versions = [activated(made_version(make_service(films, name))) for name in ("one", "two")]
     other = heard_of("other")
     Node.objects.filter(pk=other.pk).update(memory_available_bytes=200 * 10**6)
