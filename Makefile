@@ -11,7 +11,7 @@ STATIC := static-collected/.recall-collected
 STATIC_SOURCES := $(shell find platform/*/static -type f -not -path '*/vendor/*' 2>/dev/null)
 TYPED := platform/config platform/common platform/audit platform/accounts platform/catalog platform/alerts \
 	platform/versions platform/api platform/console tenants workers bundles engines querymodel replicas gateway documents \
-	failpoints demo cli \
+	failpoints cores demo cli \
 	clients/python/recall_client
 
 .PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick bench-queries bench-build bench-filters bench-switches bench-beside clean

@@ -26,7 +26,7 @@ from replicas.calls import Arrival, CallerGone, Calls
 from replicas.errors import InternalError, InvalidQuery, QuestionTooLarge, ReplicaError
 from replicas.framing import GREETING, HEAD
 from replicas.places import Lane
-from replicas.polling import Poller
+from replicas.polling import Lines, Poller
 from replicas.settings import HostSettings
 from replicas.wire import error_message
 
@@ -51,6 +51,7 @@ class FrameServer:
         self._calls = calls
         self._connections_max = settings.replica_connections_max
         self._poll_seconds_max = settings.poll_us_max / US_PER_SECOND
+        self._lines = Lines()
         self._request_bytes_max = settings.replica_request_bytes_max
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connections: dict[socket.socket, threading.Thread] = {}
@@ -125,10 +126,10 @@ class FrameServer:
 
     def _serve(self, connection: socket.socket) -> None:
         """Question, reply, question, reply, until the gateway closes."""
+        poller = Poller(connection, self._poll_seconds_max, self._lines)
         try:
             with connection:
                 connection.sendall(GREETING)
-                poller = Poller(connection, self._poll_seconds_max, self._calls.none_under_way)
                 while self._converse(connection, poller):
                     pass
         except CallerGone:

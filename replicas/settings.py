@@ -73,7 +73,7 @@ class HostSettings(NodeSettings):
     replica_exclude_ids_max: int = Field(default=10_000, ge=0)
     # For so long a replica looks for the next question of who asks one after the other, before it sleeps; 0: never.
     # The gateway reads the same setting, for a reply.
-    poll_us_max: int = Field(default=1_000, ge=0, le=100_000)
+    poll_us_max: int = Field(default=1_000, ge=0, le=5_000)
     # In one query by items. The gateway reads the same setting.
     query_items_max: int = Field(default=1_000, ge=1, le=100_000)
     # After which a run of the query model is stopped.

@@ -17,6 +17,7 @@ CODE = (
     "bundles",
     "documents",
     "failpoints",
+    "cores",
     "engines",
     "replicas",
     "gateway",

@@ -28,6 +28,7 @@ CODE_FOLDERS = (
     "gateway",
     "documents",
     "failpoints",
+    "cores",
     "cli",
     "clients/python/recall_client",
     "benchmarks",
@@ -36,7 +37,7 @@ CODE_FOLDERS = (
 )
 KNOWN_TOP_LEVEL = {
     *("platform", "tenants", "workers", "bundles", "engines", "replicas", "gateway", "documents", "cli", "clients"),
-    *("failpoints", "querymodel"),
+    *("failpoints", "cores", "querymodel"),
     *("proto", "benchmarks", "demo", "deploy", "docs", "tests", "tools", ".ci"),
     *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile", "manage.py"),
     *("pyproject.toml", "uv.lock", ".gitignore", ".importlinter", ".dockerignore", ".gitattributes"),

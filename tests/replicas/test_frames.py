@@ -31,6 +31,7 @@ from replicas.calls import MESSAGE_SPARE_BYTES, WAIT_SECONDS_UNHEARD, Calls
 from replicas.frames import FrameServer
 from replicas.framing import frames_path
 from replicas.loaded import LoadedVersion, load
+from replicas.polling import Poller
 from replicas.settings import MIB, HostSettings
 from tests.support.artifacts import MadeArtifact, make_artifact
 from tests.support.replica_hosts import READY_SECONDS_MAX, Host, host_command, running_host
@@ -288,6 +289,26 @@ def serving(loaded: LoadedVersion, **settings: int) -> Iterator[Served]:
             yield served
         finally:
             served.end()
+
+
+def test_each_line_looks_for_its_next_question_as_the_setting_says(
+    loaded: LoadedVersion, made: MadeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[float] = []
+
+    class Watched(Poller):
+        def receive(self, bytes_max: int) -> bytes:
+            looked.append(self._seconds_max)
+            return super().receive(bytes_max)
+
+    monkeypatch.setattr("replicas.frames.Poller", Watched)
+    with serving(loaded, poll_us_max=700) as served:
+        line = Line(served)
+        with contextlib.closing(line.socket):
+            for _ in range(2):
+                line.ask(items_question(made))
+    assert len(looked) >= 2
+    assert set(looked) == {0.0007}
 
 
 class Gate:
