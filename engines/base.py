@@ -46,11 +46,16 @@ class IndexSpec:
 
 @dataclass(frozen=True)
 class SearchEffort:
-    """How hard to look; an engine reads what it knows. None means the engine's own default."""
+    """How hard to look, and how long; an engine reads what it knows. None means the engine's own default.
+
+    `until`: a moment of time.monotonic() from which on nobody waits for the answer. An engine that asks no server need
+    not look at it: a search that is under way is not ended.
+    """
 
     ef: int | None = None
     nprobe: int | None = None
     exact: bool = False
+    until: float | None = None
 
 
 class IndexBuilder(Protocol):

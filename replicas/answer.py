@@ -32,6 +32,9 @@ log = structlog.get_logger()
 # Up to so many excluded rows are cut from lists that are longer by as many, which costs next to nothing, and queries
 # that exclude different rows still share a search. More are a set of rows, and its query is searched on its own.
 EXCLUDED_CUT_MAX = 256
+# Of a query's time, what an answer that a server has to give leaves for the way back to the caller.
+WAY_BACK_MS_MAX = 50
+WAY_BACK_SHARE_MAX = 0.2
 MS_PER_SECOND = 1_000
 US_PER_SECOND = 1_000_000
 NOT_ENCODED = Encoded(np.empty((0, 0), dtype=np.float32))
@@ -193,11 +196,26 @@ def _search_once(loaded: LoadedVersion, effort: Effort, group: list[Work]) -> tu
     vectors = np.concatenate([work.encoded.vectors for work in group])
     width = max(work.width for work in group)
     ef = max(work.ef for work in group) or None
-    wanted = SearchEffort(ef=ef, nprobe=effort.nprobe, exact=effort.exact)
+    wanted = SearchEffort(ef=ef, nprobe=effort.nprobe, exact=effort.exact, until=_until(group))
     allowed = group[0].allowed
     if allowed is None:
         return loaded.searcher.search(vectors, width, wanted)
     return loaded.subsets.search(vectors, width, wanted, allowed)
+
+
+def _until(group: list[Work]) -> float | None:
+    """When nobody waits for a server's answer any more; None while somebody waits without a deadline.
+
+    A little before the latest deadline, so that whoever waits for a silent server hears so within it.
+    """
+    until = 0.0
+    for work in group:
+        deadline_ms = work.query.deadline_ms
+        if deadline_ms <= 0:
+            return None
+        left_ms = deadline_ms - min(WAY_BACK_MS_MAX, WAY_BACK_SHARE_MAX * deadline_ms)
+        until = max(until, work.query.arrived + left_ms / MS_PER_SECOND)
+    return until
 
 
 def _refusal(error: Exception) -> ReplicaError:

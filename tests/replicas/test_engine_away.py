@@ -74,3 +74,15 @@ def test_every_query_of_a_batch_hears_that_the_engine_is_away_and_is_answered_wh
         assert time.monotonic() < until
         time.sleep(0.1)
     assert [outcome.rows.tolist() for outcome in ask(loaded) if isinstance(outcome, Answer)] == before
+
+
+def test_callers_of_a_silent_engine_hear_within_their_deadline_that_it_is_away(
+    own: MilvusLite, loaded: LoadedVersion
+) -> None:
+    own.freeze()
+    try:
+        started = time.monotonic()
+        assert {type(outcome) for outcome in ask(loaded, deadline_ms=500)} == {EngineAway}
+        assert time.monotonic() - started < 5
+    finally:
+        own.thaw()
