@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 
 from engines.base import SearchEffort
-from engines.errors import EngineUnavailable, QueryInvalid
+from engines.errors import EngineError, EngineUnavailable, QueryInvalid
 from engines.rowset import RowSet
 from replicas.attributes import attach_columns
 from replicas.checks import QueryLimits, check_query
@@ -170,11 +170,11 @@ def _search(loaded: LoadedVersion, effort: Effort, group: list[Work]) -> None:
     started = time.monotonic()
     try:
         rows, scores = _search_once(loaded, effort, group)
-    except EngineUnavailable:
+    except EngineUnavailable as error:
         # It is no query's fault, and asking again for each would wait as often.
         log.warning("engine_unavailable", queries=len(group), exc_info=True)
         for work in group:
-            work.outcome = EngineAway()
+            work.outcome = EngineAway(error.message)
         return
     except Exception as error:
         log.warning("search_failed", queries=len(group), exc_info=True)
@@ -223,7 +223,7 @@ def _refusal(error: Exception) -> ReplicaError:
     if isinstance(error, QueryInvalid):
         field = "top_k" if error.field == "top_k" else "params"
         return InvalidQuery(field, "SEARCH_REFUSED", error.message)
-    return InternalError()
+    return InternalError(error.message if isinstance(error, EngineError) else "")
 
 
 def _drop_late(group: list[Work]) -> list[Work]:
