@@ -154,9 +154,15 @@ class Collection:
         return last.exception() if last is not None else None
 
     def drop(self) -> None:
-        """Does nothing when there is none."""
+        """Its aliases first: servers refuse while it has some, or keep them for nothing. Nothing happens without it."""
+
+        def call(client: MilvusClient) -> None:
+            for alias in client.list_aliases(self.name, timeout=CALL_SECONDS_MAX)["aliases"]:
+                client.drop_alias(alias, timeout=CALL_SECONDS_MAX)
+            client.drop_collection(self.name, timeout=CALL_SECONDS_MAX)
+
         try:
-            self._instance.tell(lambda client: client.drop_collection(self.name, timeout=CALL_SECONDS_MAX))
+            self._instance.tell(call)
         except CollectionGone:
             return
 
