@@ -39,6 +39,7 @@ WARM, CHECK, AUDIT = documents_pb2.Order.WARM, documents_pb2.Order.CHECK, docume
 Context = grpc.aio.ServicerContext[Any, Any]
 Result = TypeVar("Result")
 Method = Callable[[Any, Context], Awaitable[Any]]
+Perform = Callable[[str], documents_pb2.OrderResult]
 
 
 class ReplicaServicer:
@@ -84,8 +85,9 @@ class ReplicaServicer:
     async def execute(self, request: documents_pb2.Order, context: Context) -> documents_pb2.OrderResult:
         """Do one order; that it could not be done well is a result too."""
         left = context.time_remaining()
-        audit = partial(self._audit, math.inf if left is None else time.monotonic() + left)
-        perform = {WARM: self._warm, CHECK: self._check, AUDIT: audit}.get(request.kind)
+        audit = partial(self._audit, until=math.inf if left is None else time.monotonic() + left)
+        performers: dict[int, Perform] = {WARM: self._warm, CHECK: self._check, AUDIT: audit}
+        perform = performers.get(request.kind)
         if perform is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"order kind {request.kind} is not known here")
         # An audit waits in the line that callers' queries wait in, and not behind a warm-up.
@@ -145,7 +147,7 @@ class ReplicaServicer:
             rows_found=result.rows_found,
         )
 
-    def _audit(self, until: float, order_id: str) -> documents_pb2.OrderResult:
+    def _audit(self, order_id: str, until: float) -> documents_pb2.OrderResult:
         try:
             with self._calls.place(Arrival(time.monotonic())):
                 result = self._auditor.audit(until)

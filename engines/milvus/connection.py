@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from engines.errors import EngineError, EngineUnavailable
 from engines.milvus.circuit import Circuit
@@ -53,7 +53,7 @@ class Instance:
         self._pool = ThreadPoolExecutor(CALLS_AT_ONCE_MAX, f"milvus-{address.name}")
         self._circuit = Circuit(address.name, self._beat)
         # Calls that nobody waits for any more, and that have a thread yet.
-        self._given_up: set[Future[object]] = set()
+        self._given_up: set[Future[Any]] = set()
 
     def ask(self, call: Callable[[MilvusClient], AnswerT], until: float | None = None) -> AnswerT:
         """What `call` gives, by one of the pool's threads, waited for `until` a moment of time.monotonic(). The library
@@ -68,7 +68,8 @@ class Instance:
         if len(self._given_up) >= CALLS_AT_ONCE_MAX:
             raise EngineUnavailable(f"the instance {self.name} has left {CALLS_AT_ONCE_MAX} calls without an answer")
         pending = self._pool.submit(self._heard, call, client)
-        wait((pending, opening), max(0.0, until - time.monotonic()), FIRST_COMPLETED)
+        either: tuple[Future[Any], ...] = (pending, opening)
+        wait(either, max(0.0, until - time.monotonic()), FIRST_COMPLETED)
         if pending.done():
             return pending.result()
         self._give_up(pending)

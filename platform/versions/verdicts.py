@@ -60,8 +60,8 @@ def _sick(replica: Replica, health: HealthSeen) -> Finding | None:
         silences = {"silent_in_a_row": health.silent_in_a_row, "limit": FROZEN_AUDITS}
         return Finding(Verdict.FROZEN, f"it did not answer {health.silent_in_a_row} audits in a row", silences)
     if health.away_in_a_row >= AWAY_AUDITS:
-        figures = {"away_in_a_row": health.away_in_a_row, "limit": AWAY_AUDITS}
-        return Finding(Verdict.AWAY, health.error, figures)
+        aways = {"away_in_a_row": health.away_in_a_row, "limit": AWAY_AUDITS}
+        return Finding(Verdict.AWAY, health.error, aways)
     if health.age_seconds > STALE_SECONDS:
         ages = {"age_seconds": health.age_seconds, "limit": STALE_SECONDS}
         return Finding(Verdict.STALE, f"its agent reports, and has not audited it for {health.age_seconds:.0f} s", ages)
