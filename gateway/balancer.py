@@ -16,6 +16,7 @@ from gateway.batching import BatchQueue
 from gateway.errors import DeadlineExceeded, Unavailable
 from gateway.lanes import Lane
 from gateway.metrics import Metrics
+from gateway.polling import Poller
 from gateway.replica_client import Outcome, ReplicaClient
 from gateway.routes import Replica, Route, RouteVersion
 
@@ -33,9 +34,9 @@ LINGER_SECONDS_EXTRA = 1.0
 class Link:
     """One replica: its connections, its queue in each lane, and how it has been doing."""
 
-    def __init__(self, replica: Replica, metrics: Metrics) -> None:
+    def __init__(self, replica: Replica, metrics: Metrics, poller: Poller) -> None:
         self.replica = replica
-        self.client = ReplicaClient(replica.address, replica.version)
+        self.client = ReplicaClient(replica.address, replica.version, poller)
         self.queues = {lane: self._queue(lane, metrics) for lane in Lane}
         self._metrics = metrics
         self._items_slots = asyncio.Semaphore(GET_ITEMS_IN_FLIGHT_MAX)
@@ -90,8 +91,9 @@ class Link:
 class Balancer:
     """The links to all replicas that routes name. Belongs to the event loop's thread; follows the routes."""
 
-    def __init__(self, metrics: Metrics, *, deadline_seconds_max: float) -> None:
+    def __init__(self, metrics: Metrics, poller: Poller, *, deadline_seconds_max: float) -> None:
         self._metrics = metrics
+        self._poller = poller
         self._linger_seconds = deadline_seconds_max + LINGER_SECONDS_EXTRA
         self._links: dict[Replica, Link] = {}
         self._wanted: set[Replica] = set()
@@ -147,7 +149,7 @@ class Balancer:
     def _link(self, replica: Replica) -> Link:
         link = self._links.get(replica)
         if link is None:
-            link = self._links[replica] = Link(replica, self._metrics)
+            link = self._links[replica] = Link(replica, self._metrics, self._poller)
         return link
 
     def _let_go(self, replica: Replica) -> None:

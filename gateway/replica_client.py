@@ -27,6 +27,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.lanes import Lane
+from gateway.polling import Poller
 from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
 
@@ -92,9 +93,10 @@ class AnswerBatch:
 class ReplicaClient:
     """Belongs to the event loop it was made in. Opens connections when they are needed and keeps a few."""
 
-    def __init__(self, address: str, version: int) -> None:
+    def __init__(self, address: str, version: int, poller: Poller) -> None:
         self._path = address.removeprefix(UNIX) + FRAMES_SUFFIX
         self._version = version
+        self._poller = poller
         self._idle: list[_Line] = []
         self._lines: set[_Line] = set()
         self._connecting: asyncio.Task[bool] | None = None
@@ -157,7 +159,8 @@ class ReplicaClient:
         line = await self._take_line(min(CONNECT_SECONDS_MAX, timeout_seconds * CONNECT_SHARE_MAX))
         try:
             async with asyncio.timeout_at(until):
-                raw = await line.ask(payload)
+                with self._poller:
+                    raw = await line.ask(payload)
         except TimeoutError as error:
             raise DeadlineExceeded from error
         except ReplicaLost:

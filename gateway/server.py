@@ -24,6 +24,7 @@ from gateway.healthcheck import Health
 from gateway.key_uses import KeyUses
 from gateway.limits import Limits
 from gateway.metrics import Metrics, MetricsServer
+from gateway.polling import Poller
 from gateway.reports import Reporter
 from gateway.revocations import RevocationFeed
 from gateway.routes import Route, Routes
@@ -43,6 +44,7 @@ KEEPALIVE_TIMEOUT_MS = 20_000
 CONNECTION_IDLE_MS_MAX = 3_600_000
 CANCELS_MAX = 20
 CANCEL_AGAIN_SECONDS = 0.1
+US_PER_SECOND = 1_000_000
 GC_THRESHOLDS = (50_000, 20, 100)
 
 
@@ -58,7 +60,9 @@ class Gateway:
         self.routes = Routes()
         self.auth = Auth(settings.secret("key_pepper"), internal_token)
         self.limits = Limits()
-        self.balancer = Balancer(self.metrics, deadline_seconds_max=deadline_seconds_max)
+        self.balancer = Balancer(
+            self.metrics, Poller(settings.poll_us_max / US_PER_SECOND), deadline_seconds_max=deadline_seconds_max
+        )
         self.health = Health()
         self.connection = RedisConnection(settings.find_redis_url)
         self.feed = RouteFeed(self.routes, self.connection)

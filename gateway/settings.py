@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     gateway_send_bytes_max: int = Field(default=64 * 2**20, ge=1)
     gateway_concurrent_rpcs_max: int = Field(default=4_000, ge=1)
     gateway_streams_per_connection_max: int = Field(default=1_000, ge=1)
+    # For so long the gateway looks for the reply to a lone question before it sleeps; 0: never. Replicas read it, too.
+    poll_us_max: int = Field(default=1_000, ge=0, le=100_000)
     # In one query by items. Replicas read the same setting.
     query_items_max: int = Field(default=1_000, ge=1, le=100_000)
     gateway_drain_seconds: float = Field(default=10.0, gt=0)

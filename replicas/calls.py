@@ -79,6 +79,10 @@ class Calls:
         with self._counting:
             return 0.0 if self._under_way else time.monotonic() - self._last_call_at
 
+    def none_under_way(self) -> bool:
+        """Whether the process has nothing to answer just now; a hint, which may be old when it is read."""
+        return not self._under_way
+
     @contextmanager
     def under_way(self) -> Iterator[None]:
         """Around each call until its reply was sent, so that the host knows when it may end."""

@@ -26,6 +26,7 @@ from replicas.calls import Arrival, CallerGone, Calls
 from replicas.errors import InternalError, InvalidQuery, QuestionTooLarge, ReplicaError
 from replicas.framing import GREETING, HEAD
 from replicas.places import Lane
+from replicas.polling import Poller
 from replicas.settings import HostSettings
 from replicas.wire import error_message
 
@@ -39,6 +40,7 @@ ACCEPT_PAUSE_SECONDS = 0.5
 # For replies that are still under way when the server closes.
 CLOSE_SECONDS_MAX = 3.0
 MS_PER_SECOND = 1_000
+US_PER_SECOND = 1_000_000
 
 
 class FrameServer:
@@ -48,6 +50,7 @@ class FrameServer:
         self._path = Path(path)
         self._calls = calls
         self._connections_max = settings.replica_connections_max
+        self._poll_seconds_max = settings.poll_us_max / US_PER_SECOND
         self._request_bytes_max = settings.replica_request_bytes_max
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connections: dict[socket.socket, threading.Thread] = {}
@@ -125,7 +128,8 @@ class FrameServer:
         try:
             with connection:
                 connection.sendall(GREETING)
-                while self._converse(connection):
+                poller = Poller(connection, self._poll_seconds_max, self._calls.none_under_way)
+                while self._converse(connection, poller):
                     pass
         except CallerGone:
             log.info("caller_gone")
@@ -134,9 +138,9 @@ class FrameServer:
         finally:
             self._connections.pop(connection, None)
 
-    def _converse(self, connection: socket.socket) -> bool:
+    def _converse(self, connection: socket.socket, poller: Poller) -> bool:
         """One question and its reply; False when there is no further one. Raises OSError, CallerGone."""
-        received = _begin(connection)
+        received = _begin(connection, poller)
         if received is None:
             return False
         [size] = HEAD.unpack_from(received)
@@ -193,12 +197,12 @@ def _send(connection: socket.socket, reply: replica_pb2.Reply) -> None:
     connection.sendall(HEAD.pack(len(payload)) + payload)
 
 
-def _begin(connection: socket.socket) -> bytes | None:
+def _begin(connection: socket.socket, poller: Poller) -> bytes | None:
     """The head of a frame, and as a rule all of it in the same read; None when there is no further one.
 
     Raises OSError.
     """
-    received = connection.recv(FIRST_READ_BYTES)
+    received = poller.receive(FIRST_READ_BYTES)
     while received and len(received) < HEAD.size:
         more = connection.recv(FIRST_READ_BYTES)
         if not more:

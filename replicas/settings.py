@@ -71,6 +71,9 @@ class HostSettings(NodeSettings):
     replica_ef_max: int = Field(default=10_000, ge=1)
     replica_vectors_max: int = Field(default=64, ge=1)
     replica_exclude_ids_max: int = Field(default=10_000, ge=0)
+    # For so long a replica looks for the next question of who asks one after the other, before it sleeps; 0: never.
+    # The gateway reads the same setting, for a reply.
+    poll_us_max: int = Field(default=1_000, ge=0, le=100_000)
     # In one query by items. The gateway reads the same setting.
     query_items_max: int = Field(default=1_000, ge=1, le=100_000)
     # After which a run of the query model is stopped.

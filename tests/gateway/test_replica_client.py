@@ -20,6 +20,7 @@ from gateway.balancer import Balancer, Link
 from gateway.errors import DeadlineExceeded, GatewayError, InternalError, InvalidRequest, ReplicaLost, Unavailable
 from gateway.lanes import Lane
 from gateway.metrics import Metrics
+from gateway.polling import Poller
 from gateway.replica_client import FRAME_HEAD, FRAMES_SUFFIX, IDLE_LINES_MAX, AnswerBatch, Outcome, ReplicaClient
 from gateway.routes import Replica as RouteReplica
 from gateway.routes import parse_route
@@ -124,7 +125,7 @@ async def listening() -> AsyncIterator[Replica]:
 @asynccontextmanager
 async def asking(replica: Replica) -> AsyncIterator[ReplicaClient]:
     """Whatever befalls it, it ends with few lines, all of them idle, and after its close with none."""
-    client = ReplicaClient(replica.address, 7)
+    client = ReplicaClient(replica.address, 7, Poller(0.0))
     yield client
     assert client._lines == set(client._idle)
     assert len(client._idle) <= IDLE_LINES_MAX
@@ -356,7 +357,7 @@ async def test_a_frozen_replica_leaves_time_to_ask_another_and_is_ejected(
     with pytest.raises(ReplicaLost):
         await ask(client, seconds=seconds)
     assert time.monotonic() - started < max(seconds, 1.0) * 0.9
-    link = Link(RouteReplica("r1", replica.address, 7), Metrics())
+    link = Link(RouteReplica("r1", replica.address, 7), Metrics(), Poller(0.0))
     with pytest.raises(ReplicaLost):
         await link.ask([b"query"], 1.0, Lane.QUICK, time.monotonic() + seconds)
     assert link.ejected_until > 0
@@ -483,7 +484,7 @@ async def test_a_close_while_a_line_is_opened_leaves_none(replica: Replica, clie
 
 async def test_a_replica_that_failed_is_connected_to_again_before_anybody_asks(replica: Replica) -> None:
     await replica.stop()
-    link = Link(RouteReplica("r1", replica.address, 7), Metrics())
+    link = Link(RouteReplica("r1", replica.address, 7), Metrics(), Poller(0.0))
     with pytest.raises(ReplicaLost):
         await link.ask([b"query"], 1.0, Lane.QUICK, time.monotonic() + SECONDS)
     await replica.start()
@@ -505,7 +506,7 @@ async def test_what_fits_no_frame_is_refused_before_any_replica_is_asked_and_har
     monkeypatch.setattr(replica_client, "FRAME_BYTES_MAX", 1_000)
     with pytest.raises(InvalidRequest, match="at most 1000"):
         await ask(client, b"x" * 1_000)
-    link = Link(RouteReplica("r1", replica.address, 7), Metrics())
+    link = Link(RouteReplica("r1", replica.address, 7), Metrics(), Poller(0.0))
     with pytest.raises(InvalidRequest):
         await link.ask([b"x" * 1_000], 1.0, Lane.QUICK, time.monotonic() + SECONDS)
     assert link.ejected_until == 0
@@ -514,7 +515,7 @@ async def test_what_fits_no_frame_is_refused_before_any_replica_is_asked_and_har
 
 
 async def test_a_line_to_a_new_replica_stands_before_the_first_question(replica: Replica) -> None:
-    balancer = Balancer(Metrics(), deadline_seconds_max=1.0)
+    balancer = Balancer(Metrics(), Poller(0.0), deadline_seconds_max=1.0)
     to_it = parse_route(route(route_version(7, replica.address)).SerializeToString())
     balancer.follow(None, to_it)
     await replica.has_open(1)
@@ -528,7 +529,7 @@ def test_gateway_and_replica_speak_of_the_same_frames() -> None:
     assert FRAMES_SUFFIX == framing.FRAMES_SUFFIX
     assert FRAME_HEAD.format == framing.HEAD.format
     assert framing.GREETING == GREETING == FRAME_HEAD.pack(0)
-    assert framing.frames_path("unix:/a/b.sock") == ReplicaClient("unix:/a/b.sock", 1)._path
+    assert framing.frames_path("unix:/a/b.sock") == ReplicaClient("unix:/a/b.sock", 1, Poller(0.0))._path
     limits = HostSettings.model_fields
     assert limits["replica_request_bytes_max"].default == replica_client.FRAME_BYTES_MAX
     assert limits["replica_answer_bytes_max"].default <= replica_client.FRAME_BYTES_MAX
