@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +46,16 @@ class IndexSpec:
 
 @dataclass(frozen=True)
 class SearchEffort:
-    """How hard to look; an engine reads what it knows. None means the engine's own default."""
+    """How hard to look, and how long; an engine reads what it knows. None means the engine's own default.
+
+    `until`: a moment of time.monotonic() from which on nobody waits for the answer. An engine that asks no server need
+    not look at it: a search that is under way is not ended.
+    """
 
     ef: int | None = None
     nprobe: int | None = None
     exact: bool = False
+    until: float | None = None
 
 
 class IndexBuilder(Protocol):
@@ -91,6 +96,24 @@ class SearcherOpener(Protocol):
     """Opens the index in `index_dir`, built from exactly these `vectors` [n, d] float32 (often a memory map)."""
 
     def __call__(self, spec: IndexSpec, index_dir: Path, vectors: Float32) -> IndexSearcher: ...
+
+
+class ServiceName(NamedTuple):
+    """By which a service is known everywhere; `name` alone is its tenant's to choose."""
+
+    tenant: str
+    name: str
+
+
+class IndexAliaser(Protocol):
+    """Keeps names of live indexes at servers, for people with other tools. An engine that asks none offers no such."""
+
+    def __call__(self, live: Mapping[ServiceName, Path | None]) -> dict[ServiceName, str]:
+        """Of the services in `live` those whose name does not stand everywhere as it should yet, each with the reason.
+
+        `live` says of each the folder of the index that answers for it, of whatever engine; None when none does, and
+        then nothing has its name afterwards. It may be done twice.
+        """
 
 
 class IndexRemover(Protocol):

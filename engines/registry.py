@@ -1,13 +1,13 @@
 """Which engines there are. Reads their descriptions; imports an engine's library only to build or to open.
 
-A new engine is a folder with params.py, builder.py, searcher.py and README.md, with removal.py where an index is more
-than its files, and a row here. Partitions come with it: `engines.partitioned` is imported late because it brings numpy,
-which a web process does without.
+A new engine is a folder with params.py, builder.py, searcher.py and README.md, with removal.py and perhaps aliases.py
+where an index is more than its files, and a row here. Partitions come with it: `engines.partitioned` is imported late
+because it brings numpy, which a web process does without.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +17,16 @@ from engines.description import EngineDescription
 from engines.errors import UnknownEngine
 
 if TYPE_CHECKING:
-    from engines.base import Float32, IndexBuilder, IndexRemover, IndexSearcher, IndexSpec, SearcherOpener
+    from engines.base import (
+        Float32,
+        IndexAliaser,
+        IndexBuilder,
+        IndexRemover,
+        IndexSearcher,
+        IndexSpec,
+        SearcherOpener,
+        ServiceName,
+    )
 
 
 class Entry(NamedTuple):
@@ -26,7 +35,9 @@ class Entry(NamedTuple):
     description: str
     builder: str
     searcher: str
-    remover: str = ""  # Of an engine whose description has a `reference_file`.
+    # Of an engine whose description has a `reference_file`.
+    remover: str = ""
+    aliaser: str = ""
 
 
 ENGINES: dict[str, Entry] = {
@@ -44,6 +55,7 @@ ENGINES: dict[str, Entry] = {
         "engines.milvus.builder:MilvusBuilder",
         "engines.milvus.searcher:MilvusSearcher",
         "engines.milvus.removal:remove",
+        "engines.milvus.aliases:keep",
     ),
 }
 
@@ -102,6 +114,21 @@ def remove(going: Sequence[Path], staying: Sequence[Path]) -> dict[Path, str]:
     left: dict[Path, str] = {}
     for remover in removers:
         left |= remover(going, staying)
+    return left
+
+
+def keeps_aliases(name: str) -> bool:
+    """Whether this engine, if there is one of this name, keeps names of live indexes at a server."""
+    entry = ENGINES.get(name)
+    return entry is not None and bool(entry.aliaser)
+
+
+def keep_aliases(live: Mapping[ServiceName, Path | None]) -> dict[ServiceName, str]:
+    """What `IndexAliaser` says, of all engines; imports the libraries of those that have one."""
+    aliasers: list[IndexAliaser] = [_load(entry.aliaser) for entry in ENGINES.values() if entry.aliaser]
+    left: dict[ServiceName, str] = {}
+    for aliaser in aliasers:
+        left |= aliaser(live)
     return left
 
 

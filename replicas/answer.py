@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 
 from engines.base import SearchEffort
-from engines.errors import EngineUnavailable, QueryInvalid
+from engines.errors import EngineError, EngineUnavailable, QueryInvalid
 from engines.rowset import RowSet
 from replicas.attributes import attach_columns
 from replicas.checks import QueryLimits, check_query
@@ -32,6 +32,9 @@ log = structlog.get_logger()
 # Up to so many excluded rows are cut from lists that are longer by as many, which costs next to nothing, and queries
 # that exclude different rows still share a search. More are a set of rows, and its query is searched on its own.
 EXCLUDED_CUT_MAX = 256
+# Of a query's time, what an answer that a server has to give leaves for the way back to the caller.
+WAY_BACK_MS_MAX = 50
+WAY_BACK_SHARE_MAX = 0.2
 MS_PER_SECOND = 1_000
 US_PER_SECOND = 1_000_000
 NOT_ENCODED = Encoded(np.empty((0, 0), dtype=np.float32))
@@ -167,11 +170,11 @@ def _search(loaded: LoadedVersion, effort: Effort, group: list[Work]) -> None:
     started = time.monotonic()
     try:
         rows, scores = _search_once(loaded, effort, group)
-    except EngineUnavailable:
+    except EngineUnavailable as error:
         # It is no query's fault, and asking again for each would wait as often.
         log.warning("engine_unavailable", queries=len(group), exc_info=True)
         for work in group:
-            work.outcome = EngineAway()
+            work.outcome = EngineAway(error.message)
         return
     except Exception as error:
         log.warning("search_failed", queries=len(group), exc_info=True)
@@ -193,11 +196,26 @@ def _search_once(loaded: LoadedVersion, effort: Effort, group: list[Work]) -> tu
     vectors = np.concatenate([work.encoded.vectors for work in group])
     width = max(work.width for work in group)
     ef = max(work.ef for work in group) or None
-    wanted = SearchEffort(ef=ef, nprobe=effort.nprobe, exact=effort.exact)
+    wanted = SearchEffort(ef=ef, nprobe=effort.nprobe, exact=effort.exact, until=_until(group))
     allowed = group[0].allowed
     if allowed is None:
         return loaded.searcher.search(vectors, width, wanted)
     return loaded.subsets.search(vectors, width, wanted, allowed)
+
+
+def _until(group: list[Work]) -> float | None:
+    """When nobody waits for a server's answer any more; None while somebody waits without a deadline.
+
+    A little before the latest deadline, so that whoever waits for a silent server hears so within it.
+    """
+    until = 0.0
+    for work in group:
+        deadline_ms = work.query.deadline_ms
+        if deadline_ms <= 0:
+            return None
+        left_ms = deadline_ms - min(WAY_BACK_MS_MAX, WAY_BACK_SHARE_MAX * deadline_ms)
+        until = max(until, work.query.arrived + left_ms / MS_PER_SECOND)
+    return until
 
 
 def _refusal(error: Exception) -> ReplicaError:
@@ -205,7 +223,7 @@ def _refusal(error: Exception) -> ReplicaError:
     if isinstance(error, QueryInvalid):
         field = "top_k" if error.field == "top_k" else "params"
         return InvalidQuery(field, "SEARCH_REFUSED", error.message)
-    return InternalError()
+    return InternalError(error.message if isinstance(error, EngineError) else "")
 
 
 def _drop_late(group: list[Work]) -> list[Work]:

@@ -5,6 +5,7 @@ It runs in the answering threads beside callers' queries, so that it costs littl
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from replicas.queries import Answer, Floats, MergePolicy, Query, QueryKind, Rows
 AUDIT_QUERIES_MAX = 10
 # No further query is asked after so long; one always is.
 AUDIT_SECONDS_MAX = 0.02
+# Of what is left of an audit's time, what a server that the engine asks may take: that it is silent is to be told.
+SERVER_SHARE_MAX = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,11 @@ class Auditor:
         known_items = int((self._rows >= 0).sum())
         self._misses_max = (1 - CHECK_AGREEMENT_MIN) * known_items
 
-    def audit(self) -> AuditResult:
-        """Ask at most AUDIT_QUERIES_MAX queries within AUDIT_SECONDS_MAX. Raises what a query is refused with."""
+    def audit(self, until: float = math.inf) -> AuditResult:
+        """Ask at most AUDIT_QUERIES_MAX queries within AUDIT_SECONDS_MAX. Raises what a query is refused with.
+
+        `until`: a moment of time.monotonic() from which on nobody waits for it.
+        """
         loaded = self._loaded
         if not len(self._queries):
             return AuditResult(False, "the artifact holds no known queries", 0.0, 0.0, 0.0, 0)
@@ -62,7 +68,7 @@ class Auditor:
         give_up_at = time.monotonic() + AUDIT_SECONDS_MAX
         while len(took_ms) < AUDIT_QUERIES_MAX and (not took_ms or time.monotonic() < give_up_at):
             started = time.monotonic()
-            got, want = self._ask(started)
+            got, want = self._ask(started, until)
             took_ms.append((time.monotonic() - started) * MS_PER_SECOND)
             self._outcomes.append((int(np.intersect1d(got, want).size), int(want.size)))
         # A copy: an audit that its agent has given up may still be running in another thread.
@@ -76,11 +82,13 @@ class Auditor:
         p50_ms, p99_ms = np.percentile(took_ms, [50, 99]).tolist()
         return AuditResult(not error, error, agreement, p50_ms, p99_ms, len(took_ms))
 
-    def _ask(self, started: float) -> tuple[Rows, Rows]:
+    def _ask(self, started: float, until: float) -> tuple[Rows, Rows]:
         """The rows that the next known query is answered with now, and those that are known."""
         turn = next(self._turn) % len(self._queries)
         vector = np.asarray(self._queries[turn], dtype="<f4").tobytes()
         query = Query(QueryKind.VECTORS, [vector], [], CHECK_TOP_K, MergePolicy.MAX, arrived=started)
+        if until < math.inf:
+            query.deadline_ms = max(1, int((until - started) * SERVER_SHARE_MAX * MS_PER_SECOND))
         outcome = answer(self._loaded, [query], self._limits)[0]
         if not isinstance(outcome, Answer):
             raise outcome

@@ -16,13 +16,17 @@ from __future__ import annotations
 
 
 class ReplicaError(Exception):
-    """One query's error: a stable UPPER_SNAKE reason, a sentence, and the request field at fault, if one is."""
+    """One query's error: a stable UPPER_SNAKE reason, a sentence, and the request field at fault, if one is.
 
-    def __init__(self, reason: str, message: str, *, field: str = "") -> None:
+    `cause` is for the platform's own eyes: no caller hears it.
+    """
+
+    def __init__(self, reason: str, message: str, *, field: str = "", cause: str = "") -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.field = field
+        self.cause = cause
 
 
 class InvalidQuery(ReplicaError):
@@ -67,15 +71,16 @@ class QuestionTooLarge(ReplicaError):
 class EngineAway(ReplicaError):
     """A server behind the engine is not there just now; its address is ours to know."""
 
-    def __init__(self) -> None:
-        super().__init__("ENGINE_UNAVAILABLE", "the engine that holds the index does not answer just now; try again")
+    def __init__(self, cause: str = "") -> None:
+        message = "the engine that holds the index does not answer just now; try again"
+        super().__init__("ENGINE_UNAVAILABLE", message, cause=cause)
 
 
 class InternalError(ReplicaError):
     """Something of ours broke; the log has the cause."""
 
-    def __init__(self) -> None:
-        super().__init__("INTERNAL", "the replica failed to answer")
+    def __init__(self, cause: str = "") -> None:
+        super().__init__("INTERNAL", "the replica failed to answer", cause=cause)
 
 
 class LoadError(Exception):

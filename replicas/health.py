@@ -54,21 +54,28 @@ class Health:
     def worrying(self) -> bool:
         """Whether the last outcome should be heard of at once."""
         long = bool(self._p99s_ms) and self._p99s_ms[-1] > WORRYING_MS
-        return bool(self._known.silent_in_a_row or self._known.wrong_in_a_row or long)
+        known = self._known
+        return bool(known.silent_in_a_row or known.wrong_in_a_row or known.away_in_a_row or long)
 
     async def ask(self, client: ReplicaClient, seconds_max: float) -> None:
         """One audit, and at the same time a call that only the process's loop answers, and a look through the door
         that gateways use. Raises Unsupported.
         """
-        outcome, lives, greets = await asyncio.gather(
+        (outcome, said), lives, greets = await asyncio.gather(
             _audited(client, seconds_max), _lives(client, seconds_max), client.greets(seconds_max)
         )
-        self.note(outcome, lives=lives, greets=greets, seconds_max=seconds_max)
+        self.note(outcome, said=said, lives=lives, greets=greets, seconds_max=seconds_max)
 
     def note(
-        self, outcome: documents_pb2.OrderResult | grpc.StatusCode, *, lives: bool, greets: bool, seconds_max: float
+        self,
+        outcome: documents_pb2.OrderResult | grpc.StatusCode,
+        *,
+        said: str | None = None,
+        lives: bool,
+        greets: bool,
+        seconds_max: float,
     ) -> None:
-        """Take in what came of one audit. Raises Unsupported.
+        """Take in what came of one audit; `said` is what the replica itself had to say of a code. Raises Unsupported.
 
         A process that does not greet gateways says nothing to callers, whatever it answers here.
 
@@ -76,6 +83,8 @@ class Health:
         version was checked, so that something in this process has broken since; callers' queries break like them, with
         a code that nobody tries again; and what cures it is a restart. Each audit asks other queries: when two in a
         row fail, it is not one odd query.
+
+        UNAVAILABLE, said by the replica itself, is no fault of it: a server that its engine asks does not answer.
         """
         if outcome is grpc.StatusCode.UNIMPLEMENTED:
             raise Unsupported
@@ -85,7 +94,11 @@ class Health:
             self._answered(outcome)
         elif outcome is grpc.StatusCode.INTERNAL:
             self._count(wrong=1)
-            self._known.error = "a known query was answered with an internal error"
+            cause = f": {said}" if said else ""
+            self._known.error = f"a known query was answered with an internal error{cause}"
+        elif outcome is grpc.StatusCode.UNAVAILABLE and said is not None:
+            self._count(away=1)
+            self._known.error = said
         elif outcome is grpc.StatusCode.RESOURCE_EXHAUSTED:
             self._refused(seconds_max)
         elif not lives:
@@ -118,7 +131,7 @@ class Health:
     def _waited(self, seconds_max: float) -> None:
         """It lives and an audit waited in vain, in the line of callers' queries: slow, and neither frozen nor wrong."""
         self._took(seconds_max * MS_PER_SECOND)
-        self._known.right_in_a_row = self._known.silent_in_a_row = 0
+        self._known.right_in_a_row = self._known.silent_in_a_row = self._known.away_in_a_row = 0
 
     def _answered(self, result: documents_pb2.OrderResult) -> None:
         known = self._known
@@ -130,23 +143,28 @@ class Health:
     def _took(self, p99_ms: float) -> None:
         self._p99s_ms.extend([p99_ms] * (2 if p99_ms >= LONG_MS else 1))
 
-    def _count(self, *, right: int = 0, wrong: int = 0, silent: int = 0) -> None:
+    def _count(self, *, right: int = 0, wrong: int = 0, silent: int = 0, away: int = 0) -> None:
         """One more of this kind in a row, and none of the others."""
         known = self._known
         known.right_in_a_row = (known.right_in_a_row + right) * right
         known.wrong_in_a_row = (known.wrong_in_a_row + wrong) * wrong
         known.silent_in_a_row = (known.silent_in_a_row + silent) * silent
+        known.away_in_a_row = (known.away_in_a_row + away) * away
         self._refused_in_a_row = 0
 
 
-async def _audited(client: ReplicaClient, seconds_max: float) -> documents_pb2.OrderResult | grpc.StatusCode:
+async def _audited(
+    client: ReplicaClient, seconds_max: float
+) -> tuple[documents_pb2.OrderResult | grpc.StatusCode, str | None]:
+    """The result, or a code and what the replica itself said of it, if it did."""
     try:
-        return await client.execute(AUDIT, seconds_max)
+        return await client.execute(AUDIT, seconds_max), None
     except grpc.aio.AioRpcError as error:
         code: grpc.StatusCode = error.code()
+        if is_the_replicas_own(error):
+            return code, error.details() or ""
         # gRPC calls it INTERNAL, too, when a connection is reset; nothing is known then.
-        is_transports = code is grpc.StatusCode.INTERNAL and not is_the_replicas_own(error)
-        return grpc.StatusCode.UNKNOWN if is_transports else code
+        return grpc.StatusCode.UNKNOWN if code is grpc.StatusCode.INTERNAL else code, None
 
 
 async def _lives(client: ReplicaClient, seconds_max: float) -> bool:

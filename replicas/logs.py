@@ -27,8 +27,16 @@ def configure_logs(**bound: Any) -> structlog.stdlib.BoundLogger:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(**bound)
+    logging.basicConfig(handlers=[_AsJson()], level=logging.WARNING, force=True)
     log: structlog.stdlib.BoundLogger = structlog.get_logger()
     return log
+
+
+class _AsJson(logging.Handler):
+    """What libraries, and engines, log by the standard library."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
 def cap_log(path: Path, bytes_max: int) -> None:

@@ -6,10 +6,12 @@ It is for the agent and for people's tools; gateways' questions come by `frames`
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -37,6 +39,7 @@ WARM, CHECK, AUDIT = documents_pb2.Order.WARM, documents_pb2.Order.CHECK, docume
 Context = grpc.aio.ServicerContext[Any, Any]
 Result = TypeVar("Result")
 Method = Callable[[Any, Context], Awaitable[Any]]
+Perform = Callable[[str], documents_pb2.OrderResult]
 
 
 class ReplicaServicer:
@@ -81,7 +84,10 @@ class ReplicaServicer:
 
     async def execute(self, request: documents_pb2.Order, context: Context) -> documents_pb2.OrderResult:
         """Do one order; that it could not be done well is a result too."""
-        perform = {WARM: self._warm, CHECK: self._check, AUDIT: self._audit}.get(request.kind)
+        left = context.time_remaining()
+        audit = partial(self._audit, until=math.inf if left is None else time.monotonic() + left)
+        performers: dict[int, Perform] = {WARM: self._warm, CHECK: self._check, AUDIT: audit}
+        perform = performers.get(request.kind)
         if perform is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"order kind {request.kind} is not known here")
         # An audit waits in the line that callers' queries wait in, and not behind a warm-up.
@@ -141,9 +147,14 @@ class ReplicaServicer:
             rows_found=result.rows_found,
         )
 
-    def _audit(self, order_id: str) -> documents_pb2.OrderResult:
-        with self._calls.place(Arrival(time.monotonic())):
-            result = self._auditor.audit()
+    def _audit(self, order_id: str, until: float) -> documents_pb2.OrderResult:
+        try:
+            with self._calls.place(Arrival(time.monotonic())):
+                result = self._auditor.audit(until)
+        except ReplicaError as error:
+            # Who hears it is the agent, and not a caller.
+            error.message = error.cause or error.message
+            raise
         return documents_pb2.OrderResult(
             order_id=order_id,
             ok=result.ok,

@@ -6,6 +6,7 @@ see anything of films. Dana is a platform administrator and a member of nothing.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["RECALL_MILVUS_INSTANCES"] = f"lite={os.environ.get(OTHER_MILVUS) or server.uri}"
     config.add_cleanup(folder.cleanup)
     config.add_cleanup(server.stop)
+    # It runs first: that this server is away at the end is no news, and nobody hears it any more.
+    config.add_cleanup(lambda: logging.getLogger("engines.milvus").setLevel(logging.CRITICAL))
 
 
 @pytest.hookimpl(tryfirst=True)

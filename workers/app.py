@@ -40,6 +40,7 @@ app.conf.beat_schedule = {
     "drafts": _every(2, "sweep.drafts"),
     "comparisons": _every(2, "sweep.comparisons"),
     "files": _every(30, "sweep.files"),
+    "aliases": _every(30, "sweep.aliases"),
     "alerts": _every(5, "sweep.alerts"),
     "traffic": _every(SPAN_SECONDS, "sweep.traffic"),
 }

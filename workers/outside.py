@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
@@ -48,6 +49,18 @@ def held_back(going: Iterable[Path], staying: Callable[[], Iterable[Path]]) -> d
     }
 
 
+def asked(child: str, order: dict[str, Any]) -> dict[str, Any]:
+    """What a child says that asks the servers of engines. Raises StepFailed, also when it takes too long."""
+    limits = {
+        "parent_pid": os.getpid(),
+        "nice": settings.BUILD_NICE,
+        "cpus": settings.BUILD_CPUS,
+        "memory_bytes_max": MEMORY_BYTES_MAX,
+    }
+    with tempfile.TemporaryDirectory(prefix="recall-outside-") as folder:
+        return run_child(child, limits | order, Path(folder), check=_until(SECONDS_MAX), progress=_nobody_hears)
+
+
 def _left(going: list[Path], kept: list[Path]) -> dict[Path, str]:
     try:
         return _remove(going, [index for folder in kept for index in _indexes(folder)]) if going else {}
@@ -57,16 +70,8 @@ def _left(going: list[Path], kept: list[Path]) -> dict[Path, str]:
 
 def _remove(going: list[Path], staying: list[Path]) -> dict[Path, str]:
     """Raises StepFailed, with which all of `going` are left."""
-    order = {
-        "parent_pid": os.getpid(),
-        "nice": settings.BUILD_NICE,
-        "cpus": settings.BUILD_CPUS,
-        "memory_bytes_max": MEMORY_BYTES_MAX,
-        "going": [str(path) for path in going],
-        "staying": [str(path) for path in staying],
-    }
-    with tempfile.TemporaryDirectory(prefix="recall-removing-") as folder:
-        done = run_child(CHILD, order, Path(folder), check=_until(SECONDS_MAX), progress=_nobody_hears)
+    order = {"going": [str(path) for path in going], "staying": [str(path) for path in staying]}
+    done = asked(CHILD, order)
     return {Path(index): why for index, why in done["left"].items()}
 
 
@@ -88,10 +93,10 @@ def _until(seconds: float) -> Callable[[], None]:
 
     def check() -> None:
         if time.monotonic() > end:
-            raise StepFailed("removal.too_slow", f"It was not done within {seconds:g} s.")
+            raise StepFailed("engine.too_slow", f"It was not done within {seconds:g} s.")
 
     return check
 
 
 def _nobody_hears(_done: int, _expected: int, _unit: str = "rows", /) -> None:
-    """A removal tells no progress."""
+    """Such an errand tells no progress."""

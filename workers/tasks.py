@@ -8,7 +8,19 @@ from celery import shared_task
 
 from alerts import sending
 from versions import routes
-from workers import audit, drafts, files, pipeline, samples, sources, standby, sweep, traffic, version_comparisons
+from workers import (
+    aliases,
+    audit,
+    drafts,
+    files,
+    pipeline,
+    samples,
+    sources,
+    standby,
+    sweep,
+    traffic,
+    version_comparisons,
+)
 
 
 @shared_task(name="build.run")
@@ -88,6 +100,11 @@ def sweep_files(**_unknown: Any) -> None:
     files.delete_files()
     files.delete_orphans()
     samples.delete_old()
+
+
+@shared_task(name="sweep.aliases")
+def sweep_aliases(**_unknown: Any) -> None:
+    aliases.keep_aliases()
 
 
 @shared_task(name="sweep.alerts")

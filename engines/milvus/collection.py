@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from engines.base import Float32, Int64
 from engines.description import Metric
 from engines.errors import BuildFailed, EngineUnavailable
 from engines.metrics import blank_answer
-from engines.milvus.connection import CALL_SECONDS_MAX, CollectionGone, Instance, NotLoaded
+from engines.milvus.connection import CALL_SECONDS_MAX, CollectionGone, Instance, NotLoaded, seconds_until
 from engines.milvus.library import DataType, MilvusClient
 from engines.milvus.params import PQ_BITS, MilvusParams
 
@@ -117,8 +118,12 @@ class Collection:
         )
         return {int(each[ROW]): np.asarray(each[VECTOR], dtype=np.float32) for each in found}
 
-    def search(self, queries: Float32, top_k: int, params: Mapping[str, int]) -> tuple[Int64, Float32]:
-        """Rows [q, top_k] and the server's scores [q, top_k], padded with -1 and NaN, in one call."""
+    def search(
+        self, queries: Float32, top_k: int, params: Mapping[str, int], until: float | None = None
+    ) -> tuple[Int64, Float32]:
+        """Rows [q, top_k] and the server's scores [q, top_k], padded with -1 and NaN, in one call that is waited for
+        `until` (time.monotonic()), and no longer than other questions."""
+        limit = min(time.monotonic() + CALL_SECONDS_MAX, math.inf if until is None else until)
 
         def call(client: MilvusClient) -> Sequence[Any]:
             hits: Sequence[Any] = client.search(
@@ -127,12 +132,12 @@ class Collection:
                 anns_field=VECTOR,
                 limit=top_k,
                 search_params={"params": dict(params)},
-                timeout=CALL_SECONDS_MAX,
+                timeout=seconds_until(limit),
             )
             return hits
 
         try:
-            found = self._instance.ask(call)
+            found = self._instance.ask(call, limit)
         except NotLoaded as error:
             if failed := self._load_again():
                 error.add_note(f"the last try to load it again failed: {failed}")
@@ -149,9 +154,15 @@ class Collection:
         return last.exception() if last is not None else None
 
     def drop(self) -> None:
-        """Does nothing when there is none."""
+        """Its aliases first: servers refuse while it has some, or keep them for nothing. Nothing happens without it."""
+
+        def call(client: MilvusClient) -> None:
+            for alias in client.list_aliases(self.name, timeout=CALL_SECONDS_MAX)["aliases"]:
+                client.drop_alias(alias, timeout=CALL_SECONDS_MAX)
+            client.drop_collection(self.name, timeout=CALL_SECONDS_MAX)
+
         try:
-            self._instance.tell(lambda client: client.drop_collection(self.name, timeout=CALL_SECONDS_MAX))
+            self._instance.tell(call)
         except CollectionGone:
             return
 

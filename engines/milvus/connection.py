@@ -1,22 +1,33 @@
-"""One connection with a bounded pool of threads to each instance."""
+"""One connection with a bounded pool of threads to each instance, and a circuit that opens when it does not answer."""
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Final, TypeVar
 
 from engines.errors import EngineError, EngineUnavailable
+from engines.milvus.circuit import Circuit
+from engines.milvus.errors import CollectionGone as CollectionGone
+from engines.milvus.errors import InstanceAway, InstanceSilent, as_ours
+from engines.milvus.errors import NotLoaded as NotLoaded
 from engines.milvus.instances import SETTING, Address, SettingWrong, configured
-from engines.milvus.library import MilvusClient, MilvusException
+from engines.milvus.library import MilvusClient
 
 # An instance that refuses is known at once; one that is silent is waited for so long.
 CONNECT_SECONDS_MAX: Final = 5.0
 # A question about a collection, and a search: as long as the longest call of a caller.
 CALL_SECONDS_MAX: Final = 10.0
+# The library takes nothing below as a limit.
+LIBRARY_SECONDS_MIN: Final = 0.001
+BEAT_SECONDS_MAX: Final = 1.0
+# A call that ended sooner without an answer had a short deadline, and tells nothing of the instance.
+SILENCE_SECONDS_MIN: Final = 0.25
+# What a build does may take hours, unless the instance has not even a heartbeat for so long.
+SILENCE_SECONDS_MAX: Final = 300.0
+SILENCE_POLL_SECONDS: Final = 1.0
 # An instance that is back is found within so long; gRPC's own pauses grow to two minutes.
 RECONNECT_MS: Final = 200
 RECONNECT_MS_MAX: Final = 1_000
@@ -28,34 +39,7 @@ CHANNEL_OPTIONS: Final = {
 # Of this process at one instance; who comes later waits, and its waiting counts.
 CALLS_AT_ONCE_MAX: Final = 16
 
-# What the client says when it cannot connect, and what a server says that is overloaded, or not ready yet.
-UNAVAILABLE_CODES: Final = frozenset({2, 4, 8, 503})
-UNAVAILABLE_STATUSES: Final = frozenset(
-    {
-        "UNAVAILABLE",
-        "DEADLINE_EXCEEDED",
-        "RESOURCE_EXHAUSTED",
-        "UNAUTHENTICATED",
-        "PERMISSION_DENIED",
-        "CANCELLED",
-    }
-)
-NO_SUCH_COLLECTION: Final = 100
-NOT_LOADED_CODES: Final = frozenset({101, 103})
-
-# As the transport writes it, whatever name was configured.
-RESOLVED_ADDRESS: Final = re.compile(r"ipv[46]:[^\s,;]+")
-ITS_ADDRESS: Final = "its address"
-
 AnswerT = TypeVar("AnswerT")
-
-
-class CollectionGone(EngineError):
-    """The instance has no collection of this name any more."""
-
-
-class NotLoaded(EngineUnavailable):
-    """The instance has the collection and not in its memory, as after a restart, or when somebody released it."""
 
 
 class Instance:
@@ -67,42 +51,55 @@ class Instance:
         self._client: MilvusClient | None = None
         self._connecting = threading.Lock()
         self._pool = ThreadPoolExecutor(CALLS_AT_ONCE_MAX, f"milvus-{address.name}")
+        self._circuit = Circuit(address.name, self._beat)
+        # Calls that nobody waits for any more, and that have a thread yet.
+        self._given_up: set[Future[Any]] = set()
 
-    def ask(self, call: Callable[[MilvusClient], AnswerT], seconds: float = CALL_SECONDS_MAX) -> AnswerT:
-        """What `call` gives, by one of the pool's threads; `call` itself tells the library the same time limit.
+    def ask(self, call: Callable[[MilvusClient], AnswerT], until: float | None = None) -> AnswerT:
+        """What `call` gives, by one of the pool's threads, waited for `until` a moment of time.monotonic(). The library
+        is told the same by `call`, so that the thread comes back.
 
-        Raises EngineUnavailable, also after `seconds` without an answer, CollectionGone, EngineError.
+        Raises EngineUnavailable, at once while the circuit is open, and as soon as it opens; CollectionGone,
+        EngineError.
         """
+        until = time.monotonic() + CALL_SECONDS_MAX if until is None else until
         client = self._connected()
-        pending = self._pool.submit(call, client)
-        try:
-            with self.as_ours():
-                return pending.result(seconds)
-        except TimeoutError as error:
-            pending.cancel()
-            raise EngineUnavailable(f"the instance {self.name} did not answer within {seconds:g} s") from error
+        opening = self._circuit.closed()
+        if len(self._given_up) >= CALLS_AT_ONCE_MAX:
+            raise EngineUnavailable(f"the instance {self.name} has left {CALLS_AT_ONCE_MAX} calls without an answer")
+        pending = self._pool.submit(self._heard, call, client)
+        either: tuple[Future[Any], ...] = (pending, opening)
+        wait(either, max(0.0, until - time.monotonic()), FIRST_COMPLETED)
+        if pending.done():
+            return pending.result()
+        self._give_up(pending)
+        self._circuit.closed()
+        raise EngineUnavailable(f"the instance {self.name} did not answer in time")
 
     def begin(self, call: Callable[[MilvusClient], None]) -> Future[None]:
-        """Has one of the pool's threads do it, and does not wait. Raises EngineUnavailable when nobody is there."""
+        """Has a thread of its own do it, and does not wait. Raises EngineUnavailable when nobody is there."""
         client = self._connected()
-
-        def work() -> None:
-            with self.as_ours():
-                call(client)
-
-        return self._pool.submit(work)
+        self._circuit.closed()
+        return _in_a_thread(lambda: self._heard(call, client))
 
     def tell(self, call: Callable[[MilvusClient], AnswerT]) -> AnswerT:
-        """The same in this thread and without a limit of ours, for what a build has done: it may take hours."""
+        """The same for what a build has done: it may take hours, and the circuit does not end it.
+
+        Raises EngineUnavailable, also when the instance has not been heard for SILENCE_SECONDS_MAX.
+        """
         client = self._connected()
-        with self.as_ours():
-            return call(client)
+        pending = _in_a_thread(lambda: self._heard(call, client))
+        while not wait((pending,), SILENCE_POLL_SECONDS).done:
+            silent_seconds = self._circuit.silent_seconds()
+            if silent_seconds > SILENCE_SECONDS_MAX:
+                raise EngineUnavailable(f"the instance {self.name} has not been heard for {silent_seconds:.0f} s")
+        return pending.result()
 
     def _connected(self) -> MilvusClient:
         with self._connecting:
             if self._client is None:
                 where = self._address
-                with self.as_ours():
+                with as_ours(where):
                     self._client = MilvusClient(
                         where.uri,
                         token=where.token,
@@ -110,37 +107,52 @@ class Instance:
                         timeout=CONNECT_SECONDS_MAX,
                         grpc_options=CHANNEL_OPTIONS,
                     )
+                self._circuit.start()
             return self._client
 
-    @contextmanager
-    def as_ours(self) -> Iterator[None]:
-        """Raises the library's errors as ours."""
+    def _heard(self, call: Callable[[MilvusClient], AnswerT], client: MilvusClient) -> AnswerT:
+        """What `call` gives; the circuit hears whether the instance is there. A refusal is an answer, too."""
+        started = time.monotonic()
         try:
-            yield
-        except Exception as error:
-            # Beside its own errors the library lets those of its transport through, which engines do not know.
-            if not isinstance(error, MilvusException) and not callable(getattr(error, "code", None)):
-                raise
-            raise self._translated(error) from error
+            with as_ours(self._address):
+                answer = call(client)
+        except InstanceAway as error:
+            long_enough = time.monotonic() - started >= SILENCE_SECONDS_MIN
+            if long_enough or not isinstance(error, InstanceSilent):
+                self._circuit.failed(error.message)
+            raise
+        except EngineError:
+            self._circuit.answered()
+            raise
+        self._circuit.answered()
+        return answer
 
-    def _translated(self, error: Any) -> EngineError:
-        """Of an error of the library, whose code is the server's or its transport's, or of the transport itself."""
-        code = error.code() if callable(error.code) else error.code
-        # Tenants read it, on builds and in alerts; where the instance is stands in a setting of administrators.
-        told = RESOLVED_ADDRESS.sub(ITS_ADDRESS, _text(error).replace(self._address.place, ITS_ADDRESS))
-        said = f"the instance {self.name}: {told}"
-        if code == NO_SUCH_COLLECTION:
-            return CollectionGone(said)
-        if code in NOT_LOADED_CODES:
-            return NotLoaded(said)
-        passing = code in UNAVAILABLE_CODES or getattr(code, "name", "") in UNAVAILABLE_STATUSES
-        return EngineUnavailable(said) if passing or getattr(error, "retriable", False) else EngineError(said)
+    def _beat(self) -> None:
+        self._heard(lambda client: client.get_server_version(timeout=BEAT_SECONDS_MAX), self._connected())
+
+    def _give_up(self, pending: Future[AnswerT]) -> None:
+        if not pending.cancel():
+            self._given_up.add(pending)
+            pending.add_done_callback(self._given_up.discard)
 
 
-def _text(error: Any) -> str:
-    """One line; some errors have no text."""
-    text = error.message if isinstance(error, MilvusException) else error.details()
-    return " ".join(str(text or type(error).__name__).split())
+def seconds_until(moment: float) -> float:
+    """As a limit of the library's."""
+    return max(LIBRARY_SECONDS_MIN, moment - time.monotonic())
+
+
+def _in_a_thread(work: Callable[[], AnswerT]) -> Future[AnswerT]:
+    """In one that no process waits for when it ends."""
+    done: Future[AnswerT] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the result raises it
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
 
 
 _instances: dict[Address, Instance] = {}

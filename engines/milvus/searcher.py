@@ -63,7 +63,7 @@ class MilvusSearcher:
         step = min(QUERIES_PER_CALL_MAX, max(1, HITS_PER_CALL_MAX // top_k))
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
-            rows[part], scores[part] = self._ask(collection, queries[part], top_k, ef, nprobe)
+            rows[part], scores[part] = self._ask(collection, queries[part], top_k, ef, nprobe, effort.until)
         self._fill(queries, rows, scores)
         return rows, scores
 
@@ -72,12 +72,18 @@ class MilvusSearcher:
         self._collection = None
 
     def _ask(
-        self, collection: Collection, queries: Float32, top_k: int, ef: int, nprobe: int | None
+        self,
+        collection: Collection,
+        queries: Float32,
+        top_k: int,
+        ef: int,
+        nprobe: int | None,
+        until: float | None,
     ) -> tuple[Int64, Float32]:
         wanted = min(LOOKED_UP_RATIO * top_k, TOP_K_AT_SERVER_MAX, self.count) if self._coded else top_k
         reach = max(ef, ceil(REACH_RATIO * wanted))
         how = {"ef": reach, "nprobe": probes(self._params, self.count, reach, nprobe)}
-        rows, scores = collection.search(queries, wanted, how)
+        rows, scores = collection.search(queries, wanted, how, until)
         if self._coded:
             return looked_up(self._vectors, queries, rows, top_k, self._metric)
         # Servers order equal ones as they please.

@@ -21,6 +21,7 @@ class HealthSeen:
     right_in_a_row: int = 0
     wrong_in_a_row: int = 0
     silent_in_a_row: int = 0
+    away_in_a_row: int = 0
 
 
 @dataclass(frozen=True)

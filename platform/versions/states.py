@@ -71,6 +71,7 @@ class Verdict(models.TextChoices):
     """What an audit says of a replica; all but OK make it sick."""
 
     OK = "OK"
+    AWAY = "AWAY"
     WRONG = "WRONG"
     SLOW = "SLOW"
     STALE = "STALE"

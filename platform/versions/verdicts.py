@@ -17,6 +17,8 @@ WRONG_AUDITS = 2
 # A silence is one audit and one call to the process's loop, both unanswered for RECALL_AUDIT_SECONDS_MAX.
 FROZEN_AUDITS = 2
 RIGHT_AUDITS = 3
+# The replica lives, and a server that its engine asks does not answer it.
+AWAY_AUDITS = 2
 # An agent that reports and has not audited for so long does not look after this replica: an audit takes at most a
 # second, and a second lies between two.
 STALE_SECONDS = 3.0
@@ -57,6 +59,9 @@ def _sick(replica: Replica, health: HealthSeen) -> Finding | None:
     if health.silent_in_a_row >= FROZEN_AUDITS:
         silences = {"silent_in_a_row": health.silent_in_a_row, "limit": FROZEN_AUDITS}
         return Finding(Verdict.FROZEN, f"it did not answer {health.silent_in_a_row} audits in a row", silences)
+    if health.away_in_a_row >= AWAY_AUDITS:
+        aways = {"away_in_a_row": health.away_in_a_row, "limit": AWAY_AUDITS}
+        return Finding(Verdict.AWAY, health.error, aways)
     if health.age_seconds > STALE_SECONDS:
         ages = {"age_seconds": health.age_seconds, "limit": STALE_SECONDS}
         return Finding(Verdict.STALE, f"its agent reports, and has not audited it for {health.age_seconds:.0f} s", ages)

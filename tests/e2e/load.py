@@ -47,11 +47,13 @@ class Load:
         queries: np.ndarray | Sequence[recall_pb2.FeatureQuery],
         qps: float,
         top_k: int = 100,
+        deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         self.answers: list[Answer] = []
         self.sent = 0
         self.seconds = 0.0
         self._target, self._key, self._qps = target, key, qps
+        self._deadline_seconds = deadline_seconds
         self._requests = [recall_pb2.RecallRequest(service=service, top_k=top_k, **_asked(query)) for query in queries]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -102,7 +104,7 @@ class Load:
             await asyncio.sleep(0.002)
         self.seconds = time.monotonic() - begin
         if calls:
-            await asyncio.wait(calls, timeout=2 * DEADLINE_SECONDS)
+            await asyncio.wait(calls, timeout=2 * self._deadline_seconds)
         for channel in channels:
             await channel.close()
 
@@ -110,7 +112,7 @@ class Load:
         started = time.monotonic()
         metadata = [("authorization", f"Bearer {self._key}")]
         try:
-            response = await stub.Recall(self._requests[query], metadata=metadata, timeout=DEADLINE_SECONDS)
+            response = await stub.Recall(self._requests[query], metadata=metadata, timeout=self._deadline_seconds)
             answer = Answer(started, time.monotonic() - started, query, response.version, list(response.ids))
         except grpc.aio.AioRpcError as error:
             answer = Answer(started, time.monotonic() - started, query, error=f"{error.code().name}: {error.details()}")

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from engines import registry
+from engines.base import SearchEffort
 from replicas import answer as answering
+from replicas import subsets
 from replicas.answer import answer
 from replicas.checks import QueryLimits
 from replicas.errors import DeadlinePassed, InternalError, InvalidQuery, NotServed, ReplicaError
@@ -321,6 +323,48 @@ def test_a_query_that_breaks_the_search_breaks_no_other(
     outcomes = answer(loaded, [ask(made.queries[0]), ask(poison), ask(made.queries[1])], LIMITS)
 
     assert [type(outcome) for outcome in outcomes] == [Answer, InternalError, Answer]
+
+
+@pytest.mark.parametrize("partitions", [1, 2])
+@pytest.mark.parametrize(
+    ("deadlines_ms", "kept_ms"),
+    [
+        ([1_000], 950),
+        # Of a short time a share is kept for the way back.
+        ([100], 80),
+        # Whoever waits longest decides, and without a deadline nobody does.
+        ([1_000, 300, 2_000], 1_950),
+        ([1_000, 0], None),
+    ],
+)
+def test_the_engine_hears_until_when_its_answer_is_waited_for(
+    tmp_path: Path, partitions: int, deadlines_ms: list[int], kept_ms: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a search of all items, and in each look of one among some."""
+    attributes = {"some": ("bool", [row % 3 != 0 for row in range(ITEMS)])}
+    made = make_artifact(
+        tmp_path, engine="hnsw", items=ITEMS, dimension=DIMENSION, partitions=partitions, attributes=attributes
+    )
+    loaded = load(made.path, made.manifest_sha256, search_threads=1)
+    heard: list[float | None] = []
+    kind = type(getattr(loaded.searcher, "_searchers", [loaded.searcher])[0])
+    search = kind.search
+
+    def listening(searcher: Any, queries: Any, top_k: int, effort: SearchEffort, allowed: Any = None) -> Any:
+        heard.append(effort.until)
+        return search(searcher, queries, top_k, effort, allowed)
+
+    monkeypatch.setattr(kind, "search", listening)
+    monkeypatch.setattr(subsets, "EXACT_ROWS_PER_CANDIDATE", 0.01)
+    for fields in ({}, {"filter": "some == true"}):
+        heard.clear()
+        queries = [ask(made.queries[0], deadline_ms=deadline_ms, **fields) for deadline_ms in deadlines_ms]
+        for query in queries:
+            query.arrived = queries[0].arrived
+        answer(loaded, queries, LIMITS)
+        assert len(heard) >= partitions
+        assert set(heard) == {None if kept_ms is None else queries[0].arrived + kept_ms / 1_000}
+    loaded.close()
 
 
 def test_an_empty_batch_is_no_trouble(loaded: LoadedVersion) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from replicas.answer import answer
+from replicas.audits import Auditor
 from replicas.checks import QueryLimits
 from replicas.errors import EngineAway
 from replicas.loaded import LoadedVersion, load
@@ -74,3 +75,32 @@ def test_every_query_of_a_batch_hears_that_the_engine_is_away_and_is_answered_wh
         assert time.monotonic() < until
         time.sleep(0.1)
     assert [outcome.rows.tolist() for outcome in ask(loaded) if isinstance(outcome, Answer)] == before
+
+
+def test_an_audit_says_of_which_server_it_was_and_a_caller_does_not_hear_it(
+    own: MilvusLite, loaded: LoadedVersion
+) -> None:
+    auditor = Auditor(loaded, LIMITS)
+    assert auditor.audit().ok
+    own.freeze()
+    try:
+        started = time.monotonic()
+        with pytest.raises(EngineAway) as away:
+            auditor.audit(until=started + 0.5)
+        assert time.monotonic() - started < 5
+    finally:
+        own.thaw()
+    assert "the instance own" in away.value.cause
+    assert "own" not in error_message(away.value).message
+
+
+def test_callers_of_a_silent_engine_hear_within_their_deadline_that_it_is_away(
+    own: MilvusLite, loaded: LoadedVersion
+) -> None:
+    own.freeze()
+    try:
+        started = time.monotonic()
+        assert {type(outcome) for outcome in ask(loaded, deadline_ms=500)} == {EngineAway}
+        assert time.monotonic() - started < 5
+    finally:
+        own.thaw()

@@ -55,6 +55,24 @@ def test_it_counts_outcomes_of_one_kind_in_a_row(
     assert in_a_row(noted(*outcomes)) == expected
 
 
+def test_a_server_that_its_engine_asks_and_that_is_away_is_no_fault_of_the_process() -> None:
+    health = noted(answered())
+    for _ in range(2):
+        health.note(Code.UNAVAILABLE, said="the instance blue is silent", lives=True, greets=True, seconds_max=1.0)
+    message = health.message()
+    assert (message.away_in_a_row, message.error) == (2, "the instance blue is silent")
+    assert (message.p99_ms, in_a_row(health), health.worrying) == (0, (0, 0, 0), True)
+    health.note(answered(), lives=True, greets=True, seconds_max=1.0)
+    message = health.message()
+    assert (message.away_in_a_row, message.error, in_a_row(health)) == (0, "", (1, 0, 0))
+
+
+def test_the_cause_of_an_internal_error_is_told_where_the_replica_says_it() -> None:
+    health = Health()
+    health.note(Code.INTERNAL, said="the collection is gone", lives=True, greets=True, seconds_max=1.0)
+    assert health.message().error == "a known query was answered with an internal error: the collection is gone"
+
+
 def test_a_process_that_lives_and_lets_an_audit_wait_is_slow_and_not_silent() -> None:
     health = noted(*[Code.DEADLINE_EXCEEDED] * WINDOW_AUDITS, lives=True)
 

@@ -23,6 +23,7 @@ from versions.routes.reports import _health
 from versions.seen import HealthSeen, NodeSeen, ReplicaSeen
 from versions.selectors import replica_view
 from versions.verdicts import (
+    AWAY_AUDITS,
     FROZEN_AUDITS,
     RIGHT_AUDITS,
     SLOW_FLOOR_MS,
@@ -51,6 +52,7 @@ WELL_YOUNG = HealthSeen(0.5, 1.0, 1, 100, "", right_in_a_row=1)
 WRONG = HealthSeen(0.5, 0.3, 1, 100, "0.300 of the known neighbours were found", 3.0, 2.0, wrong_in_a_row=WRONG_AUDITS)
 SLOW = HealthSeen(0.5, 1.0, 1, 100, "", 900.0, SLOW_FLOOR_MS + 1, right_in_a_row=9)
 FROZEN = HealthSeen(0.5, 1.0, 1, 100, "", 3.0, 2.0, silent_in_a_row=FROZEN_AUDITS)
+AWAY = HealthSeen(0.5, 1.0, 1, 100, "the instance blue: nobody listens", 3.0, 2.0, away_in_a_row=AWAY_AUDITS)
 STALE = HealthSeen(STALE_SECONDS + 1, 1.0, 1, 100, "", 3.0, 2.0, right_in_a_row=9)
 
 
@@ -190,6 +192,43 @@ def test_a_wrong_one_leaves_the_routes_even_if_it_is_the_last(lone):
     lone.audit({"a": WELL})
     assert lone.routed() == ["a"]
     assert selectors.is_loaded(lone.version) is True
+
+
+def test_a_server_that_an_engine_asks_and_that_is_away_is_one_alert_and_no_replicas_fault(nodes):
+    subject = f"version {nodes.version.number}"
+    nodes.audit({"a": AWAY, "b": AWAY})
+    nodes.audit({"a": AWAY, "b": AWAY})
+    assert nodes.routed() == ["a", "b"]
+    assert [(each.sick_reason, each.cures, each.orders) for each in map(nodes.replica, "ab")] == [("AWAY", 0, [])] * 2
+    alert = Alert.objects.get()
+    assert (alert.reason, alert.subject, alert.severity) == ("engine.unavailable", subject, "critical")
+    assert "the instance blue: nobody listens. Callers are told UNAVAILABLE" in alert.message
+    nodes.audit({"a": WELL, "b": AWAY})
+    assert nodes.alerts() == {f"engine.unavailable {subject}": "OPEN"}
+    nodes.audit({"a": WELL, "b": WELL})
+    assert nodes.alerts() == {f"engine.unavailable {subject}": "RESOLVED"}
+    assert nodes.routed() == ["a", "b"]
+
+
+def test_a_server_that_one_node_does_not_reach_takes_its_replica_out_of_the_routes_until_it_does(nodes):
+    for _ in range(3):
+        nodes.audit({"a": AWAY, "b": WELL})
+        assert nodes.routed() == ["b"]
+    # A restart would end in a process that cannot load.
+    assert (nodes.replica("a").cures, nodes.replica("a").orders) == (0, [])
+    assert Alert.objects.get().severity == "warning"
+    nodes.audit({"a": WELL, "b": WELL})
+    assert nodes.routed() == ["a", "b"]
+    assert list(nodes.alerts().values()) == ["RESOLVED"]
+
+
+def test_what_an_away_server_turns_out_to_have_lost_is_wrong_and_worse(lone):
+    lone.audit({"a": AWAY})
+    lone.audit({"a": WRONG})
+    sick = lone.replica("a")
+    assert (sick.sick_reason, sick.cures) == ("WRONG", 1)
+    subject = f"version {lone.version.number}"
+    assert lone.alerts() == {f"engine.unavailable {subject}": "RESOLVED", f"replica.wrong r{sick.pk}": "OPEN"}
 
 
 def test_when_all_are_slow_it_is_the_load_and_nothing_is_taken_out(nodes):

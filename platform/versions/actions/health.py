@@ -37,8 +37,10 @@ CURE = ("RESTART", "WARM", "CHECK")
 # Of a replica on a new node, in this order: a right answer is what it may not do without.
 JOIN = ("CHECK", "WARM")
 VERSION_WRONG = "version.wrong"
+# Of a version whose replicas are well but for the server that its engine asks.
+ENGINE_UNAVAILABLE = "engine.unavailable"
 # A sick replica becomes worse, and then well. What was found wrong is never routed again for being merely slow.
-GRAVENESS = (Verdict.FAILED, Verdict.STALE, Verdict.SLOW, Verdict.FROZEN, Verdict.WRONG)
+GRAVENESS = (Verdict.AWAY, Verdict.FAILED, Verdict.STALE, Verdict.SLOW, Verdict.FROZEN, Verdict.WRONG)
 
 
 def replica_audited(*, replica: Replica, verdict: str, health: HealthSeen | None) -> None:
@@ -67,7 +69,7 @@ def replica_sicken(*, replica: Replica, finding: Finding) -> bool:
     if found.update(sick_reason=finding.verdict, sick_since=since) != 1:
         return False
     if before:
-        alert_resolve(service=replica.version.service, reason=_alert(before), subject=_subject(replica))
+        _alert_end(replica, before)
     replica.refresh_from_db(fields=["sick_reason", "sick_since"])
     _raise(replica, finding)
     return True
@@ -79,7 +81,8 @@ def replica_treat(*, replica: Replica, finding: Finding | None) -> None:
 
     One that answers wrongly goes even if it is the last of its version, unless the version is wrong in itself. Of the
     others, the last one stays and is left alone: a slow answer is better than none, and a restart would be none for a
-    while.
+    while. One whose engine's server is away is not restarted: it finds the server when that is back, and could not even
+    load before.
     """
     _lock(replica)
     fresh = Replica.objects.select_related("version__service__tenant").filter(pk=replica.pk).exclude(sick_reason="")
@@ -96,7 +99,8 @@ def replica_treat(*, replica: Replica, finding: Finding | None) -> None:
         log.warning("%s is %s: %s.", sick, sick.sick_reason, "out of the routes" if withheld else "in the routes")
         if finding is not None:
             _raise(sick, finding)
-    if withheld and is_left_alone and sick.state == ReplicaState.READY and _cure_is_due(sick):
+    is_curable = withheld and is_left_alone and sick.sick_reason != Verdict.AWAY
+    if is_curable and sick.state == ReplicaState.READY and _cure_is_due(sick):
         _give_cure(sick)
 
 
@@ -190,7 +194,9 @@ def _can_be_spared(sick: Replica) -> bool:
 
 
 def _may_return(sick: Replica) -> bool:
-    """One that was never taken out returns as it is; another one has to pass its cure."""
+    """One that was never taken out, or was never ill itself, returns as it is; another one has to pass its cure."""
+    if sick.sick_reason == Verdict.AWAY:
+        return True
     orders = cure_orders(sick.cures)
     if sick.orders != orders:
         return not sick.withheld
@@ -223,7 +229,7 @@ def _forget(sick: Replica) -> None:
     reason = sick.sick_reason
     if Replica.objects.filter(pk=sick.pk, sick_reason=reason).update(**WELL) != 1:
         return
-    alert_resolve(service=sick.version.service, reason=_alert(reason), subject=_subject(sick))
+    _alert_end(sick, reason)
     if not is_wrong_in_itself(sick.version):
         _version_alert_end(sick.version)
     if sick.orders == cure_orders(sick.cures):
@@ -244,7 +250,7 @@ def _raise(replica: Replica, finding: Finding) -> None:
     alert_raise(
         service=service,
         reason=_alert(finding.verdict),
-        subject=_subject(replica),
+        subject=_alert_subject(replica, finding.verdict),
         message=_told(replica, finding, alone=alone),
         severity=Severity.CRITICAL if live and alone else Severity.WARNING,
         evidence={"version": replica.version.number, "node": replica.node.name, **finding.evidence},
@@ -281,6 +287,8 @@ def _version_subject(version: Version) -> str:
 
 
 def _told(replica: Replica, finding: Finding, *, alone: bool) -> str:
+    if finding.verdict == Verdict.AWAY:
+        return _told_of_an_engine(replica, finding, alone=alone)
     what = f"Replica {_subject(replica)} of version {replica.version.number} on {replica.node.name}: {finding.message}."
     if finding.verdict == Verdict.FAILED:
         return f"{what} Its agent goes on trying; look into the node's log of this replica."
@@ -294,8 +302,31 @@ def _told(replica: Replica, finding: Finding, *, alone: bool) -> str:
     return f"{what} It is out of the routes until it is restarted, warmed up and checked; the others answer."
 
 
+def _told_of_an_engine(replica: Replica, finding: Finding, *, alone: bool) -> str:
+    what = f"The server that the engine of version {replica.version.number} asks does not answer: {finding.message}."
+    if alone:
+        return (
+            f"{what} Callers are told UNAVAILABLE (ENGINE_UNAVAILABLE), and are answered again as soon as the server "
+            "is back, for which an administrator has to look. If that takes long, roll back to a version elsewhere."
+        )
+    return f"{what} That is so on {replica.node.name}, which is out of the routes until it is over; the others answer."
+
+
 def _alert(verdict: str) -> str:
-    return f"replica.{verdict.lower()}"
+    return ENGINE_UNAVAILABLE if verdict == Verdict.AWAY else f"replica.{verdict.lower()}"
+
+
+def _alert_subject(replica: Replica, verdict: str) -> str:
+    """A server is away for all replicas of a version, as a rule: that is one alert."""
+    return _version_subject(replica.version) if verdict == Verdict.AWAY else _subject(replica)
+
+
+def _alert_end(replica: Replica, verdict: str) -> None:
+    """That of the version is over when none of its replicas has reason for it."""
+    others = Replica.objects.filter(version=replica.version_id, sick_reason=Verdict.AWAY).exclude(pk=replica.pk)
+    if verdict == Verdict.AWAY and others.exists():
+        return
+    alert_resolve(service=replica.version.service, reason=_alert(verdict), subject=_alert_subject(replica, verdict))
 
 
 def _subject(replica: Replica) -> str:

@@ -213,7 +213,7 @@ class ReplicaReport(_message.Message):
     def __init__(self, replica_id: _Optional[str] = ..., state: _Optional[_Union[ReplicaReport.State, str]] = ..., address: _Optional[str] = ..., pid: _Optional[int] = ..., version: _Optional[int] = ..., items: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., error: _Optional[str] = ..., orders: _Optional[_Iterable[_Union[OrderResult, _Mapping]]] = ..., respawns: _Optional[int] = ..., health: _Optional[_Union[ReplicaHealth, _Mapping]] = ...) -> None: ...
 
 class ReplicaHealth(_message.Message):
-    __slots__ = ("age_seconds", "agreement", "version", "items", "error", "p99_ms", "sustained_p99_ms", "right_in_a_row", "wrong_in_a_row", "silent_in_a_row")
+    __slots__ = ("age_seconds", "agreement", "version", "items", "error", "p99_ms", "sustained_p99_ms", "right_in_a_row", "wrong_in_a_row", "silent_in_a_row", "away_in_a_row")
     AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     AGREEMENT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -224,6 +224,7 @@ class ReplicaHealth(_message.Message):
     RIGHT_IN_A_ROW_FIELD_NUMBER: _ClassVar[int]
     WRONG_IN_A_ROW_FIELD_NUMBER: _ClassVar[int]
     SILENT_IN_A_ROW_FIELD_NUMBER: _ClassVar[int]
+    AWAY_IN_A_ROW_FIELD_NUMBER: _ClassVar[int]
     age_seconds: float
     agreement: float
     version: int
@@ -234,7 +235,8 @@ class ReplicaHealth(_message.Message):
     right_in_a_row: int
     wrong_in_a_row: int
     silent_in_a_row: int
-    def __init__(self, age_seconds: _Optional[float] = ..., agreement: _Optional[float] = ..., version: _Optional[int] = ..., items: _Optional[int] = ..., error: _Optional[str] = ..., p99_ms: _Optional[float] = ..., sustained_p99_ms: _Optional[float] = ..., right_in_a_row: _Optional[int] = ..., wrong_in_a_row: _Optional[int] = ..., silent_in_a_row: _Optional[int] = ...) -> None: ...
+    away_in_a_row: int
+    def __init__(self, age_seconds: _Optional[float] = ..., agreement: _Optional[float] = ..., version: _Optional[int] = ..., items: _Optional[int] = ..., error: _Optional[str] = ..., p99_ms: _Optional[float] = ..., sustained_p99_ms: _Optional[float] = ..., right_in_a_row: _Optional[int] = ..., wrong_in_a_row: _Optional[int] = ..., silent_in_a_row: _Optional[int] = ..., away_in_a_row: _Optional[int] = ...) -> None: ...
 
 class OrderResult(_message.Message):
     __slots__ = ("order_id", "ok", "error", "p50_ms", "p99_ms", "queries", "agreement", "version", "items", "agreement_min", "rows_sampled", "rows_found", "beside_p50_ms", "beside_p99_ms", "overlap", "mean_score", "beside_mean_score", "beside_version")
