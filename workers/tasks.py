@@ -8,7 +8,19 @@ from celery import shared_task
 
 from alerts import sending
 from versions import routes
-from workers import audit, drafts, files, pipeline, samples, sources, standby, sweep, traffic, version_comparisons
+from workers import (
+    audit,
+    drafts,
+    files,
+    making_way,
+    pipeline,
+    samples,
+    sources,
+    standby,
+    sweep,
+    traffic,
+    version_comparisons,
+)
 
 
 @shared_task(name="build.run")
@@ -39,6 +51,7 @@ def publish_tenant(tenant_id: int, **_unknown: Any) -> None:
 @shared_task(name="sweep.builds")
 def sweep_builds(**_unknown: Any) -> None:
     sweep.due_builds()
+    making_way.make_way()
 
 
 @shared_task(name="sweep.reports")
