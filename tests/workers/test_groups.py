@@ -50,7 +50,8 @@ def test_a_build_that_knows_its_drop_has_the_others_of_its_group_built(movies, s
         assert not other.builds.filter(state="PENDING").exists()
 
 
-def test_a_move_asks_for_nobody_and_who_is_under_way_is_not_asked_again(movies, series):
+def test_a_move_asks_for_nobody_and_who_is_under_way_is_not_asked_again(movies, series, films):
+    quota_update(actor=TESTER, tenant=films, builds_at_once_max=3)
     published(movies)
     move = carried(pending(series))
     assert Build.objects.filter(service=movies).count() == 2
