@@ -12,6 +12,8 @@ from versions.states import PLACED
 
 # The least needed beyond so many do not count when a place is chosen.
 BESIDE_MAX = 5_000
+# Reports and specs are long, and there may be thousands.
+READ = ("number", "artifact", "service__name", "service__tenant", "service__live_version")
 
 
 def versions_beside(service: Service) -> list[Version]:
@@ -22,7 +24,7 @@ def versions_beside(service: Service) -> list[Version]:
     """
     there = Version.objects.filter(engine__in=registry.remote_names(), service__deleted_at__isnull=True)
     loaded = Q(service__live_version=F("number")) | Q(replicas__state__in=PLACED)
-    found = there.exclude(artifact="").filter(loaded).select_related("service").distinct()
+    found = there.exclude(artifact="").filter(loaded).select_related("service").distinct().only(*READ)
     group = set(members_of(service).values_list("pk", flat=True))
 
     def need(version: Version) -> tuple[bool, bool, int, int]:

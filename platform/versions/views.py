@@ -9,7 +9,7 @@ from django.conf import settings
 
 from catalog.models import Service
 from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE, is_checked
-from versions.groups import GROUP_INCOMPLETE, MOVE
+from versions.groups import GROUP_INCOMPLETE, MOVE, group_of, other_members_of
 from versions.models import Activation, Build, BuildLine, BuildStep, Node, Replica, SourceWatch, Version
 from versions.outlook import release_outlook
 from versions.routable import is_in_route
@@ -139,6 +139,7 @@ def service_view(service: Service) -> dict[str, Any]:
         "held": _held(service),
         "last_build": {"number": last_build.number, "state": last_build.state} if last_build else None,
         "watch": _watch(service),
+        "moves_with": [member.name for member in other_members_of(service)] if group_of(service) else [],
         "created_at": service.created_at,
         "created_by": service.created_by,
     }

@@ -14,8 +14,9 @@ from tests.support.history import asked, claimed, expired, refreshed, resolved
 from tests.workers.conftest import carried, finish, published, ring
 from versions import actions
 from versions.models import Build
+from versions.outlook import release_outlook
 from versions.queue import running_builds
-from versions.views import build_view
+from versions.views import build_view, service_view
 from workers import sweep
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
@@ -48,6 +49,11 @@ def test_a_build_that_knows_its_drop_has_the_others_of_its_group_built(movies, s
     assert "Its group moves with it: asks for build 2 of series." in lines(build)
     for other in (unbuilt, apart, foreign):
         assert not other.builds.filter(state="PENDING").exists()
+
+
+def test_a_service_names_those_that_it_moves_with(movies, series, films):
+    assert service_view(refreshed(movies))["moves_with"] == ["series"]
+    assert service_view(make_service(films, "apart"))["moves_with"] == []
 
 
 def test_a_move_asks_for_nobody_and_who_is_under_way_is_not_asked_again(movies, series, films):
@@ -189,6 +195,7 @@ def test_a_service_on_hold_holds_its_group_until_it_is_released(movies, series):
     build, move = published(movies), carried(pending(series))
     assert ring(move).error_reason == "activate.service_held"
     assert ring(build).error_reason == "group.incomplete"
+    assert "goes live by itself with its group (shelf)." in release_outlook(refreshed(series))
     service_release(actor=TESTER, service=refreshed(series))
     sweep.tend_held_builds()
     sweep.tend_held_builds()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from alerts.models import Alert
 from audit.models import AuditEvent
 from catalog.models import Service
 from engines.milvus.reference import Reference
@@ -65,7 +66,22 @@ def test_a_rollback_to_where_an_index_is_made_ends_that_build(series, films_serv
     assert AuditEvent.objects.filter(verb="build.make_way").count() == 1
 
 
-def test_the_worker_ends_it_with_that_reason(series, films_service, building):
+def test_that_nobody_builds_the_drop_now_is_alerted_until_a_later_build_succeeds(series, films_service, building):
+    building(films_service)
+    actions.version_rollback(actor=TESTER, service=series)
+    make_way()
+    alert = Alert.objects.get(reason="build.made_way")
+    assert (alert.state, alert.service, alert.message) == (
+        "OPEN",
+        films_service,
+        "Build 1 was ended for the sake of what serves where it was made. Ask for a new one.",
+    )
+    made_version(films_service)
+    alert.refresh_from_db()
+    assert alert.state == "RESOLVED"
+
+
+def test_whoever_goes_on_with_it_hears_it_too(series, films_service, building):
     build = building(films_service)
     actions.version_rollback(actor=TESTER, service=series)
     make_way()

@@ -15,7 +15,7 @@ from common.actor import SYSTEM, Actor
 from common.dispatch import after_commit
 from common.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, QuotaExceeded, StateConflict
 from common.transitions import move
-from versions.actions.alarms import build_alerts_end
+from versions.actions.alarms import MADE_WAY, build_alerts_end, made_way_alert
 from versions.actions.lines import say
 from versions.actions.retirement import build_abandon
 from versions.groups import MOVE
@@ -26,9 +26,8 @@ from versions.states import BUILD, BUILD_UNFINISHED, STATE_TEXTS, STEP, BuildSta
 # Builds that wait or run, for each service; what comes on top is refused.
 BUILDS_UNFINISHED_MAX = 20
 REASON_CHARACTERS_MAX = 500
-# The step in which an index is made, and the reason of a build that ended in it for the sake of what serves there.
+# The step in which an index is made.
 INDEXING = "build_index"
-MADE_WAY = "build.made_way"
 # In the context of a build whose worker delivers the demo's drop.
 DEMO = "demo"
 
@@ -106,6 +105,7 @@ def build_make_way(*, build: Build, message: str) -> bool:
         if asked.update(cancel_requested_at=Now(), **values) != 1:
             return False
         say(build.pk, message, step=INDEXING, level=LineLevel.WARNING)
+    made_way_alert(build)
     _audit(_fresh(build), SYSTEM, "build.make_way", reason=message)
     return True
 
