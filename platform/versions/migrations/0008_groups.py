@@ -11,13 +11,13 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddField(
-            model_name='activation',
-            name='by_build',
+            model_name="activation",
+            name="by_build",
             field=models.BooleanField(default=False),
         ),
         migrations.AddField(
-            model_name='build',
-            name='parked',
+            model_name="build",
+            name="parked",
             field=models.BooleanField(default=False),
         ),
     ]
