@@ -31,7 +31,6 @@ from versions.actions.alarms import left_behind_alert, left_behind_alerts_end, r
 from versions.actions.builds import (
     DEMO,
     INDEXING,
-    MADE_WAY,
     build_cancel,
     build_expire,
     build_make_way,
@@ -117,7 +116,6 @@ __all__ = [
     "DEMO",
     "INDEXING",
     "LEASE_SECONDS",
-    "MADE_WAY",
     "CancelAsked",
     "Claim",
     "Completed",
