@@ -30,8 +30,9 @@ class IndexSpec:
     """What to build or to open; `params` are the engine's own, typed in its params.py.
 
     `partition_rows` says how many rows each partition has, of which the first ones lie in the first; empty: as nearly
-    the same as can be. `beside` are the index folders, of whatever engine, of what serves while this is built, the
-    foremost first: an engine that asks servers builds at one that does not serve. Both count for building only.
+    the same as can be. `beside` are the index folders of what serves while this is built, the foremost first: an engine
+    that asks servers builds at one that does not serve. `together` are those of builds under way that this one is to
+    move with: it is made where they are. All three count for building only.
     """
 
     metric: Metric
@@ -39,6 +40,7 @@ class IndexSpec:
     partitions: int = 1
     partition_rows: tuple[int, ...] = ()
     beside: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
     threads: int = 1
     params: Mapping[str, object] = field(default_factory=dict)
     seed: int = SEED

@@ -1,8 +1,8 @@
 """Which engines there are. Reads their descriptions; imports an engine's library only to build or to open.
 
-A new engine is a folder with params.py, builder.py, searcher.py and README.md, with removal.py and perhaps aliases.py
-where an index is more than its files, and a row here. Partitions come with it: `engines.partitioned` is imported late
-because it brings numpy, which a web process does without.
+A new engine is a folder with params.py, builder.py, searcher.py and README.md, with placing.py, removal.py and perhaps
+aliases.py where an index is more than its files, and a row here. Partitions come with it: `engines.partitioned` is
+imported late because it brings numpy, which a web process does without.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Entry(NamedTuple):
     # Of an engine whose description has a `reference_file`.
     remover: str = ""
     aliaser: str = ""
+    places: str = ""
 
 
 ENGINES: dict[str, Entry] = {
@@ -54,8 +55,9 @@ ENGINES: dict[str, Entry] = {
         "engines.milvus.params:DESCRIPTION",
         "engines.milvus.builder:MilvusBuilder",
         "engines.milvus.searcher:MilvusSearcher",
-        "engines.milvus.removal:remove",
-        "engines.milvus.aliases:keep",
+        remover="engines.milvus.removal:remove",
+        aliaser="engines.milvus.aliases:keep",
+        places="engines.milvus.placing:instances_of",
     ),
 }
 
@@ -100,6 +102,21 @@ def open_searcher(name: str, spec: IndexSpec, index_dir: Path, vectors: Float32)
 
     opener: SearcherOpener = _load(_entry(name).searcher)
     return open_partitioned(opener, spec, index_dir, vectors)
+
+
+def remote_names() -> tuple[str, ...]:
+    """The engines whose indexes lie at servers."""
+    return tuple(name for name in ENGINES if describe(name).remote)
+
+
+def places_of(index_dir: Path) -> frozenset[str]:
+    """The servers at which the index in `index_dir` lies, or is being made, as names that can be compared.
+
+    Empty for an index that is its files, and for a folder that cannot be read. Asks no server, imports no library.
+    """
+    return frozenset(
+        f"{name}:{place}" for name, entry in ENGINES.items() if entry.places for place in _load(entry.places)(index_dir)
+    )
 
 
 def is_more_than_files(index_dir: Path) -> bool:

@@ -44,6 +44,8 @@ class Wait:
     seconds: float
     detail: str = ""
     context: Mapping[str, Any] = field(default_factory=dict)
+    # Other builds of the tenant may begin meanwhile: it needs no more than what it has.
+    parked: bool = False
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,8 @@ def _run_claimed(claim: Claim, lease: Lease) -> None:
         actions.build_succeed(claim)
     except (CancelRequested, actions.CancelAsked):
         build = Build.objects.get(pk=claim.build_id)
-        actions.build_stop(claim, reason="build.cancelled", message=build.error_message or "Cancelled.")
+        reason = build.error_reason or "build.cancelled"
+        actions.build_stop(claim, reason=reason, message=build.error_message or "Cancelled.")
     except (StepFailed, BundleError, EngineError) as error:
         log.warning("Build %s failed in %s: %s %s", claim.build_id, step, error.reason, error.message)
         actions.build_fail(claim, reason=error.reason, owner=error.owner, message=error.message)
@@ -148,8 +149,8 @@ def _run_step(claim: Claim, lease: Lease, name: str) -> bool:
     match outcome:
         case Done(report, context, detail):
             actions.step_done(claim, name, report=report, context=context, detail=detail)
-        case Wait(seconds, detail, context):
-            actions.build_wait(claim, name, seconds=seconds, detail=detail, context=context)
+        case Wait(seconds, detail, context, parked):
+            actions.build_wait(claim, name, seconds=seconds, detail=detail, context=context, parked=parked)
         case Hold(reason, message, evidence, report, context):
             found = [each.to_dict() for each in evidence]
             told = overrides.told(outcome)

@@ -26,6 +26,7 @@ from common.errors import Conflict, FailedPrecondition, StateConflict
 from documents.store import Stamp
 from versions import actions, routes
 from versions.checked import HELD_BEFORE_SWITCH, HELD_BY_SERVICE
+from versions.groups import GROUP_INCOMPLETE, others_of
 from versions.models import Activation, Build, Version
 from versions.reconcile import reconcile
 from versions.selectors import joining_replicas, pending_in_turn, platform_epoch, retirable, short_of_replicas
@@ -151,10 +152,13 @@ def _replenish(version: Version, missing: int, nodes: NodeRooms) -> None:
 
 
 def tend_held_builds() -> None:
-    """Resumes those whose service was released, gives memory back, ends the forgotten ones."""
+    """Resumes those whose service was released or whose group can be complete, gives memory back, ends forgotten."""
     held = Build.objects.filter(state=BuildState.HELD).order_by("pk")
     for build in held.filter(error_reason=HELD_BY_SERVICE, service__held_at__isnull=True)[:ROWS_MAX]:
         unless_moved(partial(actions.build_resume, build=build))
+    for build in held.filter(error_reason=GROUP_INCOMPLETE).select_related("service__tenant")[:ROWS_MAX]:
+        if not others_of(build).stopped:
+            unless_moved(partial(actions.build_resume, build=build))
     # Whoever made its version live resumes such a build, and may have died in between.
     switched = held.filter(
         IS_HELD_BEFORE_SWITCH, versions__number=F("version_number"), versions__activated_at__isnull=False

@@ -13,6 +13,7 @@ from workers import (
     audit,
     drafts,
     files,
+    making_way,
     pipeline,
     samples,
     sources,
@@ -51,6 +52,7 @@ def publish_tenant(tenant_id: int, **_unknown: Any) -> None:
 @shared_task(name="sweep.builds")
 def sweep_builds(**_unknown: Any) -> None:
     sweep.due_builds()
+    making_way.make_way()
 
 
 @shared_task(name="sweep.reports")

@@ -211,6 +211,7 @@ def _tell(found: dict[str, Any]) -> None:
             ("p99 ms", live.get("p99_ms")),
             ("held", held.get("reason")),
             ("last build", f"{last['number']} {last['state']}" if last else ""),
+            ("moves with", ", ".join(found.get("moves_with", ()))),
             ("newest drop", watch.get("drop")),
             ("source", watch.get("problem")),
             ("next due", watch.get("due_at")),

@@ -33,7 +33,7 @@ class MilvusBuilder:
         params = parse_params(MilvusParams, spec.params)
         _check_codes(params, spec.dimension)
         vectors = check_vectors(vectors, spec.dimension)
-        where = instance(building_instance(spec.beside))
+        where = instance(building_instance(spec.beside, spec.together))
         # Nobody else has this name, so that no build and no other platform at this instance meets it.
         collection = Collection(where, f"{NAME_PREFIX}{secrets.token_hex(NAME_BYTES)}")
         Reference(

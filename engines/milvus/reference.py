@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engines.base import IndexSpec
 from engines.description import Metric
 from engines.errors import IndexMismatch, IndexUnreadable
 from engines.milvus.params import REFERENCE_FILE, IndexType, MilvusParams
+
+if TYPE_CHECKING:
+    # Who only asks where an index lies does without numpy.
+    from engines.base import IndexSpec
 
 FORMAT = 1
 # What does not have such a name is not ours to search, nor to drop.

@@ -27,6 +27,8 @@ from catalog import notices, webhooks
 from catalog.block import Block
 from catalog.model_blocks import QueryModel
 from engines import registry
+from tenants.models import NAME_CHARACTERS_MAX as SERVICE_NAME_CHARACTERS_MAX
+from tenants.models import is_valid_name
 
 DIMENSION_MAX = 4_096
 ATTRIBUTES_MAX = 100
@@ -65,6 +67,18 @@ def _check_attribute_name(name: str) -> str:
         raise ValueError(fault)
     return name
 
+
+def _check_name(name: str) -> str:
+    if not is_valid_name(name):
+        raise ValueError(
+            f"Use lower case letters, digits and hyphens, at most {SERVICE_NAME_CHARACTERS_MAX}; start with a letter, "
+            "end with a letter or digit."
+        )
+    return name
+
+
+# Of a service, and of a group of them.
+Name = Annotated[str, AfterValidator(_check_name)]
 
 AttributeType = Literal["string", "int64", "float64", "bool", "list<string>"]
 
@@ -235,12 +249,13 @@ class Guards(Block):
 
 
 class Versions(Block):
-    """How many stay, and how a new one goes live."""
+    """How many stay, and how a new one goes live. Services of one tenant with the same `group` move together."""
 
     keep: int = Field(default=2, ge=1, le=VERSIONS_KEPT_MAX)
     standby: Literal["hot", "cold"] = "hot"
     activate: Literal["auto", "on_approval"] = "auto"
     rollout: Literal["together", "zone_by_zone"] = "together"
+    group: Name | None = None
 
 
 class Replicas(Block):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from catalog import blocks
 from catalog.block import Block
 from catalog.faults import FAULTS_MAX, Fault, Loc, faults_of, field_names, models_by_field, printable
 from common.errors import InvalidArgument
 from engines import registry
-from tenants.models import NAME_CHARACTERS_MAX, is_valid_name
 
 FAULTS_IN_MESSAGE_MAX = 3
 
@@ -29,19 +28,10 @@ NOT_YET: Mapping[str, tuple[Any, ...]] = {
 }
 
 
-def _check_name(name: str) -> str:
-    if not is_valid_name(name):
-        raise ValueError(
-            f"Use lower case letters, digits and hyphens, at most {NAME_CHARACTERS_MAX}; start with a letter, "
-            "end with a letter or digit."
-        )
-    return name
-
-
 class ServiceSpec(Block):
     """What a service is asked to be. `schema_` is written `schema`; engine and search parameters are complete."""
 
-    name: Annotated[str, AfterValidator(_check_name)]
+    name: blocks.Name
     schema_: blocks.Schema = Field(alias="schema")
     source: blocks.Source
     engine: blocks.Engine = blocks.Engine()

@@ -6,7 +6,7 @@ from versions.models import Version
 from versions.states import BuildState
 
 # What the reasons of a hold begin with when nothing but the switch itself was held.
-HELD_BEFORE_SWITCH = ("activate.", "approval.")
+HELD_BEFORE_SWITCH = ("activate.", "approval.", "group.")
 # The service wants a person to say yes to each version (versions.activate).
 APPROVAL_REQUIRED = "approval.required"
 # The service itself is on hold; once it is released, such a build goes on by itself.

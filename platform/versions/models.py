@@ -55,6 +55,8 @@ class Build(TenantScoped):
     # How often a worker died in the present step; each time is one lease that ended unrenewed.
     crashes = models.PositiveSmallIntegerField(default=0)
     wake_at = models.DateTimeField(null=True, blank=True)
+    # It waits for its group and takes no place among the builds that its tenant may run at once.
+    parked = models.BooleanField(default=False)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     # What an operator let pass, and why: {step: {reason of the hold: why}}.
     overrides = models.JSONField(default=dict)
@@ -346,6 +348,8 @@ class Activation(TenantScoped):
     )
     laggards = models.JSONField(default=list)
     actor = models.CharField(max_length=150)
+    # A build switched to what it had made; else somebody decided.
+    by_build = models.BooleanField(default=False)
     reason = models.CharField(max_length=500, blank=True)
     at = models.DateTimeField(auto_now_add=True)
     completed_at = models.DateTimeField(null=True, blank=True)

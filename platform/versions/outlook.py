@@ -5,6 +5,7 @@ from __future__ import annotations
 from catalog.models import Service
 from catalog.notices import made_spec
 from versions.checked import HELD_BY_SERVICE
+from versions.groups import group_of
 from versions.models import Build, Version
 from versions.states import BuildState
 
@@ -30,7 +31,8 @@ def release_outlook(service: Service) -> str:
         bad = bad_twin(build)
         what = f"Build {build.number} (drop {build.drop_name or 'unknown'}), which waits only for this,"
         if bad is None:
-            told.append(f"{what} goes live by itself.")
+            with_group = f" with its group ({group_of(service)})" if group_of(service) else ""
+            told.append(f"{what} goes live by itself{with_group}.")
         else:
             told.append(f"{what} stays held: its drop made version {bad.number}, which was rolled back.")
     return " ".join(told or ["No build waits for it. The next build that meets its guards goes live by itself."])

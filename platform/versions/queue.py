@@ -29,13 +29,18 @@ class Admission:
     placed: bool
 
 
+def running_builds() -> QuerySet[Build]:
+    """Those that count among `builds_at_once_max`: one that waits for its group keeps no other from beginning."""
+    return Build.objects.filter(state=BuildState.RUNNING, parked=False)
+
+
 def pending_in_turn() -> QuerySet[Any]:
     """Builds that nobody has begun, of tenants that have room for one more; the tenants take turns.
 
     A build stands behind as many others as its tenant has running, or waiting before it; so one tenant's many builds
     keep no other tenant waiting for more than the one that is running. `turn` counts each tenant's from 1.
     """
-    running = Build.objects.filter(service__tenant=OuterRef("service__tenant"), state=BuildState.RUNNING)
+    running = running_builds().filter(service__tenant=OuterRef("service__tenant"))
     running_count = running.order_by().values("service__tenant").annotate(count=Count("pk")).values("count")
     turn = Window(RowNumber(), partition_by=F("service__tenant"), order_by=F("pk").asc())
     pending = Build.objects.filter(state=BuildState.PENDING).annotate(running=Coalesce(Subquery(running_count), 0))
@@ -52,7 +57,7 @@ def in_turn_for(build_id: int) -> int:
     first = pending_in_turn().select_related("service").first()
     if build is None or first is None or first.service.tenant_id == build.service.tenant_id:
         return build_id
-    mine = Build.objects.filter(service__tenant=build.service.tenant_id, state=BuildState.RUNNING).count() + 1
+    mine = running_builds().filter(service__tenant=build.service.tenant_id).count() + 1
     return first.pk if first.rank < mine else build_id
 
 

@@ -19,9 +19,10 @@ from catalog.models import Service
 from documents.traffic import SPAN_SECONDS
 from tenants.models import Quota, Tenant
 from versions.estimates import BYTES, NEAR_PERCENT
-from versions.models import Build, Replica, TrafficSpan, Version
+from versions.models import Replica, TrafficSpan, Version
+from versions.queue import running_builds
 from versions.sizes import held_bytes
-from versions.states import BuildState, ReplicaState
+from versions.states import ReplicaState
 from versions.traffic import LAG_SECONDS, LATELY_SECONDS
 
 FULL_PERCENT = 100
@@ -129,8 +130,7 @@ def _peaks(keys: Sequence[int], seconds: int) -> Mapping[int, int]:
 
 
 def _running(keys: Sequence[int]) -> Mapping[int, int]:
-    running = Build.objects.filter(service__tenant__in=keys, state=BuildState.RUNNING)
-    return _by_tenant(running, "service__tenant_id", Count("pk"))
+    return _by_tenant(running_builds().filter(service__tenant__in=keys), "service__tenant_id", Count("pk"))
 
 
 def _by_tenant(rows: QuerySet[Any], tenant: str, figure: Count | Sum) -> Mapping[int, int]:

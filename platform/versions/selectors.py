@@ -53,7 +53,6 @@ __all__ = [
     "live_version",
     "load_seconds",
     "loaded_replicas",
-    "loaded_versions",
     "node_view",
     "nodes",
     "open_reload",
@@ -158,13 +157,6 @@ def routable_versions(service: Service) -> list[Version]:
     Without a live version nothing answers, so none is named.
     """
     return sorted(versions_of(service).filter(in_route()), key=lambda version: version.number != service.live_version)
-
-
-def loaded_versions(service: Service) -> list[Version]:
-    """The live version first, then what else is on nodes or shall be, newest first."""
-    there = versions_of(service).exclude(artifact="")
-    found = there.filter(Q(number=service.live_version) | Q(replicas__state__in=PLACED)).distinct()
-    return sorted(found, key=lambda version: version.number != service.live_version)
 
 
 def candidate_versions(service: Service) -> list[Version]:

@@ -29,6 +29,16 @@ class BuildState(models.TextChoices):
     CANCELLED = "CANCELLED"
 
 
+STATE_TEXTS = {
+    BuildState.PENDING: "is waiting",
+    BuildState.RUNNING: "is running",
+    BuildState.HELD: "is held",
+    BuildState.SUCCEEDED: "has succeeded",
+    BuildState.FAILED: "has failed",
+    BuildState.CANCELLED: "is cancelled",
+}
+
+
 class StepState(models.TextChoices):
     PENDING = "PENDING"
     RUNNING = "RUNNING"

@@ -46,6 +46,14 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Percentile:
+    """How quick one service was over a time, and over how many calls."""
+
+    p99_ms: float
+    calls: int
+
+
+@dataclass(frozen=True)
 class History:
     """A service over time; all lists are of one length, a point for every `step_seconds`. None: nothing is known.
 
@@ -72,12 +80,15 @@ class History:
 def loads_of(services: Iterable[Service]) -> dict[int, Load]:
     """By the service's key, over the last LATELY_SECONDS of which there are rows for sure; one query for all."""
     until = datetime.fromtimestamp(_recorded_until(), UTC)
-    lately = {"at__gte": until - timedelta(seconds=LATELY_SECONDS), "at__lt": until}
-    spans = TrafficSpan.objects.filter(service__in=services, queries__gt=0, **lately)
-    asked: dict[int, Traffic] = {}
-    for span in spans.only("service_id", "queries", "codes", "counts"):
-        asked.setdefault(span.service_id, Traffic()).add(_traffic(span))
+    asked = _asked_of(services, until - timedelta(seconds=LATELY_SECONDS), until)
     return {key: _load(traffic) for key, traffic in asked.items()}
+
+
+def percentiles_of(services: Iterable[Service], since: datetime, until: datetime) -> dict[int, Percentile]:
+    """By the service's key, over whole spans between both times, as far as there are rows; one query for all."""
+    asked = _asked_of(services, since, until - timedelta(seconds=SPAN_SECONDS))
+    found = {key: (percentile_ms(traffic.counts, P99), traffic.calls) for key, traffic in asked.items()}
+    return {key: Percentile(p99_ms, calls) for key, (p99_ms, calls) in found.items() if p99_ms is not None}
 
 
 def history_of(service: Service, *, hours: int, points_max: int = POINTS_MAX) -> History:
@@ -160,6 +171,15 @@ def percentile_ms(counts: Sequence[int], share: float) -> float | None:
 def _recorded_until() -> int:
     """The end of the newest span that has become rows, when nothing is late."""
     return span_of(timezone.now().timestamp() - LAG_SECONDS) + SPAN_SECONDS
+
+
+def _asked_of(services: Iterable[Service], since: datetime, until: datetime) -> dict[int, Traffic]:
+    """In spans that began from `since` to before `until`."""
+    spans = TrafficSpan.objects.filter(service__in=services, queries__gt=0, at__gte=since, at__lt=until)
+    asked: dict[int, Traffic] = {}
+    for span in spans.only("service_id", "queries", "codes", "counts"):
+        asked.setdefault(span.service_id, Traffic()).add(_traffic(span))
+    return asked
 
 
 def _load(traffic: Traffic) -> Load:

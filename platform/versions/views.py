@@ -9,6 +9,7 @@ from django.conf import settings
 
 from catalog.models import Service
 from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE, is_checked
+from versions.groups import GROUP_INCOMPLETE, MOVE, group_of, other_members_of
 from versions.models import Activation, Build, BuildLine, BuildStep, Node, Replica, SourceWatch, Version
 from versions.outlook import release_outlook
 from versions.routable import is_in_route
@@ -31,6 +32,10 @@ NEXT_STEP_OF_DUPLICATE = "Nothing is to be done; `force` builds it again all the
 NEXT_STEP_OF_UNFINISHED_TWIN = "Follow build {number}."
 NEXT_STEP_OF_APPROVAL = (
     "Look at the evidence, then activate it (recall activate {service} {version}) or override it with a reason."
+)
+NEXT_STEP_OF_GROUP = (
+    "Mend what stopped the other build, and this one goes on by itself; or override it with a reason, and it switches "
+    "without."
 )
 NEXT_STEP_OF_PLATFORM = "Retry the build; when it fails again, tell the platform's administrator its reason."
 
@@ -55,6 +60,7 @@ def build_view(build: Build) -> dict[str, Any]:
         "overrides": build.overrides,
         "force": build.force,
         "cancel_requested": build.cancel_requested_at is not None,
+        "moves_with": build.context.get(MOVE),
         "requested_by": build.requested_by,
         "requested_at": build.requested_at,
         "started_at": build.started_at,
@@ -133,6 +139,7 @@ def service_view(service: Service) -> dict[str, Any]:
         "held": _held(service),
         "last_build": {"number": last_build.number, "state": last_build.state} if last_build else None,
         "watch": _watch(service),
+        "moves_with": [member.name for member in other_members_of(service)] if group_of(service) else [],
         "created_at": service.created_at,
         "created_by": service.created_by,
     }
@@ -260,7 +267,8 @@ def _current_step(build: Build, steps: list[BuildStep]) -> str:
 
 def _error(build: Build) -> dict[str, Any] | None:
     """Cause, effect and next step."""
-    if not build.error_reason:
+    # Of a build that runs it says why it is about to end.
+    if not build.error_reason or build.state == BuildState.RUNNING:
         return None
     return {
         "reason": build.error_reason,
@@ -277,6 +285,8 @@ def _next_step(build: Build) -> str:
         return f"Release the service (recall service release {name}) and it goes on, or override it with a reason."
     if build.state == BuildState.HELD and build.error_reason == APPROVAL_REQUIRED:
         return NEXT_STEP_OF_APPROVAL.format(service=build.service.name, version=build.version_number)
+    if build.state == BuildState.HELD and build.error_reason == GROUP_INCOMPLETE:
+        return NEXT_STEP_OF_GROUP
     if build.state == BuildState.HELD and build.error_reason.startswith(NO_ROOM):
         return NEXT_STEP_WITHOUT_ROOM
     if build.error_reason == DUPLICATE:

@@ -170,12 +170,3 @@ def test_a_build_that_ended_well_leaves_its_version_alone(films_service):
     actions.work_dir_deleted(build=build)
     build.refresh_from_db()
     assert (build.work_dir, build.state, selectors.is_loaded(version)) == ("", "SUCCEEDED", True)
-
-
-def test_the_live_version_comes_first_of_those_that_are_loaded_and_is_among_them_in_any_case(films_service):
-    _, second, third = (made_version(films_service) for _ in range(3))
-    made_version(films_service, loaded=False)
-    activated(second)
-    assert [version.number for version in selectors.loaded_versions(refreshed(films_service))] == [2, 3, 1]
-    Replica.objects.filter(version__in=[second, third]).update(state="GONE")
-    assert [version.number for version in selectors.loaded_versions(refreshed(films_service))] == [2, 1]

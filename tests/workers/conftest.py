@@ -100,14 +100,18 @@ def published(service: Service, *, items: int = 60, **values: Any) -> Build:
 
     `values` are what the artifact is told to be.
     """
-    build = asked(service, force=True)
+    return carried(asked(service, force=True), items=items, **values)
+
+
+def carried(build: Build, *, items: int = 60, **values: Any) -> Build:
+    """The same of a build that somebody has asked for, and that nobody has begun."""
     claim = actions.build_claim(build.pk, owner="worker-1")
     assert claim is not None
     names = [step.name for step in pipeline.STEPS]
     actions.steps_prepare(claim, names)
     resolved(claim, f"drop-{build.number:04}")
     completed(claim, items=items, **values)
-    live = refreshed(service)
+    live = refreshed(build.service)
     counts = {"items": items, "live_generation": live.live_generation}
     for name in names[: names.index("place_replicas")]:
         actions.step_start(claim, name)
@@ -116,12 +120,17 @@ def published(service: Service, *, items: int = 60, **values: Any) -> Build:
     return build
 
 
+def ring(build: Build) -> Build:
+    """Rings for the build once, as when its wake-up is due."""
+    Build.objects.filter(pk=build.pk, wake_at__isnull=False).update(wake_at="2020-01-01T00:00:00+00:00")
+    pipeline.run(build.pk)
+    return Build.objects.select_related("service__tenant").get(pk=build.pk)
+
+
 def finish(build: Build) -> Build:
     """Rings for the build, each time its wake-up is due, until nothing is left to do now."""
     for _ in range(RINGS_MAX):
-        Build.objects.filter(pk=build.pk, wake_at__isnull=False).update(wake_at="2020-01-01T00:00:00+00:00")
-        pipeline.run(build.pk)
-        build = Build.objects.select_related("service__tenant").get(pk=build.pk)
+        build = ring(build)
         if build.state not in ("PENDING", "RUNNING"):
             return build
     raise AssertionError(f"{build} still is {build.state}: {build.report}")

@@ -16,9 +16,11 @@ from common.texts import sentence
 from documents.store import Stamp
 from versions import actions, routes
 from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE
-from versions.models import Activation, Version
+from versions.groups import GATE, GROUP_INCOMPLETE, others_of, whereabouts
+from versions.models import Activation, Build, Version
 from versions.outlook import bad_twin
 from versions.selectors import activations_of, live_version, platform_epoch
+from versions.states import STATE_TEXTS, BuildState
 from workers import comparison, evidence, guards, patience
 from workers.context import POLL_SECONDS, BuildContext
 from workers.outcomes import Done, Hold, Outcome, StepFailed, Wait
@@ -28,6 +30,7 @@ from workers.steps.check_items import check_again
 
 ACKNOWLEDGE_SECONDS_MAX = 2.0
 WAIT_SECONDS = 1.0
+GROUP_WAIT_SECONDS = 3.0
 ON_APPROVAL = "on_approval"
 # How long the only replica may take to come back.
 SERVABLE_SECONDS_MAX = 120
@@ -65,7 +68,7 @@ def step(ctx: BuildContext) -> Outcome:
     if version.activated_at is None:
         judged = _judge(ctx, version, service)
         if judged.stop is not None:
-            return judged.stop
+            return _marked(judged.stop)
         try:
             _activate(ctx, version, service)
         except (actions.CancelAsked, actions.FenceLost):
@@ -91,6 +94,9 @@ def _judge(ctx: BuildContext, version: Version, service: Service) -> Judged:
         lambda: _by_items(ctx, version),
         lambda: _by_gate(ctx, version, service),
         lambda: Judged(_by_approval(version, service)),
+        # Last, so that whoever waits for the others is ready to switch.
+        lambda: Judged(_by_stopped(ctx)),
+        lambda: Judged(_by_awaited(ctx)),
     )
     so_far = Judged()
     for reason in reasons:
@@ -185,6 +191,38 @@ def _by_approval(version: Version, service: Service) -> Hold | None:
         return None
     message = f"Version {version.number} is checked and waits for a person to activate it (versions.activate)."
     return Hold(APPROVAL_REQUIRED, message, beside=guards.version_text(version.number))
+
+
+def _by_stopped(ctx: BuildContext) -> Hold | None:
+    """Others of its group that have stopped on their way: this one would leave them behind."""
+    others = others_of(ctx.build)
+    if not others.stopped:
+        return None
+    told = " ".join(_stopped_text(build) for build in others.stopped)
+    message = (
+        f"It moves together with {others.without}, which cannot: {told} Once that is mended this build goes on by "
+        f"itself; an override switches without {others.without}."
+    )
+    return Hold(GROUP_INCOMPLETE, message, beside=f"without {others.without}")
+
+
+def _stopped_text(build: Build) -> str:
+    what = f"build {build.number} of {build.service.name} {STATE_TEXTS[BuildState(build.state)]}"
+    return f"{what} ({build.error_reason})."
+
+
+def _by_awaited(ctx: BuildContext) -> Wait | None:
+    """Others of its group that are still on their way. Says to them that this one is where they have to come."""
+    awaited = others_of(ctx.build).awaited
+    if not awaited:
+        return None
+    detail = f"Waits for its group: {', '.join(map(whereabouts, awaited))}."
+    return Wait(GROUP_WAIT_SECONDS, detail, context={GATE: ctx.started_at.isoformat()}, parked=True)
+
+
+def _marked(stop: Hold | Wait) -> Hold | Wait:
+    """Whoever stops for anything but its group does not stand before the switch any more."""
+    return replace(stop, context={GATE: "", **stop.context}) if isinstance(stop, Wait) else stop
 
 
 def _activate(ctx: BuildContext, version: Version, service: Service) -> None:

@@ -11,7 +11,7 @@ from bundles import layout
 from engines.base import IndexSpec
 from versions import actions
 from versions.estimates import chosen_engine, engine_params
-from versions.selectors import loaded_versions
+from workers import beside
 from workers.context import BuildContext
 from workers.outcomes import Done, Outcome
 
@@ -23,9 +23,11 @@ def step(ctx: BuildContext) -> Outcome:
     rows = imported["searchable_items"]
     engine, why = chosen_engine(ctx.spec, rows)
     out_dir = ctx.folder("index")
+    there = beside.look(ctx.service)
+    spec = replace(index_spec(ctx, engine), beside=there.indexes, together=there.together)
     order = {
         "engine": engine,
-        "spec": asdict(replace(index_spec(ctx, engine), beside=_indexes_beside(ctx))),
+        "spec": asdict(spec),
         "vectors": str(Path(imported["dir"]) / layout.VECTORS),
         "rows": rows,
         "out_dir": str(out_dir),
@@ -42,6 +44,10 @@ def step(ctx: BuildContext) -> Outcome:
         "rows_per_second": round(rows / max(done["seconds"], 1e-3)),
         "peak_rss_bytes": done["peak_rss_bytes"],
     }
+    if told := beside.report(there, out_dir, since=ctx.started_at):
+        made["beside"] = told
+        for sentence in beside.sentences(told):
+            ctx.say(sentence)
     return Done(
         report={"index": made},
         context={"index": {**made, "dir": str(out_dir)}},
@@ -60,8 +66,3 @@ def index_spec(ctx: BuildContext, engine: str) -> IndexSpec:
         threads=settings.BUILD_THREADS,
         params=engine_params(ctx.spec, engine),
     )
-
-
-def _indexes_beside(ctx: BuildContext) -> tuple[str, ...]:
-    """The indexes of the service that answer while this one is built."""
-    return tuple(str(Path(version.artifact) / layout.INDEX_FOLDER) for version in loaded_versions(ctx.service))

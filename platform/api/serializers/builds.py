@@ -34,6 +34,11 @@ class BuildErrorOut(serializers.Serializer[Any]):
     next_step = serializers.CharField()
 
 
+class MovesWithOut(serializers.Serializer[Any]):
+    service = serializers.CharField()
+    build = serializers.IntegerField()
+
+
 class BuildOut(serializers.Serializer[Any]):
     number = serializers.IntegerField()
     state = serializers.CharField(help_text="PENDING, RUNNING, HELD, SUCCEEDED, FAILED or CANCELLED.")
@@ -46,6 +51,9 @@ class BuildOut(serializers.Serializer[Any]):
     overrides = serializers.DictField(help_text="What an operator let pass: step -> reason of the hold -> why.")
     force = serializers.BooleanField()
     cancel_requested = serializers.BooleanField()
+    moves_with = MovesWithOut(
+        allow_null=True, help_text="Whose build it was asked for by, so that its group moves together; else null."
+    )
     requested_by = serializers.CharField()
     requested_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)

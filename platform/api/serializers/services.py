@@ -62,6 +62,9 @@ class ServiceOut(SpecOut):
     held = ServiceHeld(allow_null=True, help_text="Set while on hold: nothing is activated by itself.")
     last_build = ServiceLastBuild(allow_null=True)
     watch = ServiceWatch(allow_null=True, help_text="What the watcher of the source saw; null before its first look.")
+    moves_with = serializers.ListField(
+        child=serializers.CharField(), help_text="The other services of its group (versions.group)."
+    )
     created_at = serializers.DateTimeField()
     created_by = serializers.CharField()
 

@@ -21,6 +21,7 @@ from tenants.models import Tenant
 from tenants.permissions import Caller, Permission, is_allowed
 from versions import selectors
 from versions.actions.standby import reload_told
+from versions.groups import group_of, other_members_of
 from versions.models import Activation, Build, Version
 from versions.outlook import release_outlook
 from versions.overview import overviews
@@ -102,6 +103,7 @@ def _context(request: HttpRequest, caller: Caller, tenant: Tenant, service: Serv
         "engine_reason": selectors.engine_reason(live) if live else "",
         "recall_label": f"Recall@{service.spec['search']['at']}",
         "on_release": release_outlook(service) if service.held_at else "",
+        "moves_with": [member.name for member in other_members_of(service)] if group_of(service) else [],
         "builds": [selectors.build_view(build) for build in builds.shown],
         "versions": views,
         "versions_left_out": max(0, versions.left_out - (len(shown) - len(versions.shown))),

@@ -1,6 +1,7 @@
 """Everything that writes rows of builds, versions, replicas and activations.
 
 builds        asking for builds, cancel, retry, override
+moves         what a build of a group asks of the others
 demo          the demo's service, registered and built
 admissions    who may take memory and disk next
 lines         the log of a build
@@ -29,8 +30,10 @@ from versions.actions.admissions import admission_take
 from versions.actions.alarms import left_behind_alert, left_behind_alerts_end, room_alert, room_alerts_end
 from versions.actions.builds import (
     DEMO,
+    INDEXING,
     build_cancel,
     build_expire,
+    build_make_way,
     build_override,
     build_request,
     build_resume,
@@ -111,6 +114,7 @@ from versions.actions.traffic import traffic_prune, traffic_record
 
 __all__ = [
     "DEMO",
+    "INDEXING",
     "LEASE_SECONDS",
     "CancelAsked",
     "Claim",
@@ -125,6 +129,7 @@ __all__ = [
     "build_expire",
     "build_fail",
     "build_hold",
+    "build_make_way",
     "build_override",
     "build_request",
     "build_resume",

@@ -259,6 +259,7 @@ def _switch(
         live_generation=now.live_generation,
         route_generation=now.route_generation + now.tenant.route_generation,
         actor=actor.name,
+        by_build=claim is not None,
         reason=reason,
     )
     _audit(actor, activation, now)

@@ -16,6 +16,8 @@ from versions.selectors import is_loaded
 LAGGING = "activation.lagging"
 NO_ROOM = "replica.no_room"
 LEFT_BEHIND = "engine.left_behind"
+# A build that ended for the sake of what serves where its index was made.
+MADE_WAY = "build.made_way"
 BUILD_SUBJECT = re.compile(r"build ([0-9]+)")
 
 
@@ -31,11 +33,18 @@ def build_alerts_end(build: Build) -> None:
     alerts_resolve(service=build.service, subjects=[_subject(build.number)])
 
 
+def made_way_alert(build: Build) -> None:
+    """Nobody of the service has asked for its end, and its drop is not built again by itself."""
+    message = f"Build {build.number} was ended for the sake of what serves where it was made. Ask for a new one."
+    alert_raise(service=build.service, reason=MADE_WAY, message=message, evidence={"build": build.number})
+
+
 def build_alerts_end_until(build: Build) -> None:
     """A build succeeded: what was wrong with it and with those before it is over."""
     numbers = (BUILD_SUBJECT.fullmatch(subject) for subject in unresolved_subjects(build.service))
     over = sorted(int(found[1]) for found in numbers if found and int(found[1]) <= build.number)
     alerts_resolve(service=build.service, subjects=[_subject(number) for number in over])
+    alert_resolve(service=build.service, reason=MADE_WAY)
 
 
 def activation_alert(activation: Activation) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db import transaction
@@ -15,33 +15,37 @@ from common.actor import SYSTEM, Actor
 from common.dispatch import after_commit
 from common.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, QuotaExceeded, StateConflict
 from common.transitions import move
-from versions.actions.alarms import build_alerts_end
+from versions.actions.alarms import MADE_WAY, build_alerts_end, made_way_alert
 from versions.actions.lines import say
 from versions.actions.retirement import build_abandon
+from versions.groups import MOVE
 from versions.models import Build, BuildStep
 from versions.selectors import version_of
-from versions.states import BUILD, BUILD_UNFINISHED, STEP, BuildState, LineLevel, StepState
+from versions.states import BUILD, BUILD_UNFINISHED, STATE_TEXTS, STEP, BuildState, LineLevel, StepState
 
 # Builds that wait or run, for each service; what comes on top is refused.
 BUILDS_UNFINISHED_MAX = 20
 REASON_CHARACTERS_MAX = 500
+# The step in which an index is made.
+INDEXING = "build_index"
 # In the context of a build whose worker delivers the demo's drop.
 DEMO = "demo"
-STATE_TEXTS = {
-    BuildState.PENDING: "is waiting",
-    BuildState.RUNNING: "is running",
-    BuildState.HELD: "is held",
-    BuildState.SUCCEEDED: "has succeeded",
-    BuildState.FAILED: "has failed",
-    BuildState.CANCELLED: "is cancelled",
-}
 
 
 @transaction.atomic
-def build_request(*, actor: Actor, service: Service, drop: str = "", force: bool = False, demo: bool = False) -> Build:
+def build_request(
+    *,
+    actor: Actor,
+    service: Service,
+    drop: str = "",
+    force: bool = False,
+    demo: bool = False,
+    move: Mapping[str, Any] | None = None,
+) -> Build:
     """Asks for a build of `drop`, or of the newest complete one; `force` builds what was built before.
 
-    With `demo` its worker delivers `drop` itself, before it looks for it.
+    With `demo` its worker delivers `drop` itself, before it looks for it. `move`: the {"service", "build"} of its group
+    that it moves with.
     Raises QuotaExceeded when BUILDS_UNFINISHED_MAX builds of the service are unfinished, NotFound for a deleted one.
     """
     service = _with_room_for_a_build(service, made=1)
@@ -52,7 +56,7 @@ def build_request(*, actor: Actor, service: Service, drop: str = "", force: bool
         spec_generation=service.spec_generation,
         drop_name=drop,
         force=force,
-        context={DEMO: True} if demo else {},
+        context={**({DEMO: True} if demo else {}), **({MOVE: dict(move)} if move else {})},
         requested_by=actor.name,
     )
     say(build.pk, f"{actor.name} asks for a build of {f'drop {drop}' if drop else 'the newest complete drop'}.")
@@ -83,6 +87,27 @@ def build_cancel(*, actor: Actor, build: Build) -> Build:
     _refuse_when_activated(_fresh(build))
     _audit(build, actor, "build.cancel", before=before)
     return _fresh(build)
+
+
+@transaction.atomic
+def build_make_way(*, build: Build, message: str) -> bool:
+    """Ends a build because what serves now would be slowed down by it; False when its index is made by now.
+
+    A worker that has it ends it as soon as it looks. `message` says what happened, and what to do.
+    """
+    # A write that changes nothing: the step cannot end before this is through.
+    Build.objects.filter(pk=build.pk).update(fence=F("fence"))
+    if not BuildStep.objects.filter(build=build, name=INDEXING, state=StepState.RUNNING).exists():
+        return False
+    if not _end_unattended(build, reason=MADE_WAY, message=message):
+        asked = Build.objects.filter(pk=build.pk, state=BuildState.RUNNING, cancel_requested_at__isnull=True)
+        values = {"error_reason": MADE_WAY, "error_message": message}
+        if asked.update(cancel_requested_at=Now(), **values) != 1:
+            return False
+        say(build.pk, message, step=INDEXING, level=LineLevel.WARNING)
+    made_way_alert(build)
+    _audit(_fresh(build), SYSTEM, "build.make_way", reason=message)
+    return True
 
 
 @transaction.atomic
@@ -143,7 +168,10 @@ def build_resume(*, build: Build) -> Build:
 
 @transaction.atomic
 def builds_supersede(builds: Iterable[Build], *, by: int) -> None:
-    """Ends held builds because build `by` has a newer drop. Audited last: no row is locked after that."""
+    """Ends builds that are held or wait for their group, because build `by` has a newer drop.
+
+    Audited last: no row is locked after that.
+    """
     message = f"Build {by} has a newer drop."
     for build in [each for each in builds if _end_unattended(each, reason="build.superseded", message=message)]:
         _audit(build, SYSTEM, "build.supersede", after={"by": by})

@@ -15,6 +15,7 @@ from common.transitions import move
 from tenants.models import Quota
 from versions.actions.lines import say
 from versions.models import Build
+from versions.queue import running_builds
 from versions.states import BUILD, BuildState, LineLevel
 
 # A worker that has not renewed for this long is taken for dead. All times are the database's.
@@ -64,6 +65,7 @@ def build_claim(build_id: int, *, owner: str) -> Claim | None:
             lease_owner=owner[:100],
             lease_until=lease_end(),
             wake_at=None,
+            parked=False,
             started_at=Coalesce("started_at", Now()),
         )
     except StateConflict:
@@ -120,7 +122,7 @@ def _has_room(build: Build) -> bool:
     tenant = build.service.tenant_id
     Quota.objects.filter(tenant=tenant).update(builds_at_once_max=F("builds_at_once_max"))
     limit = Quota.objects.values_list("builds_at_once_max", flat=True).get(tenant=tenant)
-    return Build.objects.filter(service__tenant=tenant, state=BuildState.RUNNING).count() < limit
+    return running_builds().filter(service__tenant=tenant).count() < limit
 
 
 def _free_when(build: Build) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from audit.actions import record
@@ -15,6 +15,8 @@ from common.actor import SYSTEM
 from common.transitions import move
 from versions.actions.builds import builds_supersede
 from versions.actions.claims import Claim, FenceLost, fenced, fenced_build
+from versions.actions.moves import group_follow
+from versions.groups import members_of
 from versions.models import Build, Projection, Version
 from versions.selectors import version_of
 from versions.states import BUILD_UNFINISHED, VERSION, BuildState, VersionState
@@ -42,7 +44,8 @@ def drop_resolve(claim: Claim, *, name: str, fingerprint: str, drop: dict[str, A
     """Says which drop the build is of. Returns the build that it repeats, or None when it is the first of its kind.
 
     The same drop under the same spec is the same build, among unfinished and successful ones; `force` (which a retry
-    sets too) passes by. Builds held before a guard whose drop is older than this one are cancelled.
+    sets too) passes by. Builds that are held, or wait for their group, and whose drop is older than this one are
+    cancelled; and the others of its group are asked to move with it.
     """
     build = fenced_build(claim)
     service = _locked(build.service)
@@ -53,10 +56,12 @@ def drop_resolve(claim: Claim, *, name: str, fingerprint: str, drop: dict[str, A
         Build.objects.filter(pk=build.pk).update(drop_name=name, drop=drop, report={**build.report, "same_as": same_as})
         return twin
     Build.objects.filter(pk=build.pk).update(drop_name=name, drop=drop, drop_fingerprint=fingerprint)
-    held = Build.objects.of(service.tenant).filter(service=service, state=BuildState.HELD)
+    waits = Q(state=BuildState.HELD) | Q(state=BuildState.RUNNING, parked=True)
+    held = Build.objects.of(service.tenant).filter(waits, service=service)
     # Compared here: a database may sort texts by a language, and the greatest name is the newest drop by its letters.
     older = [each for each in held.select_related("service__tenant") if each.drop_name <= name]
     builds_supersede(older, by=build.number)
+    group_follow(build)
     return None
 
 
@@ -127,8 +132,12 @@ def version_measured(claim: Claim, *, version: Version, p99_ms: float) -> None:
 
 
 def _locked(service: Service) -> Service:
-    """An UPDATE that changes nothing holds the row until the end of the transaction, on SQLite and PostgreSQL alike."""
-    Service.objects.filter(pk=service.pk).update(builds_count=F("builds_count"))
+    """With the others of its group, always in the same order, so that two of them do not wait for each other.
+
+    An UPDATE that changes nothing holds a row until the end of the transaction, on SQLite and PostgreSQL alike.
+    """
+    for key in members_of(service).values_list("pk", flat=True):
+        Service.objects.filter(pk=key).update(builds_count=F("builds_count"))
     return service
 
 

@@ -98,14 +98,19 @@ def step_done(
 
 
 @transaction.atomic
-def build_wait(claim: Claim, name: str, *, seconds: float, detail: str, context: Mapping[str, Any]) -> None:
-    """Frees the worker; the sweeper rings again when the wake-up is due. Raises CancelAsked."""
+def build_wait(
+    claim: Claim, name: str, *, seconds: float, detail: str, context: Mapping[str, Any], parked: bool = False
+) -> None:
+    """Frees the worker; the sweeper rings again when the wake-up is due. Raises CancelAsked.
+
+    `parked`: until then it is none of the builds that its tenant may run at once.
+    """
     # Who is asked to cancel a build that a worker has leaves that to the worker, which may not have looked yet.
     fenced_unless_cancelled(claim)
     _merge(fenced_build(claim), {}, context)
     step_progress(claim, name, detail=detail)
     say_waiting(claim.build_id, detail, step=name)
-    fenced(claim, wake_at=Now() + timedelta(seconds=seconds), lease_until=None, lease_owner="")
+    fenced(claim, wake_at=Now() + timedelta(seconds=seconds), lease_until=None, lease_owner="", parked=parked)
 
 
 @transaction.atomic

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('versions', '0007_firstrun_buildline'),
+        ('versions', '0008_groups'),
     ]
 
     operations = [

@@ -1,0 +1,133 @@
+"""Which neighbours a build at a server is told of, where its group's builds are made, and what neighbours noticed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+from catalog.actions import service_update
+from catalog.models import Service
+from engines import registry
+from engines.milvus.placing import building_instance
+from tests.factories import TESTER, make_service
+from tests.support.history import activated, asked, claimed, made_version, refreshed
+from tests.support.traffic import asked as was_asked
+from tests.support.traffic import calls
+from tests.workers.test_making_way import artifact_at, index_at
+from versions import actions
+from versions.models import Replica, Version
+from versions.neighbours import versions_beside
+from workers import beside
+
+pytestmark = pytest.mark.django_db
+
+REMOTE = registry.remote_names()[0]
+
+
+@pytest.fixture
+def at(tmp_path):
+    """A loaded version of a service, whose index is at an instance."""
+
+    def make(service: Service, instance: str, *, live: bool = True) -> Version:
+        folder = tmp_path / f"{service.pk}-{service.versions.count() + 1}"
+        version = made_version(service, artifact=str(artifact_at(instance, folder)), engine=REMOTE)
+        return activated(version) if live else version
+
+    return make
+
+
+def test_what_is_live_comes_first_then_what_else_is_loaded_the_group_before_others(films, books_service, at):
+    movies, series = make_service(films, "movies"), make_service(films, "series")
+    at(books_service, "red")
+    for service in (series, movies):
+        at(service, "blue")
+        at(service, "green")
+    made_version(movies)
+    alone = ["movies 2", "novels 1", "series 2", "movies 1", "series 1"]
+    assert names(versions_beside(refreshed(movies))) == alone
+    for service in (series, movies):
+        service_update(actor=TESTER, service=refreshed(service), spec={"versions": {"group": "shelf"}})
+    together = ["movies 2", "series 2", "novels 1", "movies 1", "series 1"]
+    assert names(versions_beside(refreshed(movies))) == names(versions_beside(refreshed(series))) == together
+    Replica.objects.filter(version__service=series).update(state="GONE")
+    assert names(versions_beside(refreshed(movies))) == ["movies 2", "series 2", "novels 1", "movies 1"]
+
+
+def test_however_many_neighbours_there_are_few_queries_are_asked(films, at, django_assert_max_num_queries):
+    for number in range(6):
+        at(make_service(films, f"service-{number}"), "blue")
+    first = Service.objects.get(name="service-0")
+    with django_assert_max_num_queries(2):
+        assert len(versions_beside(first)) == 6
+
+
+def test_a_build_joins_its_group_where_nobody_of_it_is_live(films, at, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECALL_MILVUS_INSTANCES", "blue=http://h:1,green=http://h:2,red=http://h:3")
+    movies, series = (make_service(films, name, versions={"group": "shelf"}) for name in ("movies", "series"))
+    at(movies, "blue")
+    at(series, "blue")
+    # The move of series that the version of movies on paper has asked for.
+    series.builds.filter(state="PENDING").delete()
+    claim = claimed(asked(movies))
+    index_at("red", tmp_path / "work" / f"index-f{claim.fence}")
+    actions.work_dir_set(claim, str(tmp_path / "work"))
+    there = beside.look(refreshed(series))
+    assert there.together == (str(tmp_path / "work" / f"index-f{claim.fence}"),)
+    assert building_instance(there.indexes, there.together) == "red"
+    assert building_instance(there.indexes) == "green"
+
+    at(series, "red")
+    there = beside.look(refreshed(series))
+    assert there.together == ()
+    assert building_instance(there.indexes, there.together) == "green"
+
+
+def test_a_build_beside_live_versions_says_so_with_a_count_and_without_other_teams_names(
+    films, films_service, books_service, at, tmp_path
+):
+    at(films_service, "blue")
+    at(books_service, "blue")
+    at(make_service(films, "series"), "green")
+    index_at("blue", tmp_path / "index")
+    told = beside.report(beside.look(films_service), tmp_path / "index", since=timezone.now())
+    assert told == {"own_live_here": True, "others_live_here": 1, "p99": []}
+    assert beside.sentences(told) == [
+        "The index was made at the server that serves the live version, whose searches may have been slower.",
+        "The index was made at a server that serves a live version of another service, whose p99 may have suffered.",
+    ]
+    index_at("red", tmp_path / "free")
+    told = beside.report(beside.look(films_service), tmp_path / "free", since=timezone.now())
+    assert beside.sentences(told) == []
+    (tmp_path / "files").mkdir()
+    assert beside.report(beside.look(films_service), tmp_path / "files", since=timezone.now()) == {}
+
+
+def test_the_p99_of_the_teams_own_services_there_is_told_beside_that_of_the_hour_before(
+    films, films_service, books_service, at, tmp_path
+):
+    series, quiet = make_service(films, "series"), make_service(films, "quiet")
+    for service in (series, quiet, books_service):
+        at(service, "green")
+        was_asked(service, calls(10 if service is quiet else 1_000, seconds=0.0015), spans_ago=30)
+        was_asked(service, calls(10 if service is quiet else 1_000, seconds=0.015), spans_ago=2)
+    index_at("green", tmp_path / "index")
+    since = timezone.now() - timedelta(seconds=200)
+    told = beside.report(beside.look(films_service), tmp_path / "index", since=since)
+    assert told["others_live_here"] == 3
+    [found] = told["p99"]
+    assert (found["service"], found["here"], found["calls"]) == ("series", True, 1_000)
+    assert found["p99_ms_before"] < 2 < 10 < found["p99_ms"]
+    assert beside.sentences(told)[-1].startswith("While it was made, p99 of series (at that server) was 14.9")
+
+
+def names(versions: list[Version]) -> list[str]:
+    return [f"{version.service.name} {version.number}" for version in versions]
+
+
+def test_where_an_index_lies_is_told_without_asking(tmp_path: Path) -> None:
+    index_at("blue", tmp_path / "index")
+    assert registry.places_of(tmp_path / "index") == frozenset({f"{REMOTE}:blue"})
+    assert registry.places_of(tmp_path / "nowhere") == frozenset()
