@@ -31,7 +31,7 @@ from engines.milvus.connection import CollectionGone, NotLoaded, instance
 from engines.milvus.params import REFERENCE_FILE, MilvusParams, probes
 from engines.milvus.reference import read_reference, references_in
 from tests.engines.data import DEFAULT, DIMENSION, build_and_open, float64_scores, items_and_queries, recall
-from tests.support.milvus import MilvusLite, running_milvus
+from tests.support.milvus import MilvusServer, running_milvus
 
 EXACT = SearchEffort(exact=True)
 SPEC = IndexSpec("ip", DIMENSION)
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("milvus")
 
 
 @pytest.fixture(scope="module")
-def built_dir(milvus: MilvusLite, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_dir(milvus: MilvusServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("built")
     registry.builder("milvus").build(SPEC, items_and_queries("ip")[0], folder, int)
     return folder
@@ -56,7 +56,7 @@ def index_dir(built_dir: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[MilvusLite]:
+def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[MilvusServer]:
     """An instance that a test may kill."""
     with running_milvus() as server:
         monkeypatch.setenv("RECALL_MILVUS_INSTANCES", f"own={server.uri}")
@@ -134,7 +134,7 @@ def test_a_large_batch_is_asked_in_several_calls_and_more_hits_than_a_server_giv
     assert searcher.search(queries, 60, SearchEffort(ef=1))[0].tolist() == exact.tolist()
 
 
-def test_the_file_of_an_index_names_its_collection_and_holds_no_address(built_dir: Path, milvus: MilvusLite) -> None:
+def test_the_file_of_an_index_names_its_collection_and_holds_no_address(built_dir: Path, milvus: MilvusServer) -> None:
     assert [path.name for path in built_dir.iterdir()] == [REFERENCE_FILE]
     text = (built_dir / REFERENCE_FILE).read_text()
     told = json.loads(text)
@@ -264,7 +264,7 @@ def test_a_name_that_is_not_ours_is_never_dropped(tmp_path: Path) -> None:
 
 
 def test_an_instance_that_is_away_keeps_its_own_collections_and_no_others(
-    milvus: MilvusLite, own: MilvusLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    milvus: MilvusServer, own: MilvusServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECALL_MILVUS_INSTANCES", f"own={own.uri},lite={milvus.uri}")
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
@@ -304,7 +304,7 @@ def test_a_collection_that_somebody_released_is_loaded_again(tmp_path: Path) -> 
 
 
 def test_an_instance_that_dies_is_unavailable_at_once_and_found_when_it_is_back(
-    own: MilvusLite, tmp_path: Path
+    own: MilvusServer, tmp_path: Path
 ) -> None:
     searcher = build_and_open("milvus", FLAT, EYE, tmp_path)
     again = tmp_path / "again"
@@ -327,7 +327,7 @@ def test_an_instance_that_dies_is_unavailable_at_once_and_found_when_it_is_back(
 
 
 def test_an_instance_that_is_silent_is_unavailable_after_the_time_limit(
-    own: MilvusLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: MilvusServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searcher = build_and_open("milvus", FLAT, EYE, tmp_path)
     monkeypatch.setattr(collections, "CALL_SECONDS_MAX", 0.5)
