@@ -82,6 +82,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _asks_milvus(item):
             item.add_marker(pytest.mark.servers)
+            item.add_marker(pytest.mark.milvus)
     starts_servers = {item.path for item in items if item.get_closest_marker("servers")}
     items.sort(key=lambda item: item.path not in starts_servers)
 

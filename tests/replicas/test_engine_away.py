@@ -24,7 +24,7 @@ ITEMS, DIMENSION = 300, 8
 QUERIES = 20
 BACK_SECONDS_MAX = 20.0
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.milvus]
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,9 @@ QUICK: Final[Mapping[str, Any]] = {
     "queryCoord.distPullInterval": 50,
     "queryCoord.checkHandoffInterval": 500,
     "queryCoord.updateNextTargetInterval": 1,
+    # Now and then a round goes astray when several load at once, and is begun again after this.
+    "queryCoord.channelTaskTimeout": 5_000,
+    "queryCoord.segmentTaskTimeout": 10_000,
     # Its parts take what was killed for alive as long as this, in seconds, and ask each other in such pauses.
     "common.session.ttl": 2,
     "grpc.client.initialBackOff": 0.1,
@@ -72,7 +75,7 @@ class RealMilvus(ServerProcess):
 
     def __init__(self, folder: Path, cpus: Collection[int] = (), settings: Mapping[str, Any] | None = None) -> None:
         super().__init__(folder)
-        self._cpus = cpus
+        self.cpus = cpus
         self._settings = {**QUICK, **(settings or {})}
         self._ports = _Ports()
         self.port: Final[int] = self._ports.of("proxy_port")
@@ -95,7 +98,7 @@ class RealMilvus(ServerProcess):
         self._ports.close()
 
     def _command(self) -> Sequence[str]:
-        wrapper = [sys.executable, "-m", "tests.support.real_milvus", str(os.getpid()), _listed(self._cpus)]
+        wrapper = [sys.executable, "-m", "tests.support.real_milvus", str(os.getpid()), _listed(self.cpus)]
         return [*wrapper, str(UNPACKED / PROGRAM), "run", "standalone"]
 
     def _environment(self) -> Mapping[str, str]:

@@ -36,7 +36,7 @@ from versions import actions, selectors
 from versions.models import Build, Version
 from workers import files, reports, sweep
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers, pytest.mark.milvus]
 
 WAIT_SECONDS_MAX = 60.0
 DIMENSION, TOP_K = 4, 10
