@@ -6,8 +6,7 @@ cd "$(dirname "$0")/.."
 
 tests=("$@")
 if [ "$#" -eq 0 ]; then
-    tests=(tests/engines tests/replicas/test_engine_away.py tests/workers/test_files_outside.py
-        tests/workers/test_milvus_life.py)
+    tests=(tests/engines tests/replicas/test_engine_away.py tests/workers/test_milvus_life.py)
 fi
 
 tools/milvus-server.sh

@@ -67,16 +67,16 @@ QUICK: Final[Mapping[str, Any]] = {
 class RealMilvus(ServerProcess):
     """`uri` is known before the server starts, and stays the same over `kill` and `start`, as do its collections.
 
-    `cpus` are the cores that it keeps to; it makes its threads by their number. `settings` go before ours, by their
-    names in milvus.yaml with dots.
+    `cpus` are the cores that it keeps to; it makes its threads by their number. `settings` go before its own defaults,
+    by their names in milvus.yaml with dots.
     """
 
     start_seconds_max = 120.0
 
-    def __init__(self, folder: Path, cpus: Collection[int] = (), settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path, cpus: Collection[int] = (), settings: Mapping[str, Any] = QUICK) -> None:
         super().__init__(folder)
         self.cpus = cpus
-        self._settings = {**QUICK, **(settings or {})}
+        self._settings = settings
         self._ports = _Ports()
         self.port: Final[int] = self._ports.of("proxy_port")
         self.uri: Final = f"http://{HOST}:{self.port}"
