@@ -27,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ BUILD_SECONDS_MAX = switches.BUILD_SECONDS_MAX
 BUILD_POLL_SECONDS = build_beside_serving.BUILD_POLL_SECONDS
 IDLE_SECONDS = 20.0
 AWAY_SECONDS = 10.0
+STEP_SECONDS_MIN = 1.0
 BACK_SECONDS_MAX = 120.0
 # A call that failed when its time was over is told so a little later.
 DEADLINE_GRACE_SECONDS = 0.5
@@ -219,10 +221,23 @@ def _build_pair(platform: Platform, load: Load, where: RealMilvus) -> Pair:
     number = platform.api("POST", f"/services/{SERVICE}:build", {"force": True})["number"]
     build = _ended(platform, number)
     found = pair(load, idle_ms, begin)
+    _tell_steps(load, build)
     if build["state"] != "HELD" or not _collections(where) > before:
         raise SystemExit(f"build {number} was to wait for approval, with its collection at {where.uri}: {build}")
     platform.api("POST", f"/services/{SERVICE}/builds/{number}:cancel", {})
     return found
+
+
+def _tell_steps(load: Load, build: dict[str, Any]) -> None:
+    """The p99 of each step of some length, which shows what of a build is noticed."""
+    since_epoch = time.time() - time.monotonic()
+    told = []
+    for step in build["steps"]:
+        ends = [step[at] for at in ("started_at", "ended_at") if step[at]]
+        times = [datetime.fromisoformat(each).timestamp() - since_epoch for each in ends]
+        if len(times) == 2 and times[1] - times[0] >= STEP_SECONDS_MIN:
+            told.append(f"{step['name']} {p99_ms(load, *times):.1f} ({times[1] - times[0]:.0f} s)")
+    _print("p99 by step, ms", "   ".join(told))
 
 
 def _ended(platform: Platform, number: int) -> dict[str, Any]:
