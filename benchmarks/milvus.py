@@ -45,6 +45,7 @@ from tests.e2e.platform import Platform, eventually
 from tests.support import own_network, real_milvus
 from tests.support.real_milvus import RealMilvus
 
+PARTS = SWITCHES, BESIDE, KILLED, SERVED = ("switches", "beside", "killed", "served")
 SERVICE, NEIGHBOUR = "recall", "neighbour"
 DIMENSION = switches.DIMENSION
 SERVING_CORE, BUILDING_CORE = 0, 1
@@ -93,12 +94,16 @@ def main() -> int:
     parser.add_argument("--qps", type=float, default=QPS)
     parser.add_argument("--switches", type=int, default=20)
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
     if lack := _lacks():
         sys.exit(lack)
     with _instances() as instances:
-        missed = _two_instances(instances, arguments)
-        _one_instance(instances, arguments)
+        missed = 0
+        if set(arguments.parts) - {SERVED}:
+            missed = _two_instances(instances, arguments)
+        if SERVED in arguments.parts:
+            _one_instance(instances, arguments)
     return missed
 
 
@@ -130,22 +135,35 @@ def _instances() -> Iterator[Instances]:
 
 
 def _two_instances(instances: Instances, arguments: argparse.Namespace) -> int:
+    missed = 0
     with _pinned_platform(**instances.setting("blue", "green")) as platform:
         queries = _service(platform, instances, arguments.items)
-        with _load(platform, queries, arguments.qps) as load:
-            eventually(lambda: len(load.answers) > arguments.qps, seconds_max=20, what="the load to run")
-            switched = switches.switch_to_and_fro(platform, SERVICE, load, switches=arguments.switches)
-        load.check_complete()
-        missed = switches.report(load, switched, items=arguments.items)
-        _activate(platform, 1)
-        platform.api("PATCH", f"/services/{SERVICE}", {"versions": {"activate": "on_approval"}})
-        with _load(platform, queries, arguments.qps) as load:
-            pairs = [_build_pair(platform, load, instances.green) for _ in range(arguments.pairs)]
-        load.check_complete()
-        missed |= build_beside_serving.report(pairs, load)
-        instances.tell_memory("with the collections of two versions and of what was built")
-        _activate(platform, 2)
-        return missed | _outage(platform, instances.green, queries, arguments.qps)
+        if SWITCHES in arguments.parts:
+            missed |= _switches(platform, queries, arguments)
+        if BESIDE in arguments.parts:
+            missed |= _beside(platform, instances, queries, arguments)
+        if KILLED in arguments.parts:
+            _activate(platform, 2)
+            missed |= _outage(platform, instances.green, queries, arguments.qps)
+    return missed
+
+
+def _switches(platform: Platform, queries: np.ndarray, arguments: argparse.Namespace) -> int:
+    with _load(platform, queries, arguments.qps) as load:
+        eventually(lambda: len(load.answers) > arguments.qps, seconds_max=20, what="the load to run")
+        switched = switches.switch_to_and_fro(platform, SERVICE, load, switches=arguments.switches)
+    load.check_complete()
+    return switches.report(load, switched, items=arguments.items)
+
+
+def _beside(platform: Platform, instances: Instances, queries: np.ndarray, arguments: argparse.Namespace) -> int:
+    _activate(platform, 1)
+    platform.api("PATCH", f"/services/{SERVICE}", {"versions": {"activate": "on_approval"}})
+    with _load(platform, queries, arguments.qps) as load:
+        pairs = [_build_pair(platform, load, instances.green) for _ in range(arguments.pairs)]
+    load.check_complete()
+    instances.tell_memory("with the collections of two versions and of what was built")
+    return build_beside_serving.report(pairs, load)
 
 
 def _one_instance(instances: Instances, arguments: argparse.Namespace) -> None:
