@@ -1,10 +1,11 @@
 """`make bench-milvus`: two real Milvus instances, blue and green, behind the platform that `recall up` starts.
 
 In a network of its own, because a real Milvus listens on every address. Each instance keeps to one core and makes its
-threads for one. On the core of blue is all that serves: the gateway, the agent with its replicas, Valkey, and who asks.
-On the core of green is all that builds and administers: the workers with their build children, beat and the console. So
-what a build beside costs callers is what they notice of it through the platform, and not that the machine is small; the
-stretches of nothing that it is compared with are pinned the same.
+threads for one. On the core of blue is what serves beside it: the replica of the version that lies there, the gateway,
+Valkey, and who asks. On the core of green is all that builds and administers: the workers with their build children,
+beat, the console, and the agent with the replicas of versions that lie at green. So what a build beside costs callers
+is what they notice of it through the platform, and not that the machine is small; the idle stretches that it is
+compared with are pinned the same.
 
 1. Two versions, one at each instance, take turns under load: no call fails, each answer is of the version it names.
 2. While version 1 is live at blue, versions are built at green, each up to where it waits to be approved; between them
@@ -37,7 +38,9 @@ import psutil
 from benchmarks import build_beside_serving, switches
 from benchmarks.build_beside_serving import Pair, idle_p99_ms, p99_ms, pair
 from benchmarks.whole_platform import whole_platform
+from bundles import layout
 from engines.milvus.library import MilvusClient
+from engines.milvus.reference import read_reference
 from tests.e2e.conftest import hnsw_service
 from tests.e2e.drops import write_drop
 from tests.e2e.load import DEADLINE_SECONDS, Answer, Load
@@ -45,12 +48,13 @@ from tests.e2e.platform import Platform, eventually
 from tests.support import own_network, real_milvus
 from tests.support.real_milvus import RealMilvus
 
+REPLICA = "replicas.host"
 PARTS = SWITCHES, BESIDE, KILLED, SERVED = ("switches", "beside", "killed", "served")
 SERVICE, NEIGHBOUR = "recall", "neighbour"
 DIMENSION = switches.DIMENSION
 SERVING_CORE, BUILDING_CORE = 0, 1
-SERVE = ("valkey", "agent", "gateway")
-ADMINISTER = ("console", "worker-control", "worker-builds", "worker-health", "beat")
+SERVE = ("valkey", "gateway")
+ADMINISTER = ("agent", "console", "worker-control", "worker-builds", "worker-health", "beat")
 # Milvus's own defaults, so that its pauses are those of an installation, but for threads: as many as there is a core.
 FOR_ONE_CORE = {
     "queryNode.segcore.knowhereThreadPoolNumRatio": 1,
@@ -171,6 +175,7 @@ def _one_instance(instances: Instances, arguments: argparse.Namespace) -> None:
         platform.api("POST", "/services", _spec(versions={"activate": "auto"}))
         queries = _deliver(platform, 1, arguments.items)
         platform.build(SERVICE, seconds_max=BUILD_SECONDS_MAX)
+        _pin_replicas(platform)
         platform.api("PATCH", f"/services/{SERVICE}", {"versions": {"activate": "on_approval"}})
         with _load(platform, queries, arguments.qps) as load:
             found = _build_pair(platform, load, instances.blue)
@@ -188,6 +193,20 @@ def _pinned_platform(**environment: str) -> Iterator[Platform]:
                 _pin(platform.process(name), core)
         _pin(os.getpid(), SERVING_CORE, children=False)
         yield platform
+
+
+def _pin_replicas(platform: Platform) -> None:
+    """Those of versions that lie at blue beside it; the others stay on the agent's core."""
+    found = 0
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if REPLICA in command and str(platform.home) in " ".join(command):
+            artifact = Path(command[command.index("--artifact") + 1])
+            if read_reference(artifact / layout.INDEX_FOLDER).instance == "blue":
+                _pin(process.pid, SERVING_CORE)
+                found += 1
+    if found != 1:
+        raise SystemExit(f"{found} replicas are of versions at blue; there was to be one")
 
 
 def _pin(pid: int, core: int, *, children: bool = True) -> None:
@@ -211,6 +230,7 @@ def _service(platform: Platform, instances: Instances, items: int) -> np.ndarray
         if (found := len(_collections(server))) != 1:
             raise SystemExit(f"{name} has {found} collections; a version at each instance was to be built")
     instances.tell_memory("with the collection of one version each")
+    _pin_replicas(platform)
     return queries
 
 
