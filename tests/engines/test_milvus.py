@@ -38,8 +38,8 @@ SPEC = IndexSpec("ip", DIMENSION)
 FLAT = IndexSpec("ip", 4, params={"index_type": "FLAT"})
 EYE = np.eye(4, dtype=np.float32)
 BACK_SECONDS_MAX = 20.0
-# Of those that the conformance suite does not build; milvus-lite knows no IVF_PQ.
-INDEX_TYPES = ["IVF_FLAT", "FLAT", *(["IVF_PQ"] if is_real() else [])]
+# Recall of those that the conformance suite does not build. Codes lose some; milvus-lite knows no IVF_PQ.
+INDEX_TYPES = {"IVF_FLAT": 0.98, "FLAT": 0.98, **({"IVF_PQ": 0.8} if is_real() else {})}
 
 pytestmark = pytest.mark.usefixtures("milvus")
 
@@ -80,7 +80,7 @@ def test_every_index_finds_what_exact_search_finds_with_the_same_scores(
     searcher = build_and_open("milvus", spec, vectors, tmp_path)
     truth, _ = searcher.search(queries, 10, EXACT)
     rows, scores = searcher.search(queries, 10, DEFAULT)
-    assert recall(rows, truth) >= 0.98
+    assert recall(rows, truth) >= INDEX_TYPES[index_type]
     for found, given, query in zip(rows[:10], scores, queries, strict=False):
         expected = float64_scores(vectors, query, metric)[found]  # type: ignore[arg-type]
         np.testing.assert_allclose(given, expected, rtol=1e-5, atol=1e-5)
@@ -200,7 +200,7 @@ def test_a_build_that_fails_takes_its_collection_with_it_and_leaves_no_file(
         registry.builder("milvus").build(FLAT, vectors, tmp_path, int)
     # No server measures vectors of numbers by it; it says so when everything is inserted.
     monkeypatch.setattr(collections, "METRICS", {"ip": "HAMMING"})
-    with pytest.raises(BuildFailed, match="HAMMING"):
+    with pytest.raises(BuildFailed, match="(?i)metric"):
         registry.builder("milvus").build(FLAT, EYE, tmp_path, int)
     assert names_of() == before
     assert list(tmp_path.iterdir()) == []
