@@ -200,7 +200,7 @@ def test_a_build_that_fails_takes_its_collection_with_it_and_leaves_no_file(
         registry.builder("milvus").build(FLAT, vectors, tmp_path, int)
     # No server measures vectors of numbers by it; it says so when everything is inserted.
     monkeypatch.setattr(collections, "METRICS", {"ip": "HAMMING"})
-    with pytest.raises(BuildFailed, match="(?i)metric"):
+    with pytest.raises(BuildFailed, match=r"(?i)metric"):
         registry.builder("milvus").build(FLAT, EYE, tmp_path, int)
     assert names_of() == before
     assert list(tmp_path.iterdir()) == []
