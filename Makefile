@@ -69,7 +69,7 @@ bench-switches: setup ## 50 switches and rollbacks under load: no call fails, a 
 bench-beside: setup ## p99 while a build of 1 M x 64 runs against without; about 18 minutes (ARGS="--items 100000")
 	@$(BIN)/python -m benchmarks.build_beside_serving $(ARGS)
 
-bench-milvus: setup ## switches, a build beside and a kill -9 on two real Milvus instances; 10 minutes (ARGS="--items 20000")
+bench-milvus: setup ## switches, a build beside and a kill -9 on two real Milvus instances; 10 minutes (ARGS="--items 100000")
 	@tools/milvus-server.sh
 	@$(BIN)/python -m tests.support.own_network $(BIN)/python -m benchmarks.milvus $(ARGS)
 
