@@ -14,7 +14,7 @@ TYPED := platform/config platform/common platform/audit platform/accounts platfo
 	failpoints cores demo cli \
 	clients/python/recall_client
 
-.PHONY: help setup demo up test test-quick lint format types contracts protos protos-check bench-quick bench-queries bench-build bench-filters bench-switches bench-beside clean
+.PHONY: help setup demo up test test-quick test-milvus lint format types contracts protos protos-check bench-quick bench-queries bench-build bench-filters bench-switches bench-beside bench-milvus clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test: setup ## every test (ARGS="tests/gateway -k limits" for some); RECALL_TEST
 
 test-quick: setup ## the quick ring: no server but Valkey and SQLite, under a minute
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not servers and not e2e" $(ARGS)
+
+test-milvus: setup ## engine milvus on a real Milvus 2.3.5, in a network of the tests' own (Linux, x86_64)
+	@tools/test-milvus.sh $(ARGS)
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -65,6 +68,10 @@ bench-switches: setup ## 50 switches and rollbacks under load: no call fails, a 
 
 bench-beside: setup ## p99 while a build of 1 M x 64 runs against without; about 18 minutes (ARGS="--items 100000")
 	@$(BIN)/python -m benchmarks.build_beside_serving $(ARGS)
+
+bench-milvus: setup ## switches, a build beside and a kill -9 on two real Milvus instances; 10 minutes (ARGS="--items 100000")
+	@tools/milvus-server.sh
+	@$(BIN)/python -m tests.support.own_network $(BIN)/python -m benchmarks.milvus $(ARGS)
 
 bench-build: setup ## a whole build against raw hnswlib, in one run; ITEMS=100000 for a short one
 	@$(BIN)/python -m benchmarks.build $(if $(ITEMS),--items $(ITEMS))

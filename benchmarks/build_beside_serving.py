@@ -76,7 +76,7 @@ def main() -> int:
         with load:
             pairs = _pairs(platform, load, arguments)
     load.check_complete()
-    return _report(pairs, load)
+    return report(pairs, load)
 
 
 def _live(platform: Platform, items: int) -> np.ndarray:
@@ -89,36 +89,38 @@ def _live(platform: Platform, items: int) -> np.ndarray:
 
 
 def _pairs(platform: Platform, load: Load, arguments: argparse.Namespace) -> list[Pair]:
-    idle_ms = _idle(load, arguments.idle_seconds)
+    idle_ms = idle_p99_ms(load, arguments.idle_seconds)
     building_from = time.monotonic()
     number = platform.api("POST", f"/services/{SERVICE}:build", {"force": True})["number"]
     pairs: list[Pair] = []
     while len(pairs) < arguments.pairs - 1:
         time.sleep(arguments.building_seconds)
         with _index_child_stopped(platform, number):
-            pairs.append(_pair(load, idle_ms, building_from))
-            idle_ms = _idle(load, arguments.idle_seconds)
+            pairs.append(pair(load, idle_ms, building_from))
+            idle_ms = idle_p99_ms(load, arguments.idle_seconds)
         building_from = time.monotonic()
     _ended(platform, number)
-    return [*pairs, _pair(load, idle_ms, building_from)]
+    return [*pairs, pair(load, idle_ms, building_from)]
 
 
-def _idle(load: Load, seconds: float) -> float:
+def idle_p99_ms(load: Load, seconds: float) -> float:
+    """Of the next `seconds`, after things have settled."""
     time.sleep(SETTLE_SECONDS)
     begin = time.monotonic()
     time.sleep(seconds)
-    return _p99_ms(load, begin, time.monotonic())
+    return p99_ms(load, begin, time.monotonic())
 
 
-def _pair(load: Load, idle_ms: float, building_from: float) -> Pair:
+def pair(load: Load, idle_ms: float, building_from: float) -> Pair:
+    """Of the stretch from `building_from` until now, and the idle one before it; prints it."""
     building_to = time.monotonic()
-    pair = Pair(idle_ms, _p99_ms(load, building_from, building_to), building_to - building_from)
+    made = Pair(idle_ms, p99_ms(load, building_from, building_to), building_to - building_from)
     _print(
         "p99",
-        f"idle {pair.idle_ms:6.2f} ms   building {pair.building_ms:6.2f} ms   ratio {pair.ratio:4.2f}   "
-        f"({pair.building_seconds:.0f} s of the build)",
+        f"idle {made.idle_ms:6.2f} ms   building {made.building_ms:6.2f} ms   ratio {made.ratio:4.2f}   "
+        f"({made.building_seconds:.0f} s of the build)",
     )
-    return pair
+    return made
 
 
 @contextlib.contextmanager
@@ -159,13 +161,15 @@ def _ended(platform: Platform, number: int) -> None:
     assert build["state"] == "SUCCEEDED", build
 
 
-def _p99_ms(load: Load, begin: float, end: float) -> float:
+def p99_ms(load: Load, begin: float, end: float) -> float:
+    """Of the calls that started in between."""
     spent = [answer.seconds for answer in list(load.answers) if begin <= answer.started_at < end]
     assert spent, "nothing was asked meanwhile"
     return float(np.percentile(spent, 99)) * 1e3
 
 
-def _report(pairs: list[Pair], load: Load) -> int:
+def report(pairs: list[Pair], load: Load) -> int:
+    """Prints the medians of the pairs; 1 when a bar was missed, else 0."""
     ratio = statistics.median(pair.ratio for pair in pairs)
     idle, building = (statistics.median(getattr(pair, name) for pair in pairs) for name in ("idle_ms", "building_ms"))
     _print("median of pairs", f"idle {idle:.2f} ms   building {building:.2f} ms   ratio {ratio:.2f}")

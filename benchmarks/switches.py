@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ QPS_MAX = 500.0
 SUSTAINED_SECONDS, SUSTAINED_CONCURRENCY = 4.0, 64
 SWITCH_SECONDS_MAX = 10.0
 PAUSE_SECONDS = 0.2
+BUILD_SECONDS_MAX = 600.0
 ROLLBACK_SECONDS_P99_MAX = 1.0
 
 
@@ -44,9 +46,9 @@ class Switched:
         return float(np.percentile(getattr(self, kind), 99))
 
 
-def two_versions(platform: Platform, service: str, *, items: int) -> np.ndarray:
-    """Makes `service` with versions 1 and 2, 2 live; returns queries."""
-    platform.api("POST", "/services", hnsw_service(service, dimension=DIMENSION))
+def two_versions(platform: Platform, service: str, *, items: int, **changes: Any) -> np.ndarray:
+    """Makes `service` with versions 1 and 2, 2 live; returns queries. `changes` are blocks of its spec."""
+    platform.api("POST", "/services", {**hnsw_service(service, dimension=DIMENSION), **changes})
     vectors = np.empty((0, DIMENSION), np.float32)
     for number in (1, 2):
         vectors = write_drop(
@@ -57,7 +59,7 @@ def two_versions(platform: Platform, service: str, *, items: int) -> np.ndarray:
             first_id=number * items,
             seed=number,
         )
-        platform.build(service)
+        platform.build(service, seconds_max=BUILD_SECONDS_MAX)
     return vectors[:1000]
 
 
@@ -116,7 +118,7 @@ def _measure(platform: Platform, arguments: argparse.Namespace) -> int:
         eventually(lambda: len(load.answers) > qps, seconds_max=20, what="the load to run")
         switched = switch_to_and_fro(platform, SERVICE, load, switches=arguments.switches)
     load.check_complete()
-    return _report(load, switched, arguments.items)
+    return report(load, switched, items=arguments.items)
 
 
 def _sustained_qps(platform: Platform, service: str, queries: np.ndarray) -> float:
@@ -131,7 +133,8 @@ def _sustained_qps(platform: Platform, service: str, queries: np.ndarray) -> flo
     return float(json.loads(output)["qps"])
 
 
-def _report(load: Load, switched: Switched, items: int) -> int:
+def report(load: Load, switched: Switched, *, items: int) -> int:
+    """Prints what came of it; 1 when a bar was missed, else 0."""
     spent_ms = np.array([answer.seconds for answer in load.answers]) * 1e3
     wrong = mixed([answer for answer in load.answers if not answer.error], items=items)
     _print("calls", f"{len(load.answers):,}: {len(load.failed)} failed, {len(wrong)} of mixed versions")

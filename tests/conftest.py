@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from catalog.models import Service
     from tenants.models import Tenant
     from tests.api.gateway import RunningGateway
-    from tests.support.milvus import MilvusLite
+    from tests.support.milvus import MilvusServer
 
 
 # An engine that asks a server: tests with this parameter have one.
 MILVUS = "milvus"
-OTHER_MILVUS = "RECALL_TEST_MILVUS"
-milvus_key = pytest.StashKey["MilvusLite"]()
+milvus_key = pytest.StashKey["MilvusServer"]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Names an instance of Milvus to all tests and their children, on a port that is kept free for it; it is started
     for the first test that needs it, and ends with the run.
 
-    RECALL_TEST_MILVUS=http://127.0.0.1:19530 has them ask a server that somebody else has started there.
+    RECALL_TEST_MILVUS=real has all of them be real ones instead of milvus-lite, as `make test-milvus` does; an address,
+    http://127.0.0.1:19530, has tests ask a server that somebody else has started there.
     """
-    from tests.support.milvus import MilvusLite
+    from tests.support.milvus import milvus_server, others_address
 
     folder = tempfile.TemporaryDirectory(prefix="recall-milvus-")
-    server = config.stash[milvus_key] = MilvusLite(Path(folder.name))
-    os.environ["RECALL_MILVUS_INSTANCES"] = f"lite={os.environ.get(OTHER_MILVUS) or server.uri}"
+    server = config.stash[milvus_key] = milvus_server(Path(folder.name))
+    os.environ["RECALL_MILVUS_INSTANCES"] = f"lite={others_address() or server.uri}"
     config.add_cleanup(folder.cleanup)
     config.add_cleanup(server.stop)
     # It runs first: that this server is away at the end is no news, and nobody hears it any more.
@@ -51,8 +51,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    from tests.support.milvus import lacks, others_address
+
+    if not _asks_milvus(item):
+        return
+    if lack := lacks():
+        pytest.skip(lack)
     server = item.config.stash[milvus_key]
-    if _asks_milvus(item) and not server.runs and not os.environ.get(OTHER_MILVUS):
+    if not server.runs and not others_address():
         server.start()
 
 
@@ -65,7 +71,7 @@ def _asks_milvus(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(scope="session")
-def milvus(pytestconfig: pytest.Config) -> MilvusLite:
+def milvus(pytestconfig: pytest.Config) -> MilvusServer:
     """The instance `lite` of all tests; who kills it has it started again."""
     return pytestconfig.stash[milvus_key]
 
@@ -79,6 +85,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _asks_milvus(item):
             item.add_marker(pytest.mark.servers)
+            item.add_marker(pytest.mark.milvus)
     starts_servers = {item.path for item in items if item.get_closest_marker("servers")}
     items.sort(key=lambda item: item.path not in starts_servers)
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engines import registry
@@ -24,9 +26,25 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     vectors, queries = items_and_queries(metric)
     spec = IndexSpec(metric, DIMENSION, partitions=partitions, threads=2)
     index_dir = tmp_path_factory.mktemp(f"{name}-{metric}-{partitions}")
-    searcher = build_and_open(name, spec, vectors, index_dir)
-    yield Built(name, spec, index_dir, vectors, queries, searcher)
+    told: list[int] = []
+    searcher = build_and_open(name, spec, vectors, index_dir, told.append)
+    yield Built(name, spec, index_dir, vectors, queries, searcher, told)
     searcher.close()
+
+
+@pytest.fixture(scope="module")
+def four_rows(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
+    """Where an engine has its index of the unit vectors of four dimensions; it is built once, and never changed."""
+    made: dict[tuple[str, int], Path] = {}
+
+    def folder(name: str, partitions: int) -> Path:
+        if (name, partitions) not in made:
+            made[name, partitions] = tmp_path_factory.mktemp(f"{name}-{partitions}-four")
+            spec = IndexSpec("ip", 4, partitions=partitions)
+            build_and_open(name, spec, np.eye(4, dtype=np.float32), made[name, partitions]).close()
+        return made[name, partitions]
+
+    return folder
 
 
 @pytest.fixture(params=registry.names())

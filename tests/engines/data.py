@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.data import Float32, clustered
 from engines import registry
-from engines.base import IndexSearcher, IndexSpec, SearchEffort
+from engines.base import IndexSearcher, IndexSpec, Progress, SearchEffort
 from engines.description import Metric
 
 Rows = NDArray[np.int64]
@@ -30,6 +30,8 @@ class Built(NamedTuple):
     vectors: Float32
     queries: Float32
     searcher: IndexSearcher
+    # What its builder told of its progress.
+    progress: list[int]
 
 
 @cache
@@ -42,9 +44,11 @@ def items_and_queries(metric: Metric) -> tuple[Float32, Float32]:
     return vectors * lengths, queries
 
 
-def build_and_open(name: str, spec: IndexSpec, vectors: Float32, index_dir: Path) -> IndexSearcher:
+def build_and_open(
+    name: str, spec: IndexSpec, vectors: Float32, index_dir: Path, progress: Progress = int
+) -> IndexSearcher:
     index_dir.mkdir(exist_ok=True)
-    registry.builder(name).build(spec, vectors, index_dir, int)
+    registry.builder(name).build(spec, vectors, index_dir, progress)
     return registry.open_searcher(name, spec, index_dir, vectors)
 
 

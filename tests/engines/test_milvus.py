@@ -31,19 +31,21 @@ from engines.milvus.connection import CollectionGone, NotLoaded, instance
 from engines.milvus.params import REFERENCE_FILE, MilvusParams, probes
 from engines.milvus.reference import read_reference, references_in
 from tests.engines.data import DEFAULT, DIMENSION, build_and_open, float64_scores, items_and_queries, recall
-from tests.support.milvus import MilvusLite, running_milvus
+from tests.support.milvus import MilvusServer, is_real, running_milvus
 
 EXACT = SearchEffort(exact=True)
 SPEC = IndexSpec("ip", DIMENSION)
 FLAT = IndexSpec("ip", 4, params={"index_type": "FLAT"})
 EYE = np.eye(4, dtype=np.float32)
 BACK_SECONDS_MAX = 20.0
+# Recall of those that the conformance suite does not build. Codes lose some; milvus-lite knows no IVF_PQ.
+INDEX_TYPES = {"IVF_FLAT": 0.98, "FLAT": 0.98, **({"IVF_PQ": 0.8} if is_real() else {})}
 
 pytestmark = pytest.mark.usefixtures("milvus")
 
 
 @pytest.fixture(scope="module")
-def built_dir(milvus: MilvusLite, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_dir(milvus: MilvusServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("built")
     registry.builder("milvus").build(SPEC, items_and_queries("ip")[0], folder, int)
     return folder
@@ -56,7 +58,7 @@ def index_dir(built_dir: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[MilvusLite]:
+def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[MilvusServer]:
     """An instance that a test may kill."""
     with running_milvus() as server:
         monkeypatch.setenv("RECALL_MILVUS_INSTANCES", f"own={server.uri}")
@@ -68,7 +70,7 @@ def names_of(where: str = "lite") -> set[str]:
     return set(instance(where).tell(lambda client: client.list_collections()))
 
 
-@pytest.mark.parametrize("index_type", ["IVF_FLAT", "FLAT"])
+@pytest.mark.parametrize("index_type", INDEX_TYPES)
 @pytest.mark.parametrize("metric", ["ip", "cosine", "l2"])
 def test_every_index_finds_what_exact_search_finds_with_the_same_scores(
     index_type: str, metric: str, tmp_path: Path
@@ -78,7 +80,7 @@ def test_every_index_finds_what_exact_search_finds_with_the_same_scores(
     searcher = build_and_open("milvus", spec, vectors, tmp_path)
     truth, _ = searcher.search(queries, 10, EXACT)
     rows, scores = searcher.search(queries, 10, DEFAULT)
-    assert recall(rows, truth) >= 0.98
+    assert recall(rows, truth) >= INDEX_TYPES[index_type]
     for found, given, query in zip(rows[:10], scores, queries, strict=False):
         expected = float64_scores(vectors, query, metric)[found]  # type: ignore[arg-type]
         np.testing.assert_allclose(given, expected, rtol=1e-5, atol=1e-5)
@@ -134,7 +136,7 @@ def test_a_large_batch_is_asked_in_several_calls_and_more_hits_than_a_server_giv
     assert searcher.search(queries, 60, SearchEffort(ef=1))[0].tolist() == exact.tolist()
 
 
-def test_the_file_of_an_index_names_its_collection_and_holds_no_address(built_dir: Path, milvus: MilvusLite) -> None:
+def test_the_file_of_an_index_names_its_collection_and_holds_no_address(built_dir: Path, milvus: MilvusServer) -> None:
     assert [path.name for path in built_dir.iterdir()] == [REFERENCE_FILE]
     text = (built_dir / REFERENCE_FILE).read_text()
     told = json.loads(text)
@@ -188,15 +190,18 @@ def test_it_refuses_a_file_that_names_no_collection(index_dir: Path, text: str) 
         registry.open_searcher("milvus", SPEC, index_dir, items_and_queries("ip")[0])
 
 
-def test_a_build_that_fails_takes_its_collection_with_it_and_leaves_no_file(tmp_path: Path) -> None:
+def test_a_build_that_fails_takes_its_collection_with_it_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = names_of()
     vectors = EYE.copy()
     vectors[2, 1] = np.nan
     with pytest.raises(VectorsInvalid, match="row 2"):
         registry.builder("milvus").build(FLAT, vectors, tmp_path, int)
-    # This server knows no such index; it says so when everything is inserted.
-    with pytest.raises(BuildFailed, match="IVF_PQ"):
-        registry.builder("milvus").build(IndexSpec("ip", 4, params={"index_type": "IVF_PQ"}), EYE, tmp_path, int)
+    # No server measures vectors of numbers by it; it says so when everything is inserted.
+    monkeypatch.setattr(collections, "METRICS", {"ip": "HAMMING"})
+    with pytest.raises(BuildFailed, match=r"(?i)metric"):
+        registry.builder("milvus").build(FLAT, EYE, tmp_path, int)
     assert names_of() == before
     assert list(tmp_path.iterdir()) == []
 
@@ -264,7 +269,7 @@ def test_a_name_that_is_not_ours_is_never_dropped(tmp_path: Path) -> None:
 
 
 def test_an_instance_that_is_away_keeps_its_own_collections_and_no_others(
-    milvus: MilvusLite, own: MilvusLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    milvus: MilvusServer, own: MilvusServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECALL_MILVUS_INSTANCES", f"own={own.uri},lite={milvus.uri}")
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
@@ -304,7 +309,7 @@ def test_a_collection_that_somebody_released_is_loaded_again(tmp_path: Path) -> 
 
 
 def test_an_instance_that_dies_is_unavailable_at_once_and_found_when_it_is_back(
-    own: MilvusLite, tmp_path: Path
+    own: MilvusServer, tmp_path: Path
 ) -> None:
     searcher = build_and_open("milvus", FLAT, EYE, tmp_path)
     again = tmp_path / "again"
@@ -327,7 +332,7 @@ def test_an_instance_that_dies_is_unavailable_at_once_and_found_when_it_is_back(
 
 
 def test_an_instance_that_is_silent_is_unavailable_after_the_time_limit(
-    own: MilvusLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: MilvusServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searcher = build_and_open("milvus", FLAT, EYE, tmp_path)
     monkeypatch.setattr(collections, "CALL_SECONDS_MAX", 0.5)

@@ -18,24 +18,24 @@ from replicas.loaded import LoadedVersion, load
 from replicas.queries import Answer, MergePolicy, Outcome, Query, QueryKind
 from replicas.wire import error_message, status_code
 from tests.support.artifacts import make_artifact
-from tests.support.milvus import MilvusLite, running_milvus
+from tests.support.milvus import MilvusServer, running_milvus
 
 LIMITS = QueryLimits()
 ITEMS, DIMENSION = 300, 8
 QUERIES = 20
 BACK_SECONDS_MAX = 20.0
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.milvus]
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[MilvusLite]:
+def own() -> Iterator[MilvusServer]:
     with running_milvus() as server:
         yield server
 
 
 @pytest.fixture
-def loaded(own: MilvusLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoadedVersion]:
+def loaded(own: MilvusServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoadedVersion]:
     monkeypatch.setenv("RECALL_MILVUS_INSTANCES", f"own={own.uri}")
     attributes = {"even": ("bool", [row % 2 == 0 for row in range(ITEMS)])}
     made = make_artifact(tmp_path, engine="milvus", items=ITEMS, dimension=DIMENSION, attributes=attributes)
@@ -54,7 +54,7 @@ def ask(loaded: LoadedVersion, **fields: object) -> list[Outcome]:
 
 
 def test_every_query_of_a_batch_hears_that_the_engine_is_away_and_is_answered_when_it_is_back(
-    own: MilvusLite, loaded: LoadedVersion
+    own: MilvusServer, loaded: LoadedVersion
 ) -> None:
     before = [outcome.rows.tolist() for outcome in ask(loaded) if isinstance(outcome, Answer)]
     assert len(before) == QUERIES

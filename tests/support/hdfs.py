@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import os
 import selectors
 import shutil
 import subprocess
@@ -17,8 +16,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.cache import CACHE
+
 SOURCE = Path(__file__).parent / "minidfs" / "MiniDfs.java"
-JARS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recall-tests" / "hadoop-3.4.2"
+JARS = CACHE / "hadoop-3.4.2"
 START_SECONDS_MAX = 240.0
 STOP_SECONDS_MAX = 60
 CALL_SECONDS_MAX = 60.0

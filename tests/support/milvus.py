@@ -1,4 +1,4 @@
-"""A real server of Milvus's protocol, milvus-lite, in a process of its own and on loopback only.
+"""A server of Milvus's protocol in a process of its own: milvus-lite on loopback only, or a real Milvus.
 
 python -m tests.support.milvus FOLDER PORT PARENT_PID
 """
@@ -6,22 +6,25 @@ python -m tests.support.milvus FOLDER PORT PARENT_PID
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from tests.support import real_milvus
+from tests.support.real_milvus import RealMilvus
+from tests.support.server_process import ServerProcess
 
 HOST = "127.0.0.1"
-START_SECONDS_MAX = 60.0
-STOP_SECONDS_MAX = 10.0
-POLL_SECONDS = 0.05
-ROOT = Path(__file__).parents[2]
+# Which server tests ask: milvus-lite without it, `real` for a Milvus of their own, or the address of somebody else's.
+WHICH = "RECALL_TEST_MILVUS"
+REAL = "real"
 
 
 def reserved_port() -> socket.socket:
@@ -32,74 +35,57 @@ def reserved_port() -> socket.socket:
     return reserved
 
 
-class MilvusLite:
+class MilvusLite(ServerProcess):
     """`uri` is known before the server starts, and stays the same over `kill` and `start`, as do its collections."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._reserved = reserved_port()
         self.port: int = self._reserved.getsockname()[1]
         self.uri = f"http://{HOST}:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def runs(self) -> bool:
-        return self._process is not None
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "tests.support.milvus", str(self._folder), str(self.port), str(os.getpid())]
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-        until = time.monotonic() + START_SECONDS_MAX
-        while not self._answers():
-            if time.monotonic() > until:
-                self.kill()
-                raise AssertionError(f"the server does not answer after {START_SECONDS_MAX:g} s")
-            time.sleep(POLL_SECONDS)
-
-    def kill(self) -> None:
-        """As by `kill -9`."""
-        self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        self._end(signal.SIGTERM)
+        super().stop()
         self._reserved.close()
 
-    def freeze(self) -> None:
-        """The port stays open and nothing answers."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+    def _command(self) -> Sequence[str]:
+        return [sys.executable, "-m", "tests.support.milvus", str(self.folder), str(self.port), str(os.getpid())]
 
     def _answers(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, (self._folder / "server.log").read_text()[-2_000:]
         with socket.socket() as probe:
             probe.settimeout(1)
             return probe.connect_ex((HOST, self.port)) == 0
 
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(how)
-        try:
-            self._process.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+
+MilvusServer: TypeAlias = MilvusLite | RealMilvus
+
+
+def milvus_server(folder: Path) -> MilvusServer:
+    """Not started yet; of the kind that this run asks for."""
+    return RealMilvus(folder) if is_real() else MilvusLite(folder)
+
+
+def is_real() -> bool:
+    return os.environ.get(WHICH) == REAL
+
+
+def others_address() -> str:
+    """Of a server that somebody else has started for the tests; empty when they have their own."""
+    return "" if is_real() else os.environ.get(WHICH, "")
+
+
+def lacks() -> str:
+    """Why there is no such server here; empty when there is."""
+    return real_milvus.lacks() if is_real() else ""
 
 
 @contextmanager
-def running_milvus() -> Iterator[MilvusLite]:
-    """A server that is gone afterwards, with its folder."""
+def running_milvus() -> Iterator[MilvusServer]:
+    """A server that is gone afterwards, with its folder. Skips, and says why, where there is none of the kind."""
+    if lack := lacks():
+        pytest.skip(lack)
     with tempfile.TemporaryDirectory(prefix="recall-milvus-") as folder:
-        server = MilvusLite(Path(folder))
+        server = milvus_server(Path(folder))
         server.start()
         try:
             yield server

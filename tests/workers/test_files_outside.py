@@ -18,7 +18,7 @@ from engines.milvus.connection import instance
 from engines.milvus.params import REFERENCE_FILE
 from engines.milvus.reference import read_reference
 from tests.support.history import activated, asked, claimed, completed, made_version, resolved
-from tests.support.milvus import MilvusLite, running_milvus
+from tests.support.milvus import MilvusServer, running_milvus
 from versions import actions
 from versions.models import Build, Version
 from workers import files, outside
@@ -30,7 +30,7 @@ FLAT = IndexSpec("ip", 4, params={"index_type": "FLAT"})
 
 
 @pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[MilvusLite]:
+def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[MilvusServer]:
     """An instance that a test may kill."""
     with running_milvus() as server:
         monkeypatch.setenv("RECALL_MILVUS_INSTANCES", f"own={server.uri}")

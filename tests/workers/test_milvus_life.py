@@ -36,7 +36,7 @@ from versions import actions, selectors
 from versions.models import Build, Version
 from workers import files, reports, sweep
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers, pytest.mark.milvus]
 
 WAIT_SECONDS_MAX = 60.0
 DIMENSION, TOP_K = 4, 10
@@ -44,7 +44,7 @@ QUERY = np.random.default_rng(7).normal(size=DIMENSION).astype(np.float32)
 SCHEMA = {"dimension": DIMENSION, "metric": "ip", "attributes": [{"name": "year", "type": "int64"}]}
 GUARDS = {"max_p99_ratio": None, "max_drop_percent": None, "max_growth_percent": None}
 # Each query of the tuning and of the warm-up is a call of the server, and there are no more of them than items.
-FEW = 200
+FEW = 100
 # Takes some seconds to insert and to index.
 MANY = 20_000
 INSTANCES = ("blue", "green")
