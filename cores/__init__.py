@@ -10,8 +10,8 @@ LOAD = Path("/proc/loadavg")
 LOAD_BYTES_MAX = 128
 # A look at the load takes the kernel 2 us.
 LOOK_EVERY_SECONDS = 0.000_025
-# A hand-over from thread to thread has more of them runnable than there are cores, for some ten microseconds; more looks
-# in a row than these, a quarter of a millisecond, are no hand-over.
+# A hand-over from thread to thread has more of them runnable than there are cores, for some ten microseconds; more
+# looks in a row than these, a quarter of a millisecond, are no hand-over.
 LOOKS_IN_A_ROW_MAX = 10
 # Who noticed that they are wanted leaves them to others for so long.
 REST_SECONDS = 0.01

@@ -78,7 +78,7 @@ def test_every_query_of_a_batch_hears_that_the_engine_is_away_and_is_answered_wh
 
 
 def test_an_audit_says_of_which_server_it_was_and_a_caller_does_not_hear_it(
-    own: MilvusLite, loaded: LoadedVersion
+    own: MilvusServer, loaded: LoadedVersion
 ) -> None:
     auditor = Auditor(loaded, LIMITS)
     assert auditor.audit().ok
@@ -95,7 +95,7 @@ def test_an_audit_says_of_which_server_it_was_and_a_caller_does_not_hear_it(
 
 
 def test_callers_of_a_silent_engine_hear_within_their_deadline_that_it_is_away(
-    own: MilvusLite, loaded: LoadedVersion
+    own: MilvusServer, loaded: LoadedVersion
 ) -> None:
     own.freeze()
     try:
