@@ -246,6 +246,39 @@ def test_alarms_ring_in_their_order_and_none_after_the_end() -> None:
     assert rang == [1, 2]
 
 
+def test_an_alarm_that_breaks_is_told_and_later_ones_ring(caplog: pytest.LogCaptureFixture) -> None:
+    alarms = Alarms()
+    rang = threading.Event()
+
+    def breaks() -> None:
+        raise RuntimeError("can't start new thread")
+
+    alarms.at(time.monotonic(), breaks)
+    alarms.at(time.monotonic() + 0.02, rang.set)
+    assert rang.wait(5)
+    alarms.close()
+    (told,) = caplog.records
+    assert told.exc_info
+    assert "can't start new thread" in str(told.exc_info[1])
+
+
+def test_an_alarm_for_which_no_thread_can_be_started_is_told_and_later_ones_ring(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    alarms = Alarms()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuses)
+        alarms.at(time.monotonic(), lambda: None)
+    assert "no thread for hedges could be started" in caplog.text
+    rang = threading.Event()
+    alarms.at(time.monotonic(), rang.set)
+    assert rang.wait(5), "it tries anew"
+    alarms.close()
+
+
 def test_many_threads_may_share_a_client_that_hedges(
     servers: list[Scripted], gateways: tuple[Gateway, Gateway]
 ) -> None:
