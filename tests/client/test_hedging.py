@@ -13,7 +13,15 @@ import grpc
 import numpy as np
 import pytest
 
-from recall_client import AsyncClient, Client, DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
+from recall_client import (
+    AsyncClient,
+    Cancelled,
+    Client,
+    DeadlineExceeded,
+    InvalidArgument,
+    ResourceExhausted,
+    Unavailable,
+)
 from recall_client.hedging import LATENCIES_KEPT, LATENCIES_MIN, TOKENS_MAX, TOKENS_PER_CALL, Hedging
 from recall_client.racing import Alarms
 from recallpb.v1 import recall_pb2
@@ -35,10 +43,12 @@ class Gateway:
         self.slow = False
         self.slow_seconds = SLOW_SECONDS
         self.refuses: grpc.StatusCode | None = None
+        self.asked_while_slow = threading.Event()
         self.cancelled = threading.Event()
 
     def __call__(self, request: Any, context: grpc.ServicerContext) -> Any:
         if self.slow:
+            self.asked_while_slow.set()
             context.add_callback(self.cancelled.set)
             time.sleep(self.slow_seconds)
         if self.refuses:
@@ -217,6 +227,22 @@ async def test_an_asyncio_caller_that_goes_away_takes_both_calls_with_it(
             await asked
         for gateway in gateways:
             assert await asyncio.to_thread(gateway.cancelled.wait, SLOW_SECONDS / 2)
+
+
+async def test_closing_the_asyncio_client_ends_a_hedged_call_with_an_error(
+    servers: list[Scripted], gateways: tuple[Gateway, Gateway]
+) -> None:
+    client = AsyncClient([server.address for server in servers], KEY, service="films/similar", deadline_ms=5_000)
+    for _ in range(LATENCIES_MIN):
+        await client.recall(VECTOR)
+    for gateway in gateways:
+        gateway.slow = True
+    asked = asyncio.create_task(client.recall(VECTOR))
+    for gateway in gateways:
+        assert await asyncio.to_thread(gateway.asked_while_slow.wait, 5)
+    await client.close()
+    with pytest.raises(Cancelled):
+        await asked
 
 
 def test_the_delay_is_the_95th_percentile_of_the_newest_calls() -> None:
