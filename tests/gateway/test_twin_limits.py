@@ -6,7 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from gateway import checks
+from replicas import items
 from replicas.checks import QueryLimits
+from replicas.filters import limits as filter_limits
 from replicas.settings import HostSettings
 
 # Each with the most that it may be set to: gateways refuse what is above, whatever a replica would take.
@@ -14,6 +16,11 @@ SETTINGS = [
     ("replica_vectors_max", checks.QUERY_VECTORS_MAX),
     ("replica_exclude_ids_max", checks.EXCLUDED_IDS_MAX),
 ]
+
+
+def test_a_filter_and_a_look_up_are_as_long_here_as_there() -> None:
+    assert checks.FILTER_BYTES_MAX == filter_limits.BYTES_MAX
+    assert checks.GET_ITEMS_IDS_MAX == items.ITEMS_MAX
 
 
 def test_a_replica_takes_what_gateways_let_through() -> None:
