@@ -342,3 +342,19 @@ async def test_closing_the_asyncio_client_between_two_attempts_is_told_as_that(m
         await client.close()
         with pytest.raises(Cancelled, match="the client was closed"):
             await asked
+
+
+def test_closing_the_client_between_two_attempts_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drains(request: Any, context: grpc.ServicerContext) -> None:
+        refuse(context, grpc.StatusCode.UNAVAILABLE, "draining", reason="DRAINING")
+
+    with serving(drains) as gateway:
+        client = Client(gateway.address, KEY, service="films/similar", deadline_ms=20_000)
+
+        def closes(_attempt: int) -> float:
+            client.close()
+            return 0.0
+
+        monkeypatch.setattr("recall_client.client.pause_seconds", closes)
+        with pytest.raises(Cancelled, match="the client was closed"):
+            client.recall(VECTOR)

@@ -23,7 +23,7 @@ from recall_client.endpoints import (
     targets_of,
     worth_a_retry,
 )
-from recall_client.errors import Cancelled, RecallError, from_call
+from recall_client.errors import CLOSED, Cancelled, RecallError, from_call
 from recall_client.hedging import NOT_HEDGED, Hedging
 from recall_client.results import Answer, Items, ItemsCount, ServiceInfo
 from recallpb.v1 import recall_pb2
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from recall_client.requests import Ids, Options
-
-
-CLOSED = "the client was closed"
 
 
 class AsyncClient:
