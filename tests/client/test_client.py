@@ -327,21 +327,21 @@ async def test_who_is_cancelled_hears_that_also_when_the_client_is_closed_with_i
 
 
 async def test_closing_the_asyncio_client_between_two_attempts_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    drained, pause_seconds = threading.Event(), 0.2
-
     def drains(request: Any, context: grpc.ServicerContext) -> None:
-        drained.set()
         refuse(context, grpc.StatusCode.UNAVAILABLE, "draining", reason="DRAINING")
 
-    monkeypatch.setattr("recall_client.aio.pause_seconds", lambda _attempt: pause_seconds)
     with serving(drains) as gateway:
         client = AsyncClient(gateway.address, KEY, service="films/similar", deadline_ms=20_000)
-        asked = asyncio.create_task(client.recall(VECTOR))
-        assert await asyncio.to_thread(drained.wait, 10)
-        await asyncio.sleep(pause_seconds / 2)
-        await client.close()
+        closing: list[asyncio.Task[None]] = []
+
+        def closes(_attempt: int) -> float:
+            closing.append(asyncio.create_task(client.close()))
+            return 0.05
+
+        monkeypatch.setattr("recall_client.aio.pause_seconds", closes)
         with pytest.raises(Cancelled, match="the client was closed"):
-            await asked
+            await client.recall(VECTOR)
+        await asyncio.gather(*closing)
 
 
 def test_closing_the_client_between_two_attempts_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
