@@ -58,7 +58,10 @@ class RowSet:
         """Those rows from `first` to `end` - 1, counted from `first`."""
         if first % 8 == 0 and end == self.size:
             return RowSet(self.bits[first // 8 :], end - first)
-        return RowSet.of_mask(self.mask[first:end])
+        # Only its own bytes are unpacked: an index in many partitions asks for each of them at every search.
+        own, skipped = self.bits[first // 8 : (end + 7) // 8], first % 8
+        mask = np.unpackbits(own, count=skipped + end - first, bitorder="little")
+        return RowSet.of_mask(mask[skipped:].view(np.bool_))
 
     def holds(self, rows: Int64) -> NDArray[np.bool_]:
         """Whether each of `rows` (any shape) is in the set; a row of -1 is not."""

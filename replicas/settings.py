@@ -69,8 +69,9 @@ class HostSettings(NodeSettings):
     replica_drain_seconds_max: float = Field(default=10.0, gt=0)
     replica_top_k_max: int = Field(default=10_000, ge=1)
     replica_ef_max: int = Field(default=10_000, ge=1)
-    replica_vectors_max: int = Field(default=64, ge=1)
-    replica_exclude_ids_max: int = Field(default=10_000, ge=0)
+    # These can only be lowered: gateways refuse what is above their defaults before a replica sees it.
+    replica_vectors_max: int = Field(default=64, ge=1, le=64)
+    replica_exclude_ids_max: int = Field(default=10_000, ge=0, le=10_000)
     # For so long a replica looks for the next question of who asks one after the other, before it sleeps; 0: never.
     # The gateway reads the same setting, for a reply.
     poll_us_max: int = Field(default=1_000, ge=0, le=5_000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from recall_client import (
     Answer,
     AsyncClient,
+    Cancelled,
     Client,
     DeadlineExceeded,
     FailedPrecondition,
@@ -277,3 +280,81 @@ async def test_the_asyncio_client_tries_again_elsewhere_too() -> None:
         targets = [leaving.address, staying.address]
         async with AsyncClient(targets, KEY, service="films/similar", deadline_ms=5_000) as client:
             assert [(await client.recall(VECTOR)).version for _ in range(2)] == [7, 7]
+
+
+class Stuck:
+    """A gateway that keeps its callers waiting until it is let go."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.goes_on = threading.Event()
+
+    def __call__(self, request: Any, context: grpc.ServicerContext) -> recall_pb2.RecallResponse:
+        self.asked.set()
+        self.goes_on.wait(20)
+        return answers(request, context)
+
+
+async def test_closing_the_asyncio_client_ends_its_calls_with_an_error_and_cancels_nobody() -> None:
+    stuck = Stuck()
+    with serving(stuck) as gateway:
+        client = AsyncClient(gateway.address, KEY, service="films/similar", deadline_ms=20_000)
+        asked = asyncio.create_task(client.recall(VECTOR))
+        assert await asyncio.to_thread(stuck.asked.wait, 10)
+        await client.close()
+        with pytest.raises(Cancelled, match="the client was closed"):
+            await asked
+        assert not asked.cancelled()
+        with pytest.raises(Cancelled, match="the client was closed"):
+            await client.recall(VECTOR)
+        stuck.goes_on.set()
+
+
+@pytest.mark.parametrize("closes", [False, True])
+async def test_who_is_cancelled_hears_that_also_when_the_client_is_closed_with_it(closes: bool) -> None:
+    stuck = Stuck()
+    with serving(stuck) as gateway:
+        client = AsyncClient(gateway.address, KEY, service="films/similar", deadline_ms=20_000)
+        asked = asyncio.create_task(client.recall(VECTOR))
+        assert await asyncio.to_thread(stuck.asked.wait, 10)
+        if closes:
+            await client.close()
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        await client.close()
+        stuck.goes_on.set()
+
+
+async def test_closing_the_asyncio_client_between_two_attempts_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drains(request: Any, context: grpc.ServicerContext) -> None:
+        refuse(context, grpc.StatusCode.UNAVAILABLE, "draining", reason="DRAINING")
+
+    with serving(drains) as gateway:
+        client = AsyncClient(gateway.address, KEY, service="films/similar", deadline_ms=20_000)
+        closing: list[asyncio.Task[None]] = []
+
+        def closes(_attempt: int) -> float:
+            closing.append(asyncio.create_task(client.close()))
+            return 0.05
+
+        monkeypatch.setattr("recall_client.aio.pause_seconds", closes)
+        with pytest.raises(Cancelled, match="the client was closed"):
+            await client.recall(VECTOR)
+        await asyncio.gather(*closing)
+
+
+def test_closing_the_client_between_two_attempts_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drains(request: Any, context: grpc.ServicerContext) -> None:
+        refuse(context, grpc.StatusCode.UNAVAILABLE, "draining", reason="DRAINING")
+
+    with serving(drains) as gateway:
+        client = Client(gateway.address, KEY, service="films/similar", deadline_ms=20_000)
+
+        def closes(_attempt: int) -> float:
+            client.close()
+            return 0.0
+
+        monkeypatch.setattr("recall_client.client.pause_seconds", closes)
+        with pytest.raises(Cancelled, match="the client was closed"):
+            client.recall(VECTOR)

@@ -13,7 +13,15 @@ import grpc
 import numpy as np
 import pytest
 
-from recall_client import AsyncClient, Client, DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
+from recall_client import (
+    AsyncClient,
+    Cancelled,
+    Client,
+    DeadlineExceeded,
+    InvalidArgument,
+    ResourceExhausted,
+    Unavailable,
+)
 from recall_client.hedging import LATENCIES_KEPT, LATENCIES_MIN, TOKENS_MAX, TOKENS_PER_CALL, Hedging
 from recall_client.racing import Alarms
 from recallpb.v1 import recall_pb2
@@ -35,10 +43,12 @@ class Gateway:
         self.slow = False
         self.slow_seconds = SLOW_SECONDS
         self.refuses: grpc.StatusCode | None = None
+        self.asked_while_slow = threading.Event()
         self.cancelled = threading.Event()
 
     def __call__(self, request: Any, context: grpc.ServicerContext) -> Any:
         if self.slow:
+            self.asked_while_slow.set()
             context.add_callback(self.cancelled.set)
             time.sleep(self.slow_seconds)
         if self.refuses:
@@ -219,6 +229,22 @@ async def test_an_asyncio_caller_that_goes_away_takes_both_calls_with_it(
             assert await asyncio.to_thread(gateway.cancelled.wait, SLOW_SECONDS / 2)
 
 
+async def test_closing_the_asyncio_client_ends_a_hedged_call_with_an_error(
+    servers: list[Scripted], gateways: tuple[Gateway, Gateway]
+) -> None:
+    client = AsyncClient([server.address for server in servers], KEY, service="films/similar", deadline_ms=5_000)
+    for _ in range(LATENCIES_MIN):
+        await client.recall(VECTOR)
+    for gateway in gateways:
+        gateway.slow = True
+    asked = asyncio.create_task(client.recall(VECTOR))
+    for gateway in gateways:
+        assert await asyncio.to_thread(gateway.asked_while_slow.wait, 5)
+    await client.close()
+    with pytest.raises(Cancelled):
+        await asked
+
+
 def test_the_delay_is_the_95th_percentile_of_the_newest_calls() -> None:
     hedging = Hedging(on=True)
     for number in range(LATENCIES_MIN):
@@ -244,6 +270,39 @@ def test_alarms_ring_in_their_order_and_none_after_the_end() -> None:
     alarms.close()
     time.sleep(0.1)
     assert rang == [1, 2]
+
+
+def test_an_alarm_that_breaks_is_told_and_later_ones_ring(caplog: pytest.LogCaptureFixture) -> None:
+    alarms = Alarms()
+    rang = threading.Event()
+
+    def breaks() -> None:
+        raise RuntimeError("can't start new thread")
+
+    alarms.at(time.monotonic(), breaks)
+    alarms.at(time.monotonic() + 0.02, rang.set)
+    assert rang.wait(5)
+    alarms.close()
+    (told,) = caplog.records
+    assert told.exc_info
+    assert "can't start new thread" in str(told.exc_info[1])
+
+
+def test_an_alarm_for_which_no_thread_can_be_started_is_told_and_later_ones_ring(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    alarms = Alarms()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuses)
+        alarms.at(time.monotonic(), lambda: None)
+    assert "no thread for hedges could be started" in caplog.text
+    rang = threading.Event()
+    alarms.at(time.monotonic(), rang.set)
+    assert rang.wait(5), "it tries anew"
+    alarms.close()
 
 
 def test_many_threads_may_share_a_client_that_hedges(

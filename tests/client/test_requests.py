@@ -83,6 +83,12 @@ def test_each_query_of_a_batch_may_have_its_own_options() -> None:
     assert list(third.vectors.weights) == [1, 2]
 
 
+def test_a_query_that_asks_for_nothing_is_the_gateways_to_refuse() -> None:
+    """It used to ask for as many as the batch, which the caller had not said."""
+    (sent,) = batch_request(SERVICE, [Query(np.ones(4), top_k=0)], 10).requests
+    assert sent.top_k == 0
+
+
 def test_a_matrix_is_a_batch_of_single_vectors() -> None:
     sent = batch_request(SERVICE, np.eye(3, 4), 5).requests
     assert [len(request.vectors.vectors) for request in sent] == [1, 1, 1]

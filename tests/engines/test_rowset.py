@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -54,6 +56,20 @@ def test_a_part_counts_from_its_own_first_row(mask: list[bool], data: st.DataObj
     end = data.draw(st.integers(first, len(mask)))
     part = RowSet.of_mask(np.array(mask, dtype=bool)).part(first, end)
     assert part.mask.tolist() == mask[first:end]
+
+
+@pytest.mark.parametrize("first", [0, 1_000_000, 1_000_003])
+def test_a_part_costs_its_own_rows_and_not_all_of_them(first: int) -> None:
+    size, rows = 16_000_000, 1_000_000
+    whole = RowSet.everything(size)
+    tracemalloc.start()
+    try:
+        part = whole.part(first, first + rows)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert part.count == rows
+    assert peak_bytes < 2 * rows
 
 
 def test_it_says_what_it_comes_to_hold() -> None:

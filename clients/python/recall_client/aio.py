@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from recall_client.endpoints import (
     targets_of,
     worth_a_retry,
 )
-from recall_client.errors import RecallError, from_call
+from recall_client.errors import CLOSED, Cancelled, RecallError, from_call
 from recall_client.hedging import NOT_HEDGED, Hedging
 from recall_client.results import Answer, Items, ItemsCount, ServiceInfo
 from recallpb.v1 import recall_pb2
@@ -57,6 +57,7 @@ class AsyncClient:
         self._turns = Turns(self._channels)
         self._budget = RetryBudget()
         self._hedging = Hedging(on=len(self._turns) > 1 if hedge is None else hedge)
+        self._closed = False
 
     async def recall(
         self,
@@ -117,6 +118,8 @@ class AsyncClient:
         return results.info_of(await self._call("GetServiceInfo", request, deadline_ms, "GetServiceInfo"))
 
     async def close(self) -> None:
+        """Ends the calls that are under way with Cancelled."""
+        self._closed = True
         for channel in self._channels:
             await channel.close()
 
@@ -167,11 +170,18 @@ class AsyncClient:
         return response
 
     async def _ask(self, endpoint: Endpoint, method: str, request: Any, end: float) -> Any:
+        if self._closed:
+            raise Cancelled(CLOSED)
         call = getattr(endpoint.stub, method)
         try:
             return await call(request, metadata=self._metadata, timeout=max(0.0, end - time.monotonic()))
         except grpc.RpcError as error:
             self._note(endpoint, error.code())
+            raise
+        except asyncio.CancelledError:
+            # gRPC ends calls of a channel that is closed as if their tasks had been cancelled.
+            if self._closed and not _is_cancelled_itself():
+                raise Cancelled(CLOSED) from None
             raise
 
     async def _race(self, method: str, request: Any, end: float, delay: float) -> Any:
@@ -209,6 +219,12 @@ async def _first_good(calls: Sequence[asyncio.Task[Any]]) -> Any:
         good = next((call for call in done if not call.cancelled() and call.exception() is None), None)
         if good is not None or not pending:
             return (good or done.pop()).result()
+
+
+def _is_cancelled_itself() -> bool:
+    """Whether somebody cancelled the task that runs. Python tells it from 3.11 on; before, nobody is taken to have."""
+    cancelling: Callable[[], int] | None = getattr(asyncio.current_task(), "cancelling", None)
+    return cancelling is not None and cancelling() > 0
 
 
 def _open(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:

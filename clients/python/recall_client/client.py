@@ -21,7 +21,7 @@ from recall_client.endpoints import (
     targets_of,
     worth_a_retry,
 )
-from recall_client.errors import RecallError, from_call
+from recall_client.errors import CLOSED, Cancelled, RecallError, from_call
 from recall_client.hedging import NOT_HEDGED, Hedging
 from recall_client.racing import CHANNEL_OPTION, Alarms, Race, Run
 from recall_client.results import Answer, Items, ItemsCount, ServiceInfo
@@ -121,6 +121,7 @@ class Client:
         return results.info_of(self._call("GetServiceInfo", request, deadline_ms, "GetServiceInfo"))
 
     def close(self) -> None:
+        """Ends the calls that are under way with Cancelled."""
         self._closed = True
         self._alarms.close()
         for channel in self._channels:
@@ -158,6 +159,8 @@ class Client:
                 return response
 
     def _attempt(self, method: str, request: Any, end: float, kind: str) -> Any:
+        if self._closed:
+            raise Cancelled(CLOSED)
         started = time.monotonic()
         delay = self._hedging.delay_seconds(kind)
         try:

@@ -18,6 +18,8 @@ import grpc
 
 from recall_client.details import Details, read_details
 
+CLOSED = "the client was closed"
+
 
 class RecallError(Exception):
     """Base of all. `reason` is UPPER_SNAKE and stable; `field` is the request's field at fault, or empty."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from recall_client.endpoints import Endpoint
 # Has a call that streams run in the thread that asks; grpc.experimental.ChannelOptions has the name, too.
 CHANNEL_OPTION = ("SingleThreadedUnaryStream", 1)
 ALARM_THREAD = "recall-hedges"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,10 @@ class Race:
 
 
 class Alarms:
-    """One thread that calls back at given times, started with the first of them. Safe to share among threads."""
+    """One thread that calls back at given times, started with the first of them. Safe to share among threads.
+
+    A hedge is a second try at what is under way already, so that one which cannot be made is logged and fails nobody.
+    """
 
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
@@ -108,11 +114,10 @@ class Alarms:
     def at(self, when: float, callback: Callable[[], None]) -> None:
         """`when` is of time.monotonic(); the callback must be short."""
         with self._changed:
+            if not self._is_running():
+                return
             entry = (when, next(self._numbers), callback)
             heapq.heappush(self._due, entry)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=ALARM_THREAD, daemon=True)
-                self._thread.start()
             if self._due[0] is entry:
                 self._changed.notify()
 
@@ -121,12 +126,28 @@ class Alarms:
             self._closed = True
             self._changed.notify()
 
+    def _is_running(self) -> bool:
+        """Whether there is the thread, which is started if there is none; a process may have too many already."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name=ALARM_THREAD, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                log.warning("no thread for hedges could be started; the call goes on without one", exc_info=True)
+                return False
+            self._thread = thread
+        return True
+
     def _run(self) -> None:
         while True:
             callback = self._next()
             if callback is None:
                 return
-            callback()
+            try:
+                callback()
+            except Exception:
+                # Such as "can't start new thread". The thread lives on for the races that come.
+                log.exception("a hedge could not be started; the call goes on without one")
 
     def _next(self) -> Callable[[], None] | None:
         """The next callback, once its time has come; None when closed."""

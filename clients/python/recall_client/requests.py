@@ -64,7 +64,8 @@ def recall_request(service: str, query: Any, top_k: int, **options: Any) -> reca
     Raises ValueError and TypeError for what no message can hold.
     """
     if isinstance(query, Query):
-        return recall_request(service, query.query, query.top_k or top_k, **{**options, **query.options})
+        top_k = top_k if query.top_k is None else query.top_k
+        return recall_request(service, query.query, top_k, **{**options, **query.options})
     request = recall_pb2.RecallRequest(service=service, top_k=top_k)
     _ask_by(request, query, options.pop("weights", ()))
     _ask_for(request, **options)
