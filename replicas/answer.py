@@ -24,7 +24,7 @@ from replicas.encoding import encode
 from replicas.errors import DeadlinePassed, EngineAway, InternalError, InvalidQuery, ReplicaError
 from replicas.loaded import LoadedVersion
 from replicas.merge import merge
-from replicas.queries import Answer, Floats, Outcome, Query, Rows, Timing
+from replicas.queries import MS_PER_SECOND, Answer, Floats, Outcome, Query, Rows, Timing
 from replicas.vectors import NO_ROWS, Encoded
 
 log = structlog.get_logger()
@@ -35,7 +35,6 @@ EXCLUDED_CUT_MAX = 256
 # Of a query's time, what an answer that a server has to give leaves for the way back to the caller.
 WAY_BACK_MS_MAX = 50
 WAY_BACK_SHARE_MAX = 0.2
-MS_PER_SECOND = 1_000
 US_PER_SECOND = 1_000_000
 NOT_ENCODED = Encoded(np.empty((0, 0), dtype=np.float32))
 
@@ -104,7 +103,7 @@ def _check(loaded: LoadedVersion, work: Work, limits: QueryLimits) -> bool:
 
 def _selected(loaded: LoadedVersion, query: Query) -> RowSet:
     """The rows that its filter selects. Raises InvalidQuery, DeadlinePassed, InternalError."""
-    if _is_late(query, time.monotonic()):
+    if query.is_late(time.monotonic()):
         raise DeadlinePassed
     try:
         return loaded.matcher.rows(query.filter)
@@ -229,13 +228,9 @@ def _refusal(error: Exception) -> ReplicaError:
 def _drop_late(group: list[Work]) -> list[Work]:
     now = time.monotonic()
     for work in group:
-        if _is_late(work.query, now):
+        if work.query.is_late(now):
             work.outcome = DeadlinePassed()
     return [work for work in group if work.outcome is None]
-
-
-def _is_late(query: Query, now: float) -> bool:
-    return query.deadline_ms > 0 and now - query.arrived > query.deadline_ms / MS_PER_SECOND
 
 
 def _merged(loaded: LoadedVersion, work: Work) -> Outcome:

@@ -23,7 +23,6 @@ from replicas.vectors import Encoded
 FEATURES_FIELD = "features"
 NAME_CHARACTERS_MAX = 80
 US_PER_SECOND = 1_000_000
-MS_PER_SECOND = 1_000
 NO_QUERY_MODEL = "the version that answers has no query model; set `vectors` or `items`"
 
 
@@ -32,7 +31,8 @@ def encode_features(loaded: LoadedVersion, queries: Sequence[Query]) -> list[Enc
     if loaded.query_model is None:
         return [InvalidQuery(FEATURES_FIELD, "NO_QUERY_MODEL", NO_QUERY_MODEL) for _ in queries]
     started = time.monotonic()
-    found = loaded.query_model.encode([query.features for query in queries], lambda place: _is_late(queries[place]))
+    features = [query.features for query in queries]
+    found = loaded.query_model.encode(features, lambda place: queries[place].is_late(time.monotonic()))
     model_us = int((time.monotonic() - started) * US_PER_SECOND)
     return [_encoded(each, loaded.schema, model_us) for each in found]
 
@@ -40,10 +40,6 @@ def encode_features(loaded: LoadedVersion, queries: Sequence[Query]) -> list[Enc
 def feature_field(name: str) -> str:
     """The request's field for one feature; the name is written as JSON, whatever a stranger called it."""
     return f"features.features[{json.dumps(name[:NAME_CHARACTERS_MAX], ensure_ascii=False)}]"
-
-
-def _is_late(query: Query) -> bool:
-    return bool(query.deadline_ms) and time.monotonic() - query.arrived > query.deadline_ms / MS_PER_SECOND
 
 
 def _encoded(found: Floats | QueryModelError | None, schema: VersionSchema, model_us: int) -> Encoded | ReplicaError:

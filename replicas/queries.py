@@ -14,6 +14,7 @@ from replicas.errors import ReplicaError
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+MS_PER_SECOND = 1_000
 
 
 class MergePolicy(Enum):
@@ -93,6 +94,10 @@ class Query:
     deadline_ms: int = 0
     queued_us: int = 0
     features: dict[str, Feature] = field(default_factory=dict)
+
+    def is_late(self, now: float) -> bool:
+        """Whether its deadline has passed at `now`, a moment of time.monotonic()."""
+        return self.deadline_ms > 0 and now - self.arrived > self.deadline_ms / MS_PER_SECOND
 
 
 @dataclass(slots=True)
