@@ -52,7 +52,7 @@ def check_query(query: Query, schema: Schema, limits: Limits, *, items_max: int)
         message = f"the filter has {query.filter_bytes} bytes; at most {FILTER_BYTES_MAX} may be"
         raise InvalidRequest("filter", "FILTER_TOO_LONG", message)
     if query.return_vectors:
-        _check_returned_vectors(query.top_k, schema)
+        check_returned_bytes(returned_bytes(query.top_k, schema))
 
 
 def check_batch(batch: Batch) -> None:
@@ -67,12 +67,6 @@ def check_batch(batch: Batch) -> None:
         raise InvalidRequest("requests", "BATCH_TOO_LARGE", message)
 
 
-def check_batch_vectors(batch: Batch, schema: Schema) -> None:
-    """Raises InvalidRequest when the vectors asked for would not fit one answer."""
-    rows = sum(max(query.top_k, 0) for query in batch.queries if query.return_vectors)
-    _check_returned_vectors(rows, schema)
-
-
 def check_batch_member(query: Query, batch: Batch) -> None:
     """Raises InvalidRequest when a query of the batch names another service."""
     if query.service not in ("", batch.service):
@@ -84,7 +78,19 @@ def check_items(query: ItemsQuery, schema: Schema) -> None:
         message = f"{query.ids} ids are asked for; there must be 1 to {GET_ITEMS_IDS_MAX}"
         raise InvalidRequest("items", "ITEM_COUNT_OUT_OF_RANGE", message)
     if query.return_vectors:
-        _check_returned_vectors(query.ids, schema)
+        check_returned_bytes(returned_bytes(query.ids, schema))
+
+
+def returned_bytes(rows: int, schema: Schema) -> int:
+    """Of the vectors of so many items."""
+    return rows * schema.dimension * FLOAT32_BYTES
+
+
+def check_returned_bytes(asked_bytes: int) -> None:
+    """Raises InvalidRequest when vectors of so many bytes would not fit one answer."""
+    if asked_bytes > RETURNED_VECTORS_BYTES_MAX:
+        message = f"the vectors asked for take {asked_bytes} bytes; at most {RETURNED_VECTORS_BYTES_MAX} fit an answer"
+        raise InvalidRequest("return_vectors", "ANSWER_TOO_LARGE", message)
 
 
 def check_item_query(asked: ItemQuery, *, items_max: int) -> None:
@@ -117,10 +123,3 @@ def _check_vectors(vector_values: list[float], dimension: int) -> None:
         if values != dimension:
             message = f"the vector has {values:g} values; the dimension is {dimension}"
             raise InvalidRequest(f"vectors.vectors[{number}]", "DIMENSION_MISMATCH", message)
-
-
-def _check_returned_vectors(rows: int, schema: Schema) -> None:
-    asked_bytes = rows * schema.dimension * FLOAT32_BYTES
-    if asked_bytes > RETURNED_VECTORS_BYTES_MAX:
-        message = f"the vectors asked for take {asked_bytes} bytes; at most {RETURNED_VECTORS_BYTES_MAX} fit an answer"
-        raise InvalidRequest("return_vectors", "ANSWER_TOO_LARGE", message)

@@ -18,7 +18,7 @@ import structlog
 from gateway import convert, statuses
 from gateway.auth import Caller
 from gateway.dataplane import DataPlane
-from gateway.errors import GatewayError, InternalError
+from gateway.errors import GatewayError, InternalError, InvalidRequest
 from gateway.key_uses import KeyUses
 from gateway.metrics import Metrics
 from gateway.queries import Call
@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 SERVICE_NAME = "recallpb.v1.RecallService"
 OK = "OK"
 CANCELLED = "CANCELLED"
+# The field that says how much is asked for.
+AMOUNT_FIELDS = {"Recall": "top_k", "BatchRecall": "requests", "GetItems": "items"}
 NOBODY = Caller("", "", "read", 0.0)
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -47,6 +49,7 @@ class Servicer:
         *,
         deadline_seconds_default: float,
         deadline_seconds_max: float,
+        answer_bytes_max: int,
     ) -> None:
         self._dataplane = dataplane
         self._striding = striding
@@ -54,6 +57,7 @@ class Servicer:
         self._key_uses = key_uses
         self._deadline_seconds_default = deadline_seconds_default
         self._deadline_seconds_max = deadline_seconds_max
+        self._answer_bytes_max = answer_bytes_max
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a gRPC server registers."""
@@ -96,6 +100,7 @@ class Servicer:
             try:
                 call.caller = self._dataplane.authenticate(_credential(context))
                 reply = await answer(call, payload)
+                self._check_size(rpc, reply)
                 code = OK
             except GatewayError as error:
                 code = statuses.GRPC_CODES[statuses.code_of(error)].name
@@ -110,6 +115,12 @@ class Servicer:
             return reply
 
         return handle
+
+    def _check_size(self, rpc: str, reply: bytes) -> None:
+        """Raises InvalidRequest for what gRPC would refuse to send: without a reason, after the call was counted."""
+        if len(reply) > self._answer_bytes_max:
+            message = f"the answer takes {len(reply)} bytes; at most {self._answer_bytes_max} can be sent"
+            raise InvalidRequest(AMOUNT_FIELDS.get(rpc, ""), "ANSWER_TOO_LARGE", message)
 
     def _seconds_left(self, context: Context) -> float:
         """The caller's deadline, cut to the longest allowed; the default when the caller gave none."""

@@ -9,6 +9,8 @@ import grpc
 import numpy as np
 import pytest
 
+from gateway.dataplane import PIECES_IN_FLIGHT_MAX
+from gateway.pieces import PIECE_QUERIES_MAX
 from recallpb.v1 import recall_pb2
 from tests.gateway.harness import (
     ALICES_KEY,
@@ -238,3 +240,52 @@ async def test_it_refuses_a_message_above_the_limit(harness: Harness, replica: E
     refused = await refuse(harness, query(exclude=recall_pb2.ItemIds(text_ids=["x" * 100_001])))
     assert refused.code is Code.RESOURCE_EXHAUSTED
     assert (await harness.caller().recall()).version == 1
+
+
+async def test_a_batch_whose_answers_together_are_too_large_is_refused_by_name_and_asks_no_further(
+    harness: Harness, replica: ExactReplica
+) -> None:
+    await harness.start(gateway_send_bytes_max=20_000)
+    batch = recall_pb2.BatchRecallRequest(service=FILMS, requests=[query("", top_k=100)] * 1_000)
+    refused = await refuse(harness, batch, rpc="BatchRecall")
+    assert (refused.code, refused.reason, refused.fields) == (
+        Code.INVALID_ARGUMENT,
+        "ANSWER_TOO_LARGE",
+        ["requests"],
+    )
+    # Those that were under way when the limit was passed, and no more.
+    assert sum(replica.batches) <= PIECE_QUERIES_MAX * (PIECES_IN_FLIGHT_MAX + 1)
+    few = recall_pb2.BatchRecallRequest(service=FILMS, requests=[query("", top_k=100)] * 10)
+    assert len((await harness.caller().call("BatchRecall", few)).results) == 10
+
+
+async def test_an_answer_that_cannot_be_sent_is_refused_by_name_and_counted_as_that(
+    harness: Harness, replica: ExactReplica
+) -> None:
+    gateway = await harness.start(gateway_send_bytes_max=500)
+    refused = await refuse(harness, query(top_k=100))
+    assert (refused.code, refused.reason, refused.fields) == (Code.INVALID_ARGUMENT, "ANSWER_TOO_LARGE", ["top_k"])
+    assert (await harness.caller().recall(query(top_k=5))).version == 1
+    requests = {
+        sample.labels["code"]: sample.value
+        for metric in gateway.metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "recall_gateway_requests_total" and sample.labels["rpc"] == "Recall"
+    }
+    assert requests == {"INVALID_ARGUMENT": 1, "OK": 1}
+
+
+async def test_vectors_that_a_batch_asks_for_are_as_long_as_those_of_the_version_it_names(harness: Harness) -> None:
+    live, previous = (
+        route_version(2, harness.socket("new")),
+        route_version(1, (await harness.replica("old", 1)).address),
+    )
+    previous.schema.dimension = 2_048
+    harness.publish(route(live, previous))
+    await harness.start()
+    asked = query("", vector=np.ones(2_048), top_k=100, return_vectors=True, require_version=1)
+    # 61 x 100 x 8,192 bytes are within 48 MiB, and 62 are not.
+    for count in (62, 900):
+        batch = recall_pb2.BatchRecallRequest(service=FILMS, requests=[asked] * count)
+        refused = await refuse(harness, batch, rpc="BatchRecall")
+        assert (refused.reason, refused.fields) == ("ANSWER_TOO_LARGE", ["return_vectors"])
