@@ -7,7 +7,8 @@ anyway. With 128 callers on two busy cores, mean batches went from 5 to 40 queri
 down; with 16 callers, waiting for a whole call's time would cost a quarter of the throughput.
 
 A call carries the latest deadline of its jobs and belongs to nobody, so that one caller's cancel or deadline ends
-that caller's wait and nothing else. Jobs that nobody waits for any more are dropped before they are sent.
+that caller's wait and nothing else. A job that nobody waits for any more leaves the queue at once, and its room is
+another's.
 
 A call's reply has a limit, and what each answer takes of it is known only there. Those that found no room are asked for
 again, in calls of no more queries than found some: nobody is refused for what others asked for.
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 from gateway.errors import (
@@ -107,7 +108,8 @@ class BatchQueue:
         self._on_batch = on_batch
         self._on_result = on_result
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Job] = deque()
+        # In the order in which they came; a dict, because callers give up from anywhere in the line.
+        self._waiting: OrderedDict[Job, None] = OrderedDict()
         self._calls: set[asyncio.Task[None]] = set()
         self._next_send: asyncio.Handle | None = None
         self._next_send_is_now = False
@@ -156,7 +158,7 @@ class BatchQueue:
         if self.queued + len(payloads) > QUEUE_QUERIES_MAX or self.queued_bytes + job.bytes > QUEUE_BYTES_MAX:
             message = "too many queries wait for this service's replica"
             raise ResourceExhausted("OVERLOADED", message, retry_after_seconds=RETRY_AFTER_SECONDS)
-        self._waiting.append(job)
+        self._waiting[job] = None
         self.queued += len(payloads)
         self.queued_bytes += job.bytes
         if len(self._calls) < CALLS_IN_FLIGHT_MAX:
@@ -166,6 +168,8 @@ class BatchQueue:
             return await job.future
         finally:
             timer.cancel()
+            if job in self._waiting:
+                self._drop(job)
 
     async def close(self) -> None:
         """Ends the calls under way; their callers hear ReplicaLost."""
@@ -217,9 +221,9 @@ class BatchQueue:
         us = 0.0
         queries_max = BATCH_QUERIES_MAX
         while self._waiting and queries < queries_max:
-            job = self._waiting[0]
+            job = next(iter(self._waiting))
             if job.future.done():
-                self._drop_first()
+                self._drop(job)
                 continue
             queries += len(job.payloads)
             size += job.bytes
@@ -227,12 +231,12 @@ class BatchQueue:
             queries_max = min(queries_max, job.call_queries_max)
             if jobs and (queries > queries_max or size > BATCH_BYTES_MAX or us > self._call_us_max):
                 break
-            self._drop_first()
+            self._drop(job)
             jobs.append(job)
         return jobs
 
-    def _drop_first(self) -> None:
-        job = self._waiting.popleft()
+    def _drop(self, job: Job) -> None:
+        del self._waiting[job]
         self.queued -= len(job.payloads)
         self.queued_bytes -= job.bytes
 

@@ -316,3 +316,36 @@ async def test_who_found_no_room_waits_no_longer_than_its_deadline() -> None:
     answered, late = await asyncio.gather(*asked, return_exceptions=True)
     assert answered == [b"answer to query"]
     assert isinstance(late, DeadlineExceeded)
+
+
+@pytest.mark.parametrize("give_up", ["expires", "is cancelled"])
+async def test_who_gives_up_leaves_its_room_in_the_queue_while_calls_are_stuck(
+    monkeypatch: pytest.MonkeyPatch, give_up: str
+) -> None:
+    monkeypatch.setattr(batching, "QUEUE_QUERIES_MAX", 100)
+    queue = queue_before(replica := ScriptedReplica())
+    stuck = []
+    for _ in range(batching.CALLS_IN_FLIGHT_MAX):
+        stuck.append(ask(queue))
+        await settle()
+    patient = ask(queue, b"patient")
+    seconds = 0.02 if give_up == "expires" else DEADLINE_SECONDS
+    given_up = [asyncio.ensure_future(queue.submit([b"x"], PLAIN_US, time.monotonic() + seconds)) for _ in range(99)]
+    await asyncio.sleep(0)
+    with pytest.raises(ResourceExhausted):
+        await queue.submit([b"x"], PLAIN_US, time.monotonic() + DEADLINE_SECONDS)
+    if give_up == "is cancelled":
+        for task in given_up:
+            task.cancel()
+    await asyncio.gather(*given_up, return_exceptions=True)
+    assert (queue.queued, queue.queued_bytes) == (1, len(b"patient"))
+    assert queue.load == 1 + batching.CALLS_IN_FLIGHT_MAX
+
+    newcomer = ask(queue)
+    for call in list(replica.calls):
+        call.set_result(None)
+    await settle()
+    replica.calls[-1].set_result(None)
+    assert await asyncio.gather(patient, newcomer, *stuck) == [[b"answer"]] * 4
+    assert replica.sizes == [1, 1, 2]
+    assert (queue.queued, queue.queued_bytes, queue.sent) == (0, 0, 0)
