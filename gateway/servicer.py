@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -79,7 +79,9 @@ class Servicer:
 
     async def batch_recall(self, call: Call, payload: bytes) -> bytes:
         batch = await self._striding.run(convert.batch_in(payload))
-        return await self._striding.run(convert.batch_out(await self._dataplane.batch_recall(call, batch)))
+        outcomes = await self._dataplane.batch_recall(call, batch)
+        request_id = _logged(error for error in outcomes if isinstance(error, InternalError))
+        return await self._striding.run(convert.batch_out(outcomes, request_id))
 
     def get_items(self, call: Call, payload: bytes) -> Awaitable[bytes]:
         return self._dataplane.get_items(call, convert.items_in(payload))
@@ -135,12 +137,18 @@ def _credential(context: Context) -> str:
     return ""
 
 
+def _logged(errors: Iterable[InternalError]) -> str:
+    """A request id under which the log has each cause once; empty when there are none. Callers never hear a cause."""
+    causes = {error.cause: error for error in errors}
+    request_id = uuid.uuid4().hex if causes else ""
+    for cause, error in causes.items():
+        log.error("call.internal", request_id=request_id, cause=cause, exc_info=error.__context__)
+    return request_id
+
+
 async def _abort(context: Context, error: GatewayError) -> None:
     """Ends the call with the error's status. Only the log hears the cause of an internal error."""
-    request_id = ""
-    if isinstance(error, InternalError):
-        request_id = uuid.uuid4().hex
-        log.error("call.internal", request_id=request_id, cause=error.cause, exc_info=error.__context__)
+    request_id = _logged([error] if isinstance(error, InternalError) else [])
     status = statuses.status_of(error, request_id)
     trailer = (statuses.STATUS_TRAILER, status.SerializeToString())
     await context.abort(statuses.GRPC_CODES[status.code], status.message, (trailer,))

@@ -8,9 +8,11 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import structlog
 
 from gateway.dataplane import PIECES_IN_FLIGHT_MAX
 from gateway.pieces import PIECE_QUERIES_MAX
+from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
 from tests.gateway.harness import (
     ALICES_KEY,
@@ -289,3 +291,28 @@ async def test_vectors_that_a_batch_asks_for_are_as_long_as_those_of_the_version
         batch = recall_pb2.BatchRecallRequest(service=FILMS, requests=[asked] * count)
         refused = await refuse(harness, batch, rpc="BatchRecall")
         assert (refused.reason, refused.fields) == ("ANSWER_TOO_LARGE", ["return_vectors"])
+
+
+async def test_a_fault_of_ours_within_a_batch_has_a_request_id_under_which_the_log_has_its_cause_once(
+    films: Harness, replica: ExactReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(raw: bytes) -> replica_pb2.Answer:
+        request = recall_pb2.RecallRequest.FromString(raw)
+        secret = recall_pb2.RecallError(code=13, reason="INTERNAL", message=f"swordfish {request.top_k}")
+        return replica_pb2.Answer(error=secret)
+
+    monkeypatch.setattr(replica, "_answer", broken)
+    requests = [query("", top_k=top_k) for top_k in (7, 7, 9, 0, 7)]
+    batch = recall_pb2.BatchRecallRequest(service=FILMS, requests=requests)
+    with structlog.testing.capture_logs() as logged:
+        answer = await films.caller().call("BatchRecall", batch)
+    errors = [result.error for result in answer.results]
+    assert [error.code for error in errors] == [13, 13, 13, 3, 13]
+    told = [entry for entry in logged if entry["event"] == "call.internal"]
+    assert sorted(entry["cause"] for entry in told) == [
+        "replica: 13: INTERNAL: swordfish 7",
+        "replica: 13: INTERNAL: swordfish 9",
+    ]
+    [request_id] = {entry["request_id"] for entry in told}
+    assert {error.message for error in errors if error.code == 13} == {f"internal error; request {request_id}"}
+    assert request_id not in errors[3].message
