@@ -10,8 +10,9 @@ import math
 import re
 
 from gateway.errors import InvalidRequest
+from gateway.lanes import cells_within
 from gateway.queries import Batch, ItemQuery, ItemsQuery, Query
-from gateway.routes import Limits, Schema
+from gateway.routes import Limits, RouteVersion, Schema
 
 NAME = "[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
 SERVICE_NAME = re.compile(f"tenants/{NAME}/services/{NAME}")
@@ -34,14 +35,17 @@ def check_service_name(name: str) -> None:
         raise InvalidRequest("service", "SERVICE_NAME_INVALID", message)
 
 
-def check_query(query: Query, schema: Schema, limits: Limits, *, items_max: int) -> None:
+def check_query(query: Query, version: RouteVersion, limits: Limits, *, items_max: int) -> None:
     """Raises InvalidRequest at the first thing that is wrong. `items_max`: of the items that a query asks by."""
     _check_range("top_k", "TOP_K_OUT_OF_RANGE", query.top_k, limits.max_top_k)
-    _check_vectors(query.vector_values, schema.dimension)
+    _check_vectors(query.vector_values, version.schema.dimension)
     if query.items is not None:
         check_item_query(query.items, items_max=items_max)
     if query.ef is not None:
         _check_range("params.ef", "EF_OUT_OF_RANGE", query.ef, limits.max_ef)
+    if query.nprobe is not None:
+        nprobe_max = cells_within(limits.max_ef, version.prices)
+        _check_range("params.nprobe", "NPROBE_OUT_OF_RANGE", query.nprobe, nprobe_max)
     if query.exact and not limits.allow_exact:
         message = "exact search is not allowed for this service; its owner allows it by limits.allow_exact"
         raise InvalidRequest("params.exact", "EXACT_NOT_ALLOWED", message)
@@ -52,7 +56,7 @@ def check_query(query: Query, schema: Schema, limits: Limits, *, items_max: int)
         message = f"the filter has {query.filter_bytes} bytes; at most {FILTER_BYTES_MAX} may be"
         raise InvalidRequest("filter", "FILTER_TOO_LONG", message)
     if query.return_vectors:
-        check_returned_bytes(returned_bytes(query.top_k, schema))
+        check_returned_bytes(returned_bytes(query.top_k, version.schema))
 
 
 def check_batch(batch: Batch) -> None:

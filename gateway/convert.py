@@ -114,6 +114,7 @@ def _query(request: recall_pb2.RecallRequest, payload: bytes) -> Query:
         query.items = ItemQuery([item.weight for item in asked.items], asked.half_life_seconds, asked.min_coverage)
     if request.HasField("params"):
         query.ef = request.params.ef if request.params.HasField("ef") else None
+        query.nprobe = request.params.nprobe if request.params.HasField("nprobe") else None
         query.exact = request.params.exact
     if request.HasField("exclude"):
         query.excluded = len(request.exclude.ids) + len(request.exclude.text_ids)

@@ -64,7 +64,7 @@ class DataPlane:
         load = self._limits.enter(route, queries=1)
         try:
             version = route.choose(query.require_version, query.model_version)
-            checks.check_query(query, version.schema, route.limits, items_max=self._query_items_max)
+            checks.check_query(query, version, route.limits, items_max=self._query_items_max)
             us = price_us(query, version.prices)
             [outcome] = await self._ask(version, [query.payload], us, lane_of(us), call.expires_at)
         finally:

@@ -35,6 +35,9 @@ ROW_US, ROW_VALUE_US = 0.01, 0.0003
 FILTER_US = 0.4
 # An id of a query by items, of an exclusion list, of GetItems with some attributes.
 ITEM_US, EXCLUDED_US, GET_ITEM_US = 1.0, 0.3, 6.0
+# An index of cells has about as many of them as a cell has items, and looks at so many items of a cell in the time that
+# a graph takes for one candidate: a step in a graph is a cache miss, a cell is read from front to end.
+CELL_ITEMS_PER_CANDIDATE = 16
 # More excluded ids no longer widen a search: they are left out while it runs.
 EXCLUDED_CUT_MAX = 256
 
@@ -50,7 +53,8 @@ class Lane(Enum):
 class Prices:
     """Of one version, in microseconds. A query vector costs `vector_us`, and `candidate_us` for each candidate.
 
-    `effort` is how many candidates a query looks at that names no ef, `exact_us` what a vector costs that is searched
+    `effort` is how many candidates a query looks at that names no ef, `cell_candidates` what a cell counts that it
+    names by nprobe, `exact_us` what a vector costs that is searched
     exactly, `filter_us` what a filter costs for each root of top_k. The query model takes `model_us` for a query by
     features, and gives `model_vectors`.
     """
@@ -58,6 +62,7 @@ class Prices:
     vector_us: float
     candidate_us: float
     effort: int
+    cell_candidates: float
     exact_us: float
     filter_us: float
     model_us: float
@@ -76,6 +81,7 @@ def prices_of(
         vector_us=vector_us if scans else 0.0,
         candidate_us=0.0 if scans else vector_us / effort,
         effort=effort,
+        cell_candidates=max(1.0, math.sqrt(items) / CELL_ITEMS_PER_CANDIDATE),
         exact_us=items * (ROW_US + ROW_VALUE_US * dimension),
         filter_us=FILTER_US * math.sqrt(items),
         model_us=model_us or MODEL_US_DEFAULT,
@@ -88,7 +94,7 @@ def price_us(query: Query, prices: Prices) -> float:
     if query.exact:
         vector_us = prices.exact_us
     else:
-        ef = query.ef or prices.effort
+        ef = max(query.ef or prices.effort, (query.nprobe or 0) * prices.cell_candidates)
         wanted = query.top_k + min(query.excluded, EXCLUDED_CUT_MAX) if query.excluded else query.top_k
         vector_us = prices.vector_us + prices.candidate_us * (ef if ef > wanted else wanted)
         if query.filter_bytes:
@@ -99,6 +105,11 @@ def price_us(query: Query, prices: Prices) -> float:
     if query.items is not None:
         return us + vector_us + ITEM_US * len(query.items.weights)
     return us + vector_us * prices.model_vectors + prices.model_us
+
+
+def cells_within(ef: int, prices: Prices) -> int:
+    """How many cells a query may name that looks at no more than `ef` candidates; one is always allowed."""
+    return max(1, int(ef / prices.cell_candidates))
 
 
 def items_price_us(query: ItemsQuery) -> float:

@@ -95,7 +95,7 @@ def cut_into_pieces(batch: Batch, route: Route, *, items_max: int) -> Strides[tu
         try:
             checks.check_batch_member(query, batch)
             version = route.choose(query.require_version, query.model_version)
-            checks.check_query(query, version.schema, route.limits, items_max=items_max)
+            checks.check_query(query, version, route.limits, items_max=items_max)
         except GatewayError as error:
             outcomes[position] = error
             continue

@@ -29,6 +29,7 @@ class Query:
     vector_values: list[float]
     items: ItemQuery | None = None
     ef: int | None = None
+    nprobe: int | None = None
     exact: bool = False
     excluded: int = 0
     filter_bytes: int = 0

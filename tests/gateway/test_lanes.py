@@ -62,6 +62,14 @@ def test_it_costs_by_the_larger_of_effort_and_what_is_wanted() -> None:
     assert price(asked(top_k=150, excluded=100)) > ordinary
 
 
+def test_cells_cost_what_their_items_count() -> None:
+    """Of a million items a cell is taken to have a thousand, and 16 of them to cost as much as one candidate."""
+    assert price(asked(nprobe=16)) == pytest.approx(price(asked(ef=1_000)))
+    assert price(asked(nprobe=1)) == price(asked()), "where it is no index of cells, ef counts"
+    assert price(asked(nprobe=16, ef=2_000)) == price(asked(ef=2_000))
+    assert lane_of(price(asked(nprobe=1_024))) is Lane.COSTLY
+
+
 def test_it_costs_by_the_number_of_vectors() -> None:
     one, two, three = (price(asked(vectors=vectors)) for vectors in (1, 2, 3))
     assert three - two == pytest.approx(two - one)

@@ -45,6 +45,12 @@ WRONG_QUERIES: dict[str, tuple[dict[str, Any], str, str]] = {
     "not a number": ({"vector": np.full(DIMENSION, np.nan)}, "NOT_FINITE", "vectors.vectors[0]"),
     "ef of 0": ({"params": recall_pb2.SearchParams(ef=0)}, "EF_OUT_OF_RANGE", "params.ef"),
     "ef above the limit": ({"params": recall_pb2.SearchParams(ef=501)}, "EF_OUT_OF_RANGE", "params.ef"),
+    "nprobe of 0": ({"params": recall_pb2.SearchParams(nprobe=0)}, "NPROBE_OUT_OF_RANGE", "params.nprobe"),
+    "nprobe above the limit": (
+        {"params": recall_pb2.SearchParams(nprobe=501)},
+        "NPROBE_OUT_OF_RANGE",
+        "params.nprobe",
+    ),
     "exact search": ({"params": recall_pb2.SearchParams(exact=True)}, "EXACT_NOT_ALLOWED", "params.exact"),
     "a filter of 10 kB": ({"filter": "x" * 10_000}, "FILTER_TOO_LONG", "filter"),
     "too many excluded": ({"exclude": recall_pb2.ItemIds(ids=range(10_001))}, "TOO_MANY_EXCLUDED", "exclude"),
@@ -316,3 +322,21 @@ async def test_a_fault_of_ours_within_a_batch_has_a_request_id_under_which_the_l
     [request_id] = {entry["request_id"] for entry in told}
     assert {error.message for error in errors if error.code == 13} == {f"internal error; request {request_id}"}
     assert request_id not in errors[3].message
+
+
+async def test_cells_named_by_nprobe_look_at_no_more_than_ef_may(harness: Harness) -> None:
+    version = route_version(1, (await harness.replica()).address)
+    version.searchable_items = 1_000_000
+    harness.publish(route(version, limits=limits(max_ef=2_000)))
+    await harness.start()
+    # 32 cells of a thousand items are 2,000 times 16.
+    asked = [query(params=recall_pb2.SearchParams(nprobe=nprobe)) for nprobe in (32, 33, 65_536)]
+    assert (await harness.caller().recall(asked[0])).version == 1
+    for each in asked[1:]:
+        refused = await refuse(harness, each)
+        assert (refused.code, refused.reason, refused.fields) == (
+            Code.INVALID_ARGUMENT,
+            "NPROBE_OUT_OF_RANGE",
+            ["params.nprobe"],
+        )
+        assert "must be 1 to 32" in refused.details
