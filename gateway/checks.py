@@ -24,6 +24,7 @@ EXCLUDED_IDS_MAX = 10_000
 FILTER_BYTES_MAX = 8_192
 GET_ITEMS_IDS_MAX = 1_000
 QUERY_VECTORS_MAX = 64
+RETURNED_ATTRIBUTES_MAX = 64
 # Of one answer with `return_vectors`; clients receive 64 MiB in all.
 RETURNED_VECTORS_BYTES_MAX = 48 * 2**20
 FLOAT32_BYTES = 4
@@ -55,6 +56,9 @@ def check_query(query: Query, version: RouteVersion, limits: Limits, *, items_ma
     if query.filter_bytes > FILTER_BYTES_MAX:
         message = f"the filter has {query.filter_bytes} bytes; at most {FILTER_BYTES_MAX} may be"
         raise InvalidRequest("filter", "FILTER_TOO_LONG", message)
+    if len(query.return_attributes) > RETURNED_ATTRIBUTES_MAX:
+        message = f"at most {RETURNED_ATTRIBUTES_MAX} attributes may be returned"
+        raise InvalidRequest("return_attributes", "TOO_MANY_ATTRIBUTES", message)
     if query.return_vectors:
         check_returned_bytes(returned_bytes(query.top_k, version.schema))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.auth import Caller
@@ -34,6 +35,7 @@ class Query:
     excluded: int = 0
     filter_bytes: int = 0
     return_vectors: bool = False
+    return_attributes: Sequence[str] = ()
     require_version: int = 0
     model_version: str = ""
 

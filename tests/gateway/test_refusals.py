@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import structlog
 
+from gateway.checks import RETURNED_ATTRIBUTES_MAX
 from gateway.dataplane import PIECES_IN_FLIGHT_MAX
 from gateway.pieces import PIECE_QUERIES_MAX
 from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
+from replicas.checks import QueryLimits
 from tests.gateway.harness import (
     ALICES_KEY,
     BOOKS,
@@ -45,6 +47,7 @@ WRONG_QUERIES: dict[str, tuple[dict[str, Any], str, str]] = {
     "not a number": ({"vector": np.full(DIMENSION, np.nan)}, "NOT_FINITE", "vectors.vectors[0]"),
     "ef of 0": ({"params": recall_pb2.SearchParams(ef=0)}, "EF_OUT_OF_RANGE", "params.ef"),
     "ef above the limit": ({"params": recall_pb2.SearchParams(ef=501)}, "EF_OUT_OF_RANGE", "params.ef"),
+    "65 attributes": ({"return_attributes": ["genre"] * 65}, "TOO_MANY_ATTRIBUTES", "return_attributes"),
     "nprobe of 0": ({"params": recall_pb2.SearchParams(nprobe=0)}, "NPROBE_OUT_OF_RANGE", "params.nprobe"),
     "nprobe above the limit": (
         {"params": recall_pb2.SearchParams(nprobe=501)},
@@ -340,3 +343,7 @@ async def test_cells_named_by_nprobe_look_at_no_more_than_ef_may(harness: Harnes
             ["params.nprobe"],
         )
         assert "must be 1 to 32" in refused.details
+
+
+def test_gateway_and_replica_know_one_limit_of_returned_attributes() -> None:
+    assert QueryLimits().return_attributes_max == RETURNED_ATTRIBUTES_MAX
