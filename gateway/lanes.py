@@ -58,7 +58,7 @@ class Lane(Enum):
 class Prices:
     """Of one version, in microseconds. A query vector costs `vector_us`, and `candidate_us` for each candidate.
 
-    `effort` is how many candidates a query looks at that names no ef, `cell_candidates` what a cell counts that it names
+    `effort` is how many candidates a query looks at without an ef, `cell_candidates` what a cell counts that it names
     by nprobe, `exact_us` what a vector costs that is searched exactly, `filter_us` what a filter costs for each root of
     top_k. The query model takes `model_us` for a query by features, and gives `model_vectors`. Each item of an answer
     costs `attribute_us` by the names that it is to have, and `returned_us` with its vector.

@@ -280,18 +280,13 @@ async def test_an_answer_that_found_no_room_beside_others_is_to_be_asked_for_aga
     assert full.room == 2
 
 
-async def test_an_answer_that_an_older_replica_has_no_room_for_alone_is_too_large(
+async def test_what_an_older_replica_has_no_room_for_alone_is_not_to_be_asked_for_again(
     replica: Replica, client: ReplicaClient
 ) -> None:
     replica.say = told("ANSWER_TOO_LARGE")
-    [refused] = await ask(client)
-    assert isinstance(refused, InvalidRequest)
-    assert (refused.field, refused.reason, refused.retry_after_seconds) == ("top_k", "ANSWER_TOO_LARGE", 0)
-
-
-async def test_items_that_an_older_replica_finds_too_large_are_not_to_be_asked_for_again(
-    replica: Replica, client: ReplicaClient
-) -> None:
+    [too_large] = await ask(client)
+    assert isinstance(too_large, InvalidRequest)
+    assert (too_large.field, too_large.reason, too_large.retry_after_seconds) == ("top_k", "ANSWER_TOO_LARGE", 0)
     replica.say = refused(code_pb2.RESOURCE_EXHAUSTED, "ANSWER_TOO_LARGE")
     with pytest.raises(InvalidRequest) as heard:
         await client.get_items(b"", Lane.QUICK, time.monotonic() + SECONDS)
