@@ -10,8 +10,9 @@ LOAD = Path("/proc/loadavg")
 LOAD_BYTES_MAX = 128
 # A look at the load takes the kernel 2 us.
 LOOK_EVERY_SECONDS = 0.000_025
-# A hand-over from thread to thread has more of them runnable than there are cores, for some ten microseconds; more
-# looks in a row than these, a quarter of a millisecond, are no hand-over.
+# Who hands a call over from thread to thread has some of them runnable at once, as gRPC's: so many above the number of
+# cores are seen with a single caller for a part of each call, and longer than some looks in a row only with others.
+SPARE_THREADS = 2
 LOOKS_IN_A_ROW_MAX = 10
 # Who noticed that they are wanted leaves them to others for so long.
 REST_SECONDS = 0.01
@@ -38,7 +39,7 @@ class Cores:
             return False
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY_SECONDS
-            self._looks_in_a_row = self._looks_in_a_row + 1 if self._running() > self._count else 0
+            self._looks_in_a_row = self._looks_in_a_row + 1 if self._running() > self._count + SPARE_THREADS else 0
             if self._looks_in_a_row > LOOKS_IN_A_ROW_MAX:
                 self._looks_in_a_row = 0
                 self._rest_until = time.monotonic() + REST_SECONDS

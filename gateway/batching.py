@@ -7,7 +7,11 @@ anyway. With 128 callers on two busy cores, mean batches went from 5 to 40 queri
 down; with 16 callers, waiting for a whole call's time would cost a quarter of the throughput.
 
 A call carries the latest deadline of its jobs and belongs to nobody, so that one caller's cancel or deadline ends
-that caller's wait and nothing else. Jobs that nobody waits for any more are dropped before they are sent.
+that caller's wait and nothing else. A job that nobody waits for any more leaves the queue at once, and its room is
+another's.
+
+A call's reply has a limit, and what each answer takes of it is known only there. Those that found no room are asked for
+again, in calls of no more queries than found some: nobody is refused for what others asked for.
 
 Costly queries have a queue of their own beside the quick ones' (see `lanes`), whose calls are bounded by price and
 never wait for more: they are large as they are.
@@ -17,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 from gateway.errors import (
@@ -26,6 +30,7 @@ from gateway.errors import (
     InternalError,
     InvalidRequest,
     ReplicaLost,
+    ReplyFull,
     ResourceExhausted,
 )
 from gateway.lanes import PIECE_US_MAX, Lane
@@ -55,14 +60,24 @@ CALL_US_MAX = {Lane.QUICK: 40_000, Lane.COSTLY: PIECE_US_MAX}
 
 
 class Job:
-    """Some queries that wait, travel and are answered together, and the future their caller waits for."""
+    """Some queries that wait, travel and are answered together, and the future their caller waits for.
 
-    __slots__ = ("bytes", "deadline", "enqueued_at", "future", "payloads", "us")
+    They travel in a call of at most `call_queries_max` queries.
+    """
+
+    __slots__ = ("bytes", "call_queries_max", "deadline", "enqueued_at", "future", "payloads", "us")
 
     def __init__(
-        self, payloads: list[bytes], us: float, deadline: float, now: float, future: asyncio.Future[list[Outcome]]
+        self,
+        payloads: list[bytes],
+        us: float,
+        deadline: float,
+        call_queries_max: int,
+        now: float,
+        future: asyncio.Future[list[Outcome]],
     ) -> None:
         self.payloads = payloads
+        self.call_queries_max = call_queries_max
         self.bytes = sum(map(len, payloads))
         self.us = us
         self.deadline = deadline
@@ -93,7 +108,8 @@ class BatchQueue:
         self._on_batch = on_batch
         self._on_result = on_result
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Job] = deque()
+        # In the order in which they came; a dict, because callers give up from anywhere in the line.
+        self._waiting: OrderedDict[Job, None] = OrderedDict()
         self._calls: set[asyncio.Task[None]] = set()
         self._next_send: asyncio.Handle | None = None
         self._next_send_is_now = False
@@ -109,17 +125,40 @@ class BatchQueue:
         """Queries that wait or travel."""
         return self.queued + self.sent
 
-    async def submit(self, payloads: list[bytes], us: float, deadline: float) -> list[Outcome]:
+    async def submit(
+        self, payloads: list[bytes], us: float, deadline: float, call_queries_max: int = BATCH_QUERIES_MAX
+    ) -> list[Outcome]:
         """An outcome for each payload, in order. `us` is the price of all, `deadline` is of time.monotonic().
 
         Raises ResourceExhausted when the queue is full, DeadlineExceeded, ReplicaLost when the call failed.
         """
+        outcomes = await self._submit(payloads, us, deadline, call_queries_max)
+        left = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, ReplyFull)]
+        if left:
+            await self._ask_again(payloads, us / len(payloads), deadline, outcomes, left)
+        return outcomes
+
+    async def _ask_again(
+        self, payloads: list[bytes], us_each: float, deadline: float, outcomes: list[Outcome], left: list[int]
+    ) -> None:
+        """Fills in the outcomes at the places `left`. It ends: a reply without room for all answers fewer than came."""
+        full = outcomes[left[0]]
+        assert isinstance(full, ReplyFull)  # noqa: S101 (so those places were chosen)
+        parts = [left[start : start + full.room] for start in range(0, len(left), full.room)]
+        again = (
+            self.submit([payloads[place] for place in part], us_each * len(part), deadline, full.room) for part in parts
+        )
+        for part, answers in zip(parts, await asyncio.gather(*again), strict=True):
+            for place, answer in zip(part, answers, strict=True):
+                outcomes[place] = answer
+
+    async def _submit(self, payloads: list[bytes], us: float, deadline: float, call_queries_max: int) -> list[Outcome]:
         now = time.monotonic()
-        job = Job(payloads, us, deadline, now, self._loop.create_future())
+        job = Job(payloads, us, deadline, call_queries_max, now, self._loop.create_future())
         if self.queued + len(payloads) > QUEUE_QUERIES_MAX or self.queued_bytes + job.bytes > QUEUE_BYTES_MAX:
             message = "too many queries wait for this service's replica"
             raise ResourceExhausted("OVERLOADED", message, retry_after_seconds=RETRY_AFTER_SECONDS)
-        self._waiting.append(job)
+        self._waiting[job] = None
         self.queued += len(payloads)
         self.queued_bytes += job.bytes
         if len(self._calls) < CALLS_IN_FLIGHT_MAX:
@@ -129,6 +168,8 @@ class BatchQueue:
             return await job.future
         finally:
             timer.cancel()
+            if job in self._waiting:
+                self._drop(job)
 
     async def close(self) -> None:
         """Ends the calls under way; their callers hear ReplicaLost."""
@@ -178,22 +219,24 @@ class BatchQueue:
         jobs: list[Job] = []
         queries = size = 0
         us = 0.0
-        while self._waiting and queries < BATCH_QUERIES_MAX:
-            job = self._waiting[0]
+        queries_max = BATCH_QUERIES_MAX
+        while self._waiting and queries < queries_max:
+            job = next(iter(self._waiting))
             if job.future.done():
-                self._drop_first()
+                self._drop(job)
                 continue
             queries += len(job.payloads)
             size += job.bytes
             us += job.us
-            if jobs and (queries > BATCH_QUERIES_MAX or size > BATCH_BYTES_MAX or us > self._call_us_max):
+            queries_max = min(queries_max, job.call_queries_max)
+            if jobs and (queries > queries_max or size > BATCH_BYTES_MAX or us > self._call_us_max):
                 break
-            self._drop_first()
+            self._drop(job)
             jobs.append(job)
         return jobs
 
-    def _drop_first(self) -> None:
-        job = self._waiting.popleft()
+    def _drop(self, job: Job) -> None:
+        del self._waiting[job]
         self.queued -= len(job.payloads)
         self.queued_bytes -= job.bytes
 

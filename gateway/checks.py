@@ -10,8 +10,9 @@ import math
 import re
 
 from gateway.errors import InvalidRequest
+from gateway.lanes import cells_within
 from gateway.queries import Batch, ItemQuery, ItemsQuery, Query
-from gateway.routes import Limits, Schema
+from gateway.routes import Limits, RouteVersion, Schema
 
 NAME = "[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
 SERVICE_NAME = re.compile(f"tenants/{NAME}/services/{NAME}")
@@ -23,6 +24,7 @@ EXCLUDED_IDS_MAX = 10_000
 FILTER_BYTES_MAX = 8_192
 GET_ITEMS_IDS_MAX = 1_000
 QUERY_VECTORS_MAX = 64
+RETURNED_ATTRIBUTES_MAX = 64
 # Of one answer with `return_vectors`; clients receive 64 MiB in all.
 RETURNED_VECTORS_BYTES_MAX = 48 * 2**20
 FLOAT32_BYTES = 4
@@ -34,14 +36,17 @@ def check_service_name(name: str) -> None:
         raise InvalidRequest("service", "SERVICE_NAME_INVALID", message)
 
 
-def check_query(query: Query, schema: Schema, limits: Limits, *, items_max: int) -> None:
+def check_query(query: Query, version: RouteVersion, limits: Limits, *, items_max: int) -> None:
     """Raises InvalidRequest at the first thing that is wrong. `items_max`: of the items that a query asks by."""
     _check_range("top_k", "TOP_K_OUT_OF_RANGE", query.top_k, limits.max_top_k)
-    _check_vectors(query.vector_values, schema.dimension)
+    _check_vectors(query.vector_values, version.schema.dimension)
     if query.items is not None:
         check_item_query(query.items, items_max=items_max)
     if query.ef is not None:
         _check_range("params.ef", "EF_OUT_OF_RANGE", query.ef, limits.max_ef)
+    if query.nprobe is not None:
+        nprobe_max = cells_within(limits.max_ef, version.prices)
+        _check_range("params.nprobe", "NPROBE_OUT_OF_RANGE", query.nprobe, nprobe_max)
     if query.exact and not limits.allow_exact:
         message = "exact search is not allowed for this service; its owner allows it by limits.allow_exact"
         raise InvalidRequest("params.exact", "EXACT_NOT_ALLOWED", message)
@@ -51,8 +56,11 @@ def check_query(query: Query, schema: Schema, limits: Limits, *, items_max: int)
     if query.filter_bytes > FILTER_BYTES_MAX:
         message = f"the filter has {query.filter_bytes} bytes; at most {FILTER_BYTES_MAX} may be"
         raise InvalidRequest("filter", "FILTER_TOO_LONG", message)
+    if len(query.return_attributes) > RETURNED_ATTRIBUTES_MAX:
+        message = f"at most {RETURNED_ATTRIBUTES_MAX} attributes may be returned"
+        raise InvalidRequest("return_attributes", "TOO_MANY_ATTRIBUTES", message)
     if query.return_vectors:
-        _check_returned_vectors(query.top_k, schema)
+        check_returned_bytes(returned_bytes(query.top_k, version.schema))
 
 
 def check_batch(batch: Batch) -> None:
@@ -67,12 +75,6 @@ def check_batch(batch: Batch) -> None:
         raise InvalidRequest("requests", "BATCH_TOO_LARGE", message)
 
 
-def check_batch_vectors(batch: Batch, schema: Schema) -> None:
-    """Raises InvalidRequest when the vectors asked for would not fit one answer."""
-    rows = sum(max(query.top_k, 0) for query in batch.queries if query.return_vectors)
-    _check_returned_vectors(rows, schema)
-
-
 def check_batch_member(query: Query, batch: Batch) -> None:
     """Raises InvalidRequest when a query of the batch names another service."""
     if query.service not in ("", batch.service):
@@ -84,7 +86,19 @@ def check_items(query: ItemsQuery, schema: Schema) -> None:
         message = f"{query.ids} ids are asked for; there must be 1 to {GET_ITEMS_IDS_MAX}"
         raise InvalidRequest("items", "ITEM_COUNT_OUT_OF_RANGE", message)
     if query.return_vectors:
-        _check_returned_vectors(query.ids, schema)
+        check_returned_bytes(returned_bytes(query.ids, schema))
+
+
+def returned_bytes(rows: int, schema: Schema) -> int:
+    """Of the vectors of so many items."""
+    return rows * schema.dimension * FLOAT32_BYTES
+
+
+def check_returned_bytes(asked_bytes: int) -> None:
+    """Raises InvalidRequest when vectors of so many bytes would not fit one answer."""
+    if asked_bytes > RETURNED_VECTORS_BYTES_MAX:
+        message = f"the vectors asked for take {asked_bytes} bytes; at most {RETURNED_VECTORS_BYTES_MAX} fit an answer"
+        raise InvalidRequest("return_vectors", "ANSWER_TOO_LARGE", message)
 
 
 def check_item_query(asked: ItemQuery, *, items_max: int) -> None:
@@ -117,10 +131,3 @@ def _check_vectors(vector_values: list[float], dimension: int) -> None:
         if values != dimension:
             message = f"the vector has {values:g} values; the dimension is {dimension}"
             raise InvalidRequest(f"vectors.vectors[{number}]", "DIMENSION_MISMATCH", message)
-
-
-def _check_returned_vectors(rows: int, schema: Schema) -> None:
-    asked_bytes = rows * schema.dimension * FLOAT32_BYTES
-    if asked_bytes > RETURNED_VECTORS_BYTES_MAX:
-        message = f"the vectors asked for take {asked_bytes} bytes; at most {RETURNED_VECTORS_BYTES_MAX} fit an answer"
-        raise InvalidRequest("return_vectors", "ANSWER_TOO_LARGE", message)

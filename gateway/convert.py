@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from google.protobuf.message import DecodeError
 
 from gateway import statuses
-from gateway.errors import GatewayError, InvalidRequest
+from gateway.errors import GatewayError, InternalError, InvalidRequest
 from gateway.queries import Batch, ItemQuery, ItemsQuery, Query
 from gateway.replica_client import Outcome
 from gateway.routes import Route, RouteVersion
@@ -70,13 +70,13 @@ def info_in(payload: bytes) -> str:
         raise _unreadable("GetServiceInfoRequest") from error
 
 
-def batch_out(outcomes: Sequence[Outcome]) -> Strides[bytes]:
-    """A serialised BatchRecallResponse; finished responses are put in as they are."""
+def batch_out(outcomes: Sequence[Outcome], request_id: str = "") -> Strides[bytes]:
+    """A serialised BatchRecallResponse; finished responses are put in as they are, and faults of ours name the id."""
     parts: list[bytes] = []
     for position, outcome in enumerate(outcomes):
         if position and not position % STRIDE_QUERIES:
             yield
-        number, payload = _result(outcome)
+        number, payload = _result(outcome, request_id)
         head = length_delimited_head(number, len(payload))
         parts += (length_delimited_head(RESULTS, len(head) + len(payload)), head, payload)
     return b"".join(parts)
@@ -114,12 +114,14 @@ def _query(request: recall_pb2.RecallRequest, payload: bytes) -> Query:
         query.items = ItemQuery([item.weight for item in asked.items], asked.half_life_seconds, asked.min_coverage)
     if request.HasField("params"):
         query.ef = request.params.ef if request.params.HasField("ef") else None
+        query.nprobe = request.params.nprobe if request.params.HasField("nprobe") else None
         query.exact = request.params.exact
     if request.HasField("exclude"):
         query.excluded = len(request.exclude.ids) + len(request.exclude.text_ids)
     if request.filter:
         query.filter_bytes = len(request.filter.encode())
     query.return_vectors = request.return_vectors
+    query.return_attributes = request.return_attributes
     query.require_version = request.require_version
     query.model_version = request.model_version
     return query
@@ -131,15 +133,16 @@ def _values(vector: recall_pb2.Vector) -> float:
     return len(packed) / FLOAT32_BYTES if packed else len(vector.values.values)
 
 
-def _result(outcome: Outcome) -> tuple[int, bytes]:
+def _result(outcome: Outcome, request_id: str) -> tuple[int, bytes]:
     """The field of a BatchRecallResult, and what it holds."""
-    return (RESPONSE, outcome) if isinstance(outcome, bytes) else (ERROR, _error(outcome).SerializeToString())
+    if isinstance(outcome, bytes):
+        return RESPONSE, outcome
+    return ERROR, _error(outcome, request_id).SerializeToString()
 
 
-def _error(error: GatewayError) -> recall_pb2.RecallError:
-    return recall_pb2.RecallError(
-        code=statuses.code_of(error), reason=error.reason, message=error.message, field=error.field
-    )
+def _error(error: GatewayError, request_id: str) -> recall_pb2.RecallError:
+    message = statuses.message_of(error, request_id if isinstance(error, InternalError) else "")
+    return recall_pb2.RecallError(code=statuses.code_of(error), reason=error.reason, message=message, field=error.field)
 
 
 def _schema(version: RouteVersion) -> recall_pb2.Schema:

@@ -13,19 +13,11 @@ from typing import TypeVar
 from gateway import checks
 from gateway.auth import Auth, Caller
 from gateway.balancer import Balancer, Link
-from gateway.errors import (
-    DeadlineExceeded,
-    GatewayError,
-    InternalError,
-    PermissionDenied,
-    ReplicaLost,
-    ResourceExhausted,
-    Unavailable,
-)
+from gateway.errors import GatewayError, PermissionDenied, ReplicaLost
 from gateway.lanes import Lane, items_price_us, lane_of, price_us
 from gateway.limits import Limits
 from gateway.metrics import Metrics
-from gateway.pieces import Piece, cut_into_pieces
+from gateway.pieces import Gathered, Piece, cut_into_pieces
 from gateway.queries import Batch, Call, ItemsQuery, Query
 from gateway.replica_client import Outcome
 from gateway.routes import Route, Routes, RouteVersion
@@ -50,6 +42,7 @@ class DataPlane:
         striding: Striding,
         metrics: Metrics,
         query_items_max: int,
+        answer_bytes_max: int,
     ) -> None:
         self._auth = auth
         self._routes = routes
@@ -58,6 +51,7 @@ class DataPlane:
         self._striding = striding
         self._metrics = metrics
         self._query_items_max = query_items_max
+        self._answer_bytes_max = answer_bytes_max
 
     def authenticate(self, credential: str) -> Caller:
         """Who calls; asked before a request is even read. Raises Unauthenticated."""
@@ -70,7 +64,7 @@ class DataPlane:
         load = self._limits.enter(route, queries=1)
         try:
             version = route.choose(query.require_version, query.model_version)
-            checks.check_query(query, version.schema, route.limits, items_max=self._query_items_max)
+            checks.check_query(query, version, route.limits, items_max=self._query_items_max)
             us = price_us(query, version.prices)
             [outcome] = await self._ask(version, [query.payload], us, lane_of(us), call.expires_at)
         finally:
@@ -86,16 +80,15 @@ class DataPlane:
         call.queries = len(batch.queries)
         load = self._limits.enter(route, queries=len(batch.queries))
         try:
-            checks.check_batch_vectors(batch, route.live().schema)
             cutting = cut_into_pieces(batch, route, items_max=self._query_items_max)
             outcomes, pieces = await self._striding.run(cutting)
             lane = lane_of(sum(piece.us for piece in pieces))
             slots = asyncio.Semaphore(PIECES_IN_FLIGHT_MAX)
-            await asyncio.gather(*(self._ask_piece(piece, lane, outcomes, slots, call.expires_at) for piece in pieces))
+            gathered = Gathered(outcomes, self._answer_bytes_max)
+            await asyncio.gather(*(self._ask_piece(piece, lane, gathered, slots, call.expires_at) for piece in pieces))
         finally:
             load.leave()
-        _raise_if_all_failed(outcomes)
-        return outcomes
+        return gathered.outcomes()
 
     async def get_items(self, call: Call, query: ItemsQuery) -> bytes:
         """A serialised GetItemsResponse of the live version. Raises GatewayError."""
@@ -137,16 +130,17 @@ class DataPlane:
         return route
 
     async def _ask_piece(
-        self, piece: Piece, lane: Lane, outcomes: list[Outcome], slots: asyncio.Semaphore, deadline: float
+        self, piece: Piece, lane: Lane, gathered: Gathered, slots: asyncio.Semaphore, deadline: float
     ) -> None:
         """Fills in the outcomes of one piece; what befalls the piece befalls each of its queries."""
         async with slots:
+            if gathered.too_large:
+                return
             try:
                 answers = await self._ask(piece.version, piece.payloads, piece.us, lane, deadline)
             except GatewayError as error:
                 answers = [error] * len(piece.payloads)
-        for position, answer in zip(piece.positions, answers, strict=True):
-            outcomes[position] = answer
+        gathered.put(piece, answers)
 
     def _ask(
         self, version: RouteVersion, payloads: list[bytes], us: float, lane: Lane, deadline: float
@@ -166,13 +160,3 @@ class DataPlane:
         if other is link:
             await link.reconnected(deadline)
         return await ask(other)
-
-
-def _raise_if_all_failed(outcomes: list[Outcome]) -> None:
-    """A batch that got nowhere fails like a single call would, so that the caller's retries see it."""
-    for outcome in outcomes:
-        if not isinstance(outcome, Unavailable | ResourceExhausted | DeadlineExceeded | InternalError):
-            return
-    first = outcomes[0]
-    if isinstance(first, GatewayError):
-        raise first

@@ -8,6 +8,7 @@ GatewayError
   ResourceExhausted    quota or overload; `retry_after_seconds` says when to come again
   Unavailable          no replica answers just now; the only one that is worth a retry at once
     ReplicaLost        one replica did not answer; the data plane tries once more before it says so
+    ReplyFull          the answer found no room in a call's reply; the queue asks again, and no caller hears it
   DeadlineExceeded     the caller's deadline passed
   InternalError        our fault; `cause` goes to the log and never to the caller
 """
@@ -62,6 +63,14 @@ class Unavailable(GatewayError):
 class ReplicaLost(Unavailable):
     def __init__(self) -> None:
         super().__init__("REPLICA_LOST", "the replica did not answer; try again")
+
+
+class ReplyFull(Unavailable):
+    """`room` is how many answers the reply did hold, 1 or more."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__("REPLY_FULL", "the answers of other queries filled the reply; try again")
+        self.room = room
 
 
 class DeadlineExceeded(GatewayError):

@@ -70,8 +70,16 @@ class Limits:
         self.gateways = max(1, gateways)
 
     def follow(self, _old: Route | None, new: Route) -> None:
-        if new.tombstone:
-            self._services.pop(new.name, None)
+        if not new.tombstone:
+            return
+        self._services.pop(new.name, None)
+        # Whoever has taken of the tenant's bucket is among the services here, unless it is gone.
+        if not any(name.startswith(f"tenants/{new.tenant}/") for name in self._services):
+            self._tenants.pop(new.tenant, None)
+
+    def tenants(self) -> list[str]:
+        """Those whose rate is kept."""
+        return list(self._tenants)
 
     def calls_under_way(self) -> dict[str, int]:
         return {name: load.calls for name, load in list(self._services.items())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.auth import Caller
@@ -29,10 +30,12 @@ class Query:
     vector_values: list[float]
     items: ItemQuery | None = None
     ef: int | None = None
+    nprobe: int | None = None
     exact: bool = False
     excluded: int = 0
     filter_bytes: int = 0
     return_vectors: bool = False
+    return_attributes: Sequence[str] = ()
     require_version: int = 0
     model_version: str = ""
 

@@ -24,6 +24,8 @@ from gateway.errors import (
     InternalError,
     InvalidRequest,
     ReplicaLost,
+    ReplyFull,
+    ResourceExhausted,
     Unavailable,
 )
 from gateway.lanes import Lane
@@ -52,6 +54,8 @@ Outcome = bytes | GatewayError
 LOST = frozenset({code_pb2.UNAVAILABLE, code_pb2.FAILED_PRECONDITION})
 # The replica is older than this gateway, and its successor is on its way.
 QUESTION_UNKNOWN = "QUESTION_UNKNOWN"
+# An answer found no room in the reply. Older replicas say ANSWER_TOO_LARGE, as of one that never finds any.
+REPLY_FULL, ANSWER_TOO_LARGE = "REPLY_FULL", "ANSWER_TOO_LARGE"
 # The kind of reply that is due to each kind of question.
 REPLIES = {"answer": "answer", "get_items": "items"}
 LANES = {Lane.QUICK: replica_pb2.QUICK, Lane.COSTLY: replica_pb2.COSTLY}
@@ -103,7 +107,7 @@ class ReplicaClient:
         self._closed = False
 
     async def answer(self, batch: AnswerBatch, *, timeout_seconds: float) -> list[Outcome]:
-        """An outcome for each query of the batch.
+        """An outcome for each query of the batch; ReplyFull is one that is to be asked again.
 
         Raises for all ReplicaLost, DeadlineExceeded, InternalError, or InvalidRequest when they fit no frame.
         """
@@ -111,7 +115,8 @@ class ReplicaClient:
         answers = (await self._ask(question, timeout_seconds)).answer.answers
         if len(answers) != len(batch):
             raise InternalError(f"{len(answers)} answers to {len(batch)} queries")
-        return [answer.response or _error_of(answer.error) for answer in answers]
+        outcomes = [answer.response or _error_of(answer.error) for answer in answers]
+        return _told_apart(outcomes) if any(map(_found_no_room, outcomes)) else outcomes
 
     async def get_items(self, payload: bytes, lane: Lane, deadline: float) -> bytes:
         """A serialised GetItemsResponse. Raises what the replica says of the request, or as `answer`."""
@@ -312,13 +317,29 @@ def _read(raw: bytes, asked: str) -> replica_pb2.Reply:
     return reply
 
 
+def _found_no_room(outcome: Outcome) -> bool:
+    return isinstance(outcome, ResourceExhausted) and outcome.reason in (REPLY_FULL, ANSWER_TOO_LARGE)
+
+
+def _told_apart(outcomes: list[Outcome]) -> list[Outcome]:
+    """Answers that found no room beside others are to be asked for again; one that found none alone never will."""
+    room = sum(isinstance(outcome, bytes) for outcome in outcomes)
+    refusal = ReplyFull(room) if room else _too_large("top_k")
+    return [refusal if _found_no_room(outcome) else outcome for outcome in outcomes]
+
+
+def _too_large(field: str) -> GatewayError:
+    return InvalidRequest(field, ANSWER_TOO_LARGE, "the answer is larger than a replica may send; ask for less")
+
+
 def _error_of_call(error: recall_pb2.RecallError, asked: str) -> GatewayError:
     if error.code in LOST or error.reason == QUESTION_UNKNOWN:
         return ReplicaLost()
     if error.code == code_pb2.INVALID_ARGUMENT and asked == "answer":
         # Each query has its own error: what is wrong with the frame around them we have written.
         return InternalError(f"a replica refused a batch: {error.reason}: {error.message}")
-    return _error_of(error)
+    refusal = _error_of(error)
+    return _too_large("items") if _found_no_room(refusal) else refusal
 
 
 def _error_of(error: recall_pb2.RecallError) -> GatewayError:

@@ -254,6 +254,7 @@ def _prices(message: documents_pb2.RouteVersion) -> Prices:
         effort=message.cost.effort,
         model_us=message.cost.model_us,
         model_vectors=message.schema.query_model.vectors,
+        attribute_types={item.name: item.type for item in message.schema.attributes},
     )
 
 

@@ -81,6 +81,7 @@ class Gateway:
             striding=striding,
             metrics=self.metrics,
             query_items_max=settings.query_items_max,
+            answer_bytes_max=settings.gateway_send_bytes_max,
         )
         self.servicer = Servicer(
             self.dataplane,
@@ -89,6 +90,7 @@ class Gateway:
             self.key_uses,
             deadline_seconds_default=settings.gateway_deadline_ms_default / 1e3,
             deadline_seconds_max=deadline_seconds_max,
+            answer_bytes_max=settings.gateway_send_bytes_max,
         )
         self._started_at = time.monotonic()
         self._stopping = asyncio.Event()

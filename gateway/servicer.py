@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -18,7 +18,7 @@ import structlog
 from gateway import convert, statuses
 from gateway.auth import Caller
 from gateway.dataplane import DataPlane
-from gateway.errors import GatewayError, InternalError
+from gateway.errors import GatewayError, InternalError, InvalidRequest
 from gateway.key_uses import KeyUses
 from gateway.metrics import Metrics
 from gateway.queries import Call
@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 SERVICE_NAME = "recallpb.v1.RecallService"
 OK = "OK"
 CANCELLED = "CANCELLED"
+# The field that says how much is asked for.
+AMOUNT_FIELDS = {"Recall": "top_k", "BatchRecall": "requests", "GetItems": "items"}
 NOBODY = Caller("", "", "read", 0.0)
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -47,6 +49,7 @@ class Servicer:
         *,
         deadline_seconds_default: float,
         deadline_seconds_max: float,
+        answer_bytes_max: int,
     ) -> None:
         self._dataplane = dataplane
         self._striding = striding
@@ -54,6 +57,7 @@ class Servicer:
         self._key_uses = key_uses
         self._deadline_seconds_default = deadline_seconds_default
         self._deadline_seconds_max = deadline_seconds_max
+        self._answer_bytes_max = answer_bytes_max
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a gRPC server registers."""
@@ -75,7 +79,9 @@ class Servicer:
 
     async def batch_recall(self, call: Call, payload: bytes) -> bytes:
         batch = await self._striding.run(convert.batch_in(payload))
-        return await self._striding.run(convert.batch_out(await self._dataplane.batch_recall(call, batch)))
+        outcomes = await self._dataplane.batch_recall(call, batch)
+        request_id = _logged(error for error in outcomes if isinstance(error, InternalError))
+        return await self._striding.run(convert.batch_out(outcomes, request_id))
 
     def get_items(self, call: Call, payload: bytes) -> Awaitable[bytes]:
         return self._dataplane.get_items(call, convert.items_in(payload))
@@ -96,6 +102,7 @@ class Servicer:
             try:
                 call.caller = self._dataplane.authenticate(_credential(context))
                 reply = await answer(call, payload)
+                self._check_size(rpc, reply)
                 code = OK
             except GatewayError as error:
                 code = statuses.GRPC_CODES[statuses.code_of(error)].name
@@ -111,6 +118,12 @@ class Servicer:
 
         return handle
 
+    def _check_size(self, rpc: str, reply: bytes) -> None:
+        """Raises InvalidRequest for what gRPC would refuse to send: without a reason, after the call was counted."""
+        if len(reply) > self._answer_bytes_max:
+            message = f"the answer takes {len(reply)} bytes; at most {self._answer_bytes_max} can be sent"
+            raise InvalidRequest(AMOUNT_FIELDS.get(rpc, ""), "ANSWER_TOO_LARGE", message)
+
     def _seconds_left(self, context: Context) -> float:
         """The caller's deadline, cut to the longest allowed; the default when the caller gave none."""
         left = context.time_remaining()
@@ -124,12 +137,18 @@ def _credential(context: Context) -> str:
     return ""
 
 
+def _logged(errors: Iterable[InternalError]) -> str:
+    """A request id under which the log has each cause once; empty when there are none. Callers never hear a cause."""
+    causes = {error.cause: error for error in errors}
+    request_id = uuid.uuid4().hex if causes else ""
+    for cause, error in causes.items():
+        log.error("call.internal", request_id=request_id, cause=cause, exc_info=error.__context__)
+    return request_id
+
+
 async def _abort(context: Context, error: GatewayError) -> None:
     """Ends the call with the error's status. Only the log hears the cause of an internal error."""
-    request_id = ""
-    if isinstance(error, InternalError):
-        request_id = uuid.uuid4().hex
-        log.error("call.internal", request_id=request_id, cause=error.cause, exc_info=error.__context__)
+    request_id = _logged([error] if isinstance(error, InternalError) else [])
     status = statuses.status_of(error, request_id)
     trailer = (statuses.STATUS_TRAILER, status.SerializeToString())
     await context.abort(statuses.GRPC_CODES[status.code], status.message, (trailer,))

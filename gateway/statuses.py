@@ -45,7 +45,7 @@ def status_of(error: GatewayError, request_id: str = "") -> status_pb2.Status:
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)
     if request_id:
         info.metadata["request_id"] = request_id
-    status = status_pb2.Status(code=code_of(error), message=_message(error, request_id))
+    status = status_pb2.Status(code=code_of(error), message=message_of(error, request_id))
     status.details.add().Pack(info)
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
@@ -72,5 +72,6 @@ def error_of(code: int, *, reason: str, message: str, field: str) -> GatewayErro
     return InternalError(f"replica: {code}: {reason}: {message}")
 
 
-def _message(error: GatewayError, request_id: str) -> str:
+def message_of(error: GatewayError, request_id: str) -> str:
+    """What people read; with a request id, by which the log can be asked, if there is one."""
     return f"{error.message}; request {request_id}" if request_id else error.message

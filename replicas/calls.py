@@ -13,7 +13,7 @@ from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
 from replicas.answer import Observer, answer
 from replicas.checks import QueryLimits
-from replicas.errors import AnswerTooLarge, DeadlinePassed, InvalidQuery, NotServed, ReplicaError
+from replicas.errors import AnswerTooLarge, DeadlinePassed, InvalidQuery, NotServed, ReplicaError, ReplyFull
 from replicas.items import get_items
 from replicas.loaded import LoadedVersion
 from replicas.places import Lane, Places
@@ -107,7 +107,8 @@ class Calls:
             self._places.give_back(arrival.lane)
 
     def answer(self, request: replica_pb2.AnswerRequest, arrival: Arrival) -> replica_pb2.AnswerResponse:
-        """One answer for each request, in order; one query's error is its own.
+        """One answer for each request, in order; one query's error is its own. ReplyFull befalls none before one of
+        the reply has been answered.
 
         Raises NotServed when another version is asked, InvalidQuery when the request's columns differ in length, and
         as `place`.
@@ -137,7 +138,7 @@ class Calls:
             )
             response = items_message(items, self._loaded).SerializeToString()
         if len(response) > self._answer_bytes_max:
-            raise AnswerTooLarge(self._answer_bytes_max)
+            raise AnswerTooLarge("items", self._answer_bytes_max)
         return response
 
     def _outcomes(self, read: list[Query | ReplicaError], observe: Observer | None) -> list[Outcome]:
@@ -152,13 +153,17 @@ class Calls:
         for outcome in outcomes:
             result = next(responses) if isinstance(outcome, Answer) else outcome
             if isinstance(result, bytes) and len(result) > bytes_left:
-                result = AnswerTooLarge(self._answer_bytes_max)
+                result = self._no_room(result)
             if isinstance(result, bytes):
                 bytes_left -= len(result)
                 answers.append(replica_pb2.Answer(response=result))
             else:
                 answers.append(replica_pb2.Answer(error=error_message(result)))
         return answers
+
+    def _no_room(self, response: bytes) -> ReplicaError:
+        too_large = len(response) > self._answer_bytes_max
+        return AnswerTooLarge("top_k", self._answer_bytes_max) if too_large else ReplyFull()
 
 
 def _read(request: replica_pb2.AnswerRequest, arrived: float) -> list[Query | ReplicaError]:

@@ -5,7 +5,8 @@ ReplicaError
   NotServed         another version or model than the one loaded here
   DeadlinePassed    nobody waits for the answer any more
   ModelStopped      the query model computed for longer than it may
-  AnswerTooLarge    the batch's answers would not fit one message
+  AnswerTooLarge    the answer would not fit a message, even alone
+  ReplyFull         the answer fits a message, and not this one beside the others; asked again it has its room
   QuestionTooLarge  the question has more bytes than are read
   EngineAway        what the engine asks over the network does not answer; the same may succeed later
   InternalError     our fault; says nothing of its cause to the caller
@@ -55,10 +56,17 @@ class ModelStopped(ReplicaError):
 
 
 class AnswerTooLarge(ReplicaError):
-    """The answers before this one filled the message."""
+    """One answer fits no message, whoever else asks; `field` is the one that says how much is asked for."""
 
-    def __init__(self, bytes_max: int) -> None:
-        super().__init__("ANSWER_TOO_LARGE", f"the answers of one call hold at most {bytes_max} bytes; ask for less")
+    def __init__(self, field: str, bytes_max: int) -> None:
+        super().__init__("ANSWER_TOO_LARGE", f"an answer holds at most {bytes_max} bytes; ask for less", field=field)
+
+
+class ReplyFull(ReplicaError):
+    """Other queries' answers fill this reply. The gateway asks again; a caller hears this by an older gateway only."""
+
+    def __init__(self) -> None:
+        super().__init__("REPLY_FULL", "the answers of other queries filled the reply; ask again")
 
 
 class QuestionTooLarge(ReplicaError):

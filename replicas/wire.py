@@ -23,6 +23,7 @@ from replicas.errors import (
     NotServed,
     QuestionTooLarge,
     ReplicaError,
+    ReplyFull,
 )
 from replicas.items import Items
 from replicas.loaded import LoadedVersion
@@ -52,7 +53,8 @@ CODES: tuple[tuple[type[ReplicaError], grpc.StatusCode], ...] = (
     (NotServed, grpc.StatusCode.FAILED_PRECONDITION),
     (DeadlinePassed, grpc.StatusCode.DEADLINE_EXCEEDED),
     (ModelStopped, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (AnswerTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (AnswerTooLarge, grpc.StatusCode.INVALID_ARGUMENT),
+    (ReplyFull, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (QuestionTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (EngineAway, grpc.StatusCode.UNAVAILABLE),
     (InternalError, grpc.StatusCode.INTERNAL),

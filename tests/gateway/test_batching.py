@@ -10,7 +10,7 @@ import pytest
 
 from gateway import batching
 from gateway.batching import BATCH_QUERIES_MAX, BatchQueue
-from gateway.errors import DeadlineExceeded, InvalidRequest, ResourceExhausted
+from gateway.errors import DeadlineExceeded, InvalidRequest, ReplyFull, ResourceExhausted
 from gateway.lanes import PIECE_US_MAX, Lane
 from gateway.replica_client import AnswerBatch, Outcome, ReplicaClient
 
@@ -265,3 +265,87 @@ async def test_a_costly_call_that_ran_out_of_time_does_not_count_against_the_rep
             await queue.submit([b"query"], PLAIN_US, time.monotonic() + 0.2)
         await asyncio.sleep(2 * batching.CALL_GRACE_SECONDS)
     assert results == {Lane.QUICK: [False], Lane.COSTLY: []}
+
+
+class ScantReplica(ScriptedReplica):
+    """Has room for so many answers in a reply, whatever was asked."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.asked: list[bytes] = []
+
+    async def answer(self, batch: AnswerBatch, *, timeout_seconds: float) -> list[Outcome]:
+        assert timeout_seconds > 0
+        payloads = list(batch.message(version=1).requests)
+        self.sizes.append(len(payloads))
+        self.asked += payloads
+        answered: list[Outcome] = [b"answer to " + payload for payload in payloads[: self.room]]
+        return answered + [ReplyFull(self.room)] * (len(payloads) - len(answered))
+
+
+@pytest.mark.parametrize("lane", Lane)
+async def test_whose_answers_found_no_room_are_asked_again_in_calls_that_have_it(lane: Lane) -> None:
+    replica = ScantReplica(room=3)
+    queue = queue_before(replica, lane)
+    payloads = [b"%d" % number for number in range(20)]
+    answers = await asyncio.gather(*(ask(queue, payload, us=1.0) for payload in payloads))
+    assert answers == [[b"answer to " + payload] for payload in payloads]
+    assert (replica.sizes[0], max(replica.sizes[1:])) == (20, 3)
+    assert len(replica.asked) == 20 + 17, "nobody is asked more than once again"
+    assert (queue.queued, queue.queued_bytes, queue.sent) == (0, 0, 0)
+
+
+async def test_a_piece_of_a_batch_is_asked_again_for_what_found_no_room_and_no_more() -> None:
+    queue = queue_before(replica := ScantReplica(room=4), Lane.COSTLY)
+    payloads = [b"%d" % number for number in range(10)]
+    answers = await queue.submit(payloads, PLAIN_US, time.monotonic() + DEADLINE_SECONDS)
+    assert answers == [b"answer to " + payload for payload in payloads]
+    assert (replica.sizes, replica.asked[10:]) == ([10, 4, 2], payloads[4:])
+
+
+async def test_who_found_no_room_waits_no_longer_than_its_deadline() -> None:
+    class Silent(ScantReplica):
+        async def answer(self, batch: AnswerBatch, *, timeout_seconds: float) -> list[Outcome]:
+            if self.sizes:
+                await asyncio.sleep(timeout_seconds)
+            return await super().answer(batch, timeout_seconds=timeout_seconds)
+
+    queue = queue_before(Silent(room=1))
+    asked = [queue.submit([b"query"], PLAIN_US, time.monotonic() + 0.2) for _ in range(2)]
+    answered, late = await asyncio.gather(*asked, return_exceptions=True)
+    assert answered == [b"answer to query"]
+    assert isinstance(late, DeadlineExceeded)
+
+
+@pytest.mark.parametrize("give_up", ["expires", "is cancelled"])
+async def test_who_gives_up_leaves_its_room_in_the_queue_while_calls_are_stuck(
+    monkeypatch: pytest.MonkeyPatch, give_up: str
+) -> None:
+    monkeypatch.setattr(batching, "QUEUE_QUERIES_MAX", 100)
+    queue = queue_before(replica := ScriptedReplica())
+    stuck = []
+    for _ in range(batching.CALLS_IN_FLIGHT_MAX):
+        stuck.append(ask(queue))
+        await settle()
+    patient = ask(queue, b"patient")
+    seconds = 0.02 if give_up == "expires" else DEADLINE_SECONDS
+    given_up = [asyncio.ensure_future(queue.submit([b"x"], PLAIN_US, time.monotonic() + seconds)) for _ in range(99)]
+    await asyncio.sleep(0)
+    with pytest.raises(ResourceExhausted):
+        await queue.submit([b"x"], PLAIN_US, time.monotonic() + DEADLINE_SECONDS)
+    if give_up == "is cancelled":
+        for task in given_up:
+            task.cancel()
+    await asyncio.gather(*given_up, return_exceptions=True)
+    assert (queue.queued, queue.queued_bytes) == (1, len(b"patient"))
+    assert queue.load == 1 + batching.CALLS_IN_FLIGHT_MAX
+
+    newcomer = ask(queue)
+    for call in list(replica.calls):
+        call.set_result(None)
+    await settle()
+    replica.calls[-1].set_result(None)
+    assert await asyncio.gather(patient, newcomer, *stuck) == [[b"answer"]] * 4
+    assert replica.sizes == [1, 1, 2]
+    assert (queue.queued, queue.queued_bytes, queue.sent) == (0, 0, 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cores import LOOK_EVERY_SECONDS, LOOKS_IN_A_ROW_MAX, REST_SECONDS, Cores
+from cores import LOOK_EVERY_SECONDS, LOOKS_IN_A_ROW_MAX, REST_SECONDS, SPARE_THREADS, Cores
 
 COUNT = 2
 
@@ -39,21 +39,21 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return machine
 
 
-def test_cores_are_free_while_there_is_one_for_each_thread(machine: Machine) -> None:
-    machine.run(COUNT)
+def test_cores_are_free_while_no_more_threads_want_one_than_a_lone_call_has(machine: Machine) -> None:
+    machine.run(COUNT + SPARE_THREADS)
     assert all(machine.looks(100))
 
 
 def test_a_hand_over_is_no_sign_of_others(machine: Machine) -> None:
     for _ in range(20):
-        machine.run(COUNT + 3)
+        machine.run(COUNT + SPARE_THREADS + 3)
         assert all(machine.looks(LOOKS_IN_A_ROW_MAX))
-        machine.run(COUNT)
+        machine.run(COUNT + SPARE_THREADS)
         assert all(machine.looks(1))
 
 
 def test_what_goes_on_is_left_the_cores_for_a_while(machine: Machine) -> None:
-    machine.run(COUNT + 1)
+    machine.run(COUNT + SPARE_THREADS + 1)
     assert machine.looks(LOOKS_IN_A_ROW_MAX + 1) == [True] * LOOKS_IN_A_ROW_MAX + [False]
     machine.run(1)
     machine.now += REST_SECONDS - 2 * LOOK_EVERY_SECONDS

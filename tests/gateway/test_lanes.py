@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import convert
 from gateway.errors import GatewayError
 from gateway.lanes import (
     EXCLUDED_CUT_MAX,
@@ -28,6 +29,7 @@ from gateway.replica_client import Outcome
 from gateway.routes import Route, parse_route
 from gateway.strides import STRIDE_QUERIES, Strides, Striding
 from recallpb.internal.v1 import documents_pb2
+from recallpb.v1 import recall_pb2
 from replicas.answer import EXCLUDED_CUT_MAX as EXCLUDED_CUT_MAX_OF_REPLICAS
 from tests.gateway.harness import DIMENSION, limits, route, route_version
 from tests.gateway.strides import at_once
@@ -38,7 +40,8 @@ MILLION = 1_000_000
 def prices(**changes: Any) -> Prices:
     """Of a graph over a million items, as its build has measured it: 230 us for a query at ef 200."""
     told: dict[str, Any] = {"items": MILLION, "dimension": 64, "vector_us": 230.0, "effort": 200}
-    return prices_of(**{**told, "model_us": 1_500.0, "model_vectors": 4, **changes})
+    types = {"title": "string", "year": "int64", "genres": "list<string>"}
+    return prices_of(**{**told, "model_us": 1_500.0, "model_vectors": 4, "attribute_types": types, **changes})
 
 
 def asked(*, vectors: int = 1, **fields: Any) -> Query:
@@ -60,6 +63,38 @@ def test_it_costs_by_the_larger_of_effort_and_what_is_wanted() -> None:
     assert price(asked(ef=50, top_k=50)) < price(asked(ef=100, top_k=50)) < ordinary
     assert price(asked(top_k=400)) == price(asked(ef=400)) > 1.5 * ordinary
     assert price(asked(top_k=150, excluded=100)) > ordinary
+
+
+def test_cells_cost_what_their_items_count() -> None:
+    """Of a million items a cell is taken to have a thousand, and 16 of them to cost as much as one candidate."""
+    assert price(asked(nprobe=16)) == pytest.approx(price(asked(ef=1_000)))
+    assert price(asked(nprobe=1)) == price(asked()), "where it is no index of cells, ef counts"
+    assert price(asked(nprobe=16, ef=2_000)) == price(asked(ef=2_000))
+    assert lane_of(price(asked(nprobe=1_024))) is Lane.COSTLY
+
+
+def test_what_is_returned_with_each_item_costs_by_their_number() -> None:
+    def added(**fields: Any) -> float:
+        top_k = fields.pop("top_k", 1_000)
+        return price(asked(top_k=top_k, **fields)) - price(asked(top_k=top_k))
+
+    title, year, both = (added(return_attributes=names) for names in (["title"], ["year"], ["title", "year"]))
+    assert 200 <= title <= 500
+    assert both == pytest.approx(title + year)
+    assert added(return_attributes=["genres"]) > 5 * title
+    assert added(return_attributes=["title"], top_k=100) == pytest.approx(title / 10)
+    assert 200 <= added(return_vectors=True) <= 1_000
+    assert added(return_attributes=["unknown"]) == 0
+    large = price(asked(top_k=10_000, return_vectors=True), dimension=512, vector_us=0.0, effort=0)
+    assert large - price(asked(top_k=10_000), dimension=512, vector_us=0.0, effort=0) > PIECE_US_MAX
+
+
+def test_attributes_and_vectors_are_priced_as_a_caller_writes_them() -> None:
+    asked_for = recall_pb2.RecallRequest(top_k=9, return_attributes=["genre", "year"], return_vectors=True)
+    query = convert.query_in(asked_for.SerializeToString())
+    assert (list(query.return_attributes), query.return_vectors) == (["genre", "year"], True)
+    prices_of_route = parse_route(route(route_version(1)).SerializeToString()).live().prices
+    assert set(prices_of_route.attribute_us) == {"genre"}
 
 
 def test_it_costs_by_the_number_of_vectors() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import grpc
 import pytest
@@ -138,3 +139,20 @@ async def test_live_gateways_are_counted_from_their_leases(films: Harness) -> No
         await films.until(lambda: gateway.limits.gateways == 4)
         client.delete(*others)
         await films.until(lambda: gateway.limits.gateways == 1)
+
+
+def test_a_tenant_is_forgotten_with_the_last_of_its_services_and_not_before() -> None:
+    shared = Limits()
+    films, series, books = (
+        limited(tenant=2, name=f"tenants/{name}")
+        for name in ("films/services/a", "films/services/b", "film/services/a")
+    )
+    for route_ in (films, series, books):
+        shared.enter(route_, queries=1)
+    gone = {route_.name: dataclasses.replace(route_, tombstone=True) for route_ in (films, series)}
+    shared.follow(films, gone[films.name])
+    assert shared.tenants() == ["films", "film"]
+    with pytest.raises(ResourceExhausted):
+        shared.enter(series, queries=1)
+    shared.follow(series, gone[series.name])
+    assert shared.tenants() == ["film"]

@@ -8,8 +8,14 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import structlog
 
+from gateway.checks import RETURNED_ATTRIBUTES_MAX
+from gateway.dataplane import PIECES_IN_FLIGHT_MAX
+from gateway.pieces import PIECE_QUERIES_MAX
+from recallpb.internal.v1 import replica_pb2
 from recallpb.v1 import recall_pb2
+from replicas.checks import QueryLimits
 from tests.gateway.harness import (
     ALICES_KEY,
     BOOKS,
@@ -41,6 +47,13 @@ WRONG_QUERIES: dict[str, tuple[dict[str, Any], str, str]] = {
     "not a number": ({"vector": np.full(DIMENSION, np.nan)}, "NOT_FINITE", "vectors.vectors[0]"),
     "ef of 0": ({"params": recall_pb2.SearchParams(ef=0)}, "EF_OUT_OF_RANGE", "params.ef"),
     "ef above the limit": ({"params": recall_pb2.SearchParams(ef=501)}, "EF_OUT_OF_RANGE", "params.ef"),
+    "65 attributes": ({"return_attributes": ["genre"] * 65}, "TOO_MANY_ATTRIBUTES", "return_attributes"),
+    "nprobe of 0": ({"params": recall_pb2.SearchParams(nprobe=0)}, "NPROBE_OUT_OF_RANGE", "params.nprobe"),
+    "nprobe above the limit": (
+        {"params": recall_pb2.SearchParams(nprobe=501)},
+        "NPROBE_OUT_OF_RANGE",
+        "params.nprobe",
+    ),
     "exact search": ({"params": recall_pb2.SearchParams(exact=True)}, "EXACT_NOT_ALLOWED", "params.exact"),
     "a filter of 10 kB": ({"filter": "x" * 10_000}, "FILTER_TOO_LONG", "filter"),
     "too many excluded": ({"exclude": recall_pb2.ItemIds(ids=range(10_001))}, "TOO_MANY_EXCLUDED", "exclude"),
@@ -238,3 +251,99 @@ async def test_it_refuses_a_message_above_the_limit(harness: Harness, replica: E
     refused = await refuse(harness, query(exclude=recall_pb2.ItemIds(text_ids=["x" * 100_001])))
     assert refused.code is Code.RESOURCE_EXHAUSTED
     assert (await harness.caller().recall()).version == 1
+
+
+async def test_a_batch_whose_answers_together_are_too_large_is_refused_by_name_and_asks_no_further(
+    harness: Harness, replica: ExactReplica
+) -> None:
+    await harness.start(gateway_send_bytes_max=20_000)
+    batch = recall_pb2.BatchRecallRequest(service=FILMS, requests=[query("", top_k=100)] * 1_000)
+    refused = await refuse(harness, batch, rpc="BatchRecall")
+    assert (refused.code, refused.reason, refused.fields) == (
+        Code.INVALID_ARGUMENT,
+        "ANSWER_TOO_LARGE",
+        ["requests"],
+    )
+    # Those that were under way when the limit was passed, and no more.
+    assert sum(replica.batches) <= PIECE_QUERIES_MAX * (PIECES_IN_FLIGHT_MAX + 1)
+    few = recall_pb2.BatchRecallRequest(service=FILMS, requests=[query("", top_k=100)] * 10)
+    assert len((await harness.caller().call("BatchRecall", few)).results) == 10
+
+
+async def test_an_answer_that_cannot_be_sent_is_refused_by_name_and_counted_as_that(
+    harness: Harness, replica: ExactReplica
+) -> None:
+    gateway = await harness.start(gateway_send_bytes_max=500)
+    refused = await refuse(harness, query(top_k=100))
+    assert (refused.code, refused.reason, refused.fields) == (Code.INVALID_ARGUMENT, "ANSWER_TOO_LARGE", ["top_k"])
+    assert (await harness.caller().recall(query(top_k=5))).version == 1
+    requests = {
+        sample.labels["code"]: sample.value
+        for metric in gateway.metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "recall_gateway_requests_total" and sample.labels["rpc"] == "Recall"
+    }
+    assert requests == {"INVALID_ARGUMENT": 1, "OK": 1}
+
+
+async def test_vectors_that_a_batch_asks_for_are_as_long_as_those_of_the_version_it_names(harness: Harness) -> None:
+    live, previous = (
+        route_version(2, harness.socket("new")),
+        route_version(1, (await harness.replica("old", 1)).address),
+    )
+    previous.schema.dimension = 2_048
+    harness.publish(route(live, previous))
+    await harness.start()
+    asked = query("", vector=np.ones(2_048), top_k=100, return_vectors=True, require_version=1)
+    # 61 x 100 x 8,192 bytes are within 48 MiB, and 62 are not.
+    for count in (62, 900):
+        batch = recall_pb2.BatchRecallRequest(service=FILMS, requests=[asked] * count)
+        refused = await refuse(harness, batch, rpc="BatchRecall")
+        assert (refused.reason, refused.fields) == ("ANSWER_TOO_LARGE", ["return_vectors"])
+
+
+async def test_a_fault_of_ours_within_a_batch_has_a_request_id_under_which_the_log_has_its_cause_once(
+    films: Harness, replica: ExactReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(raw: bytes) -> replica_pb2.Answer:
+        request = recall_pb2.RecallRequest.FromString(raw)
+        secret = recall_pb2.RecallError(code=13, reason="INTERNAL", message=f"swordfish {request.top_k}")
+        return replica_pb2.Answer(error=secret)
+
+    monkeypatch.setattr(replica, "_answer", broken)
+    requests = [query("", top_k=top_k) for top_k in (7, 7, 9, 0, 7)]
+    batch = recall_pb2.BatchRecallRequest(service=FILMS, requests=requests)
+    with structlog.testing.capture_logs() as logged:
+        answer = await films.caller().call("BatchRecall", batch)
+    errors = [result.error for result in answer.results]
+    assert [error.code for error in errors] == [13, 13, 13, 3, 13]
+    told = [entry for entry in logged if entry["event"] == "call.internal"]
+    assert sorted(entry["cause"] for entry in told) == [
+        "replica: 13: INTERNAL: swordfish 7",
+        "replica: 13: INTERNAL: swordfish 9",
+    ]
+    [request_id] = {entry["request_id"] for entry in told}
+    assert {error.message for error in errors if error.code == 13} == {f"internal error; request {request_id}"}
+    assert request_id not in errors[3].message
+
+
+async def test_cells_named_by_nprobe_look_at_no_more_than_ef_may(harness: Harness) -> None:
+    version = route_version(1, (await harness.replica()).address)
+    version.searchable_items = 1_000_000
+    harness.publish(route(version, limits=limits(max_ef=2_000)))
+    await harness.start()
+    # 32 cells of a thousand items are 2,000 times 16.
+    asked = [query(params=recall_pb2.SearchParams(nprobe=nprobe)) for nprobe in (32, 33, 65_536)]
+    assert (await harness.caller().recall(asked[0])).version == 1
+    for each in asked[1:]:
+        refused = await refuse(harness, each)
+        assert (refused.code, refused.reason, refused.fields) == (
+            Code.INVALID_ARGUMENT,
+            "NPROBE_OUT_OF_RANGE",
+            ["params.nprobe"],
+        )
+        assert "must be 1 to 32" in refused.details
+
+
+def test_gateway_and_replica_know_one_limit_of_returned_attributes() -> None:
+    assert QueryLimits().return_attributes_max == RETURNED_ATTRIBUTES_MAX

@@ -17,7 +17,15 @@ from google.rpc import code_pb2
 
 from gateway import replica_client
 from gateway.balancer import Balancer, Link
-from gateway.errors import DeadlineExceeded, GatewayError, InternalError, InvalidRequest, ReplicaLost, Unavailable
+from gateway.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    InternalError,
+    InvalidRequest,
+    ReplicaLost,
+    ReplyFull,
+    Unavailable,
+)
 from gateway.lanes import Lane
 from gateway.metrics import Metrics
 from gateway.polling import Poller
@@ -250,6 +258,39 @@ async def test_what_a_replica_says_of_the_whole_call(
     replica.say = answered
     assert await ask(client) == [b"query"]
     assert replica.connections == 1
+
+
+def told(*reasons: str) -> Callable[[replica_pb2.Question], bytes]:
+    """A reply with an answer for each reason that is empty, else with the error that a full reply has for it."""
+    errors = [recall_pb2.RecallError(code=code_pb2.RESOURCE_EXHAUSTED, reason=reason) for reason in reasons]
+    answers = [
+        replica_pb2.Answer(error=error) if error.reason else replica_pb2.Answer(response=b"answer") for error in errors
+    ]
+    return lambda _: reply(answer=replica_pb2.AnswerResponse(answers=answers))
+
+
+@pytest.mark.parametrize("reason", ["REPLY_FULL", "ANSWER_TOO_LARGE"], ids=["replicas of today", "older replicas"])
+async def test_an_answer_that_found_no_room_beside_others_is_to_be_asked_for_again(
+    replica: Replica, client: ReplicaClient, reason: str
+) -> None:
+    replica.say = told("", reason, "")
+    first, full, last = await ask(client, b"a", b"b", b"c")
+    assert (first, last) == (b"answer", b"answer")
+    assert isinstance(full, ReplyFull)
+    assert full.room == 2
+
+
+async def test_what_an_older_replica_has_no_room_for_alone_is_not_to_be_asked_for_again(
+    replica: Replica, client: ReplicaClient
+) -> None:
+    replica.say = told("ANSWER_TOO_LARGE")
+    [too_large] = await ask(client)
+    assert isinstance(too_large, InvalidRequest)
+    assert (too_large.field, too_large.reason, too_large.retry_after_seconds) == ("top_k", "ANSWER_TOO_LARGE", 0)
+    replica.say = refused(code_pb2.RESOURCE_EXHAUSTED, "ANSWER_TOO_LARGE")
+    with pytest.raises(InvalidRequest) as heard:
+        await client.get_items(b"", Lane.QUICK, time.monotonic() + SECONDS)
+    assert (heard.value.field, heard.value.reason) == ("items", "ANSWER_TOO_LARGE")
 
 
 async def test_what_is_wrong_with_a_request_for_items_its_caller_hears(replica: Replica, client: ReplicaClient) -> None:

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recallpb.v1 import recall_pb2
-from replicas.errors import AnswerTooLarge, DeadlinePassed, InternalError, InvalidQuery, NotServed, ReplicaError
+from replicas.errors import (
+    AnswerTooLarge,
+    DeadlinePassed,
+    InternalError,
+    InvalidQuery,
+    NotServed,
+    ReplicaError,
+    ReplyFull,
+)
 from replicas.loaded import LoadedVersion, load
 from replicas.queries import Answer
 from replicas.wire import ResponseWriter, error_message
@@ -81,7 +89,8 @@ def test_an_answer_that_cannot_be_written_is_its_own_error(tmp_path: Path) -> No
         (InvalidQuery("top_k", "TOP_K_OUT_OF_RANGE", "no"), 3),
         (NotServed("VERSION_NOT_LOADED", "no"), 9),
         (DeadlinePassed(), 4),
-        (AnswerTooLarge(1), 8),
+        (AnswerTooLarge("top_k", 1), 3),
+        (ReplyFull(), 8),
         (InternalError(), 13),
     ],
 )
