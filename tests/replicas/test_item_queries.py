@@ -413,6 +413,7 @@ def test_a_way_to_treat_missing_items_that_nobody_knows_is_refused() -> None:
     with pytest.raises(InvalidQuery) as refused:
         read_query(request.SerializeToString(), arrived=1.0, deadline_ms=0, queued_us=0)
     assert (refused.value.field, refused.value.reason) == ("items.on_missing", "ON_MISSING_UNKNOWN")
+    assert refused.value.message == "9 is no way to treat ids; there are SKIP (0), FAIL (1), MIN_COVERAGE (2)"
 
 
 def test_a_build_asks_by_recorded_items_as_a_replica_does(made: MadeArtifact, loaded: LoadedVersion) -> None:
