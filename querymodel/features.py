@@ -119,7 +119,7 @@ def fits(values: list[Value], dtype: np.dtype[Any]) -> bool:
 
 
 def _kinds_taken(described: ModelInput, feature: Feature) -> tuple[str, ...]:
-    """In JSON and for many clients 31 is a whole number also where 31.5 could stand, and an empty list is of no type."""
+    """In JSON 31 is a whole number also where 31.5 could stand, and an empty list is of no type."""
     if not feature.values:
         return KINDS
     return (described.kind, "ints") if described.type == "float32" else (described.kind,)

@@ -170,6 +170,7 @@ def test_version_and_model_travel(asking: Any) -> None:
         (grpc.StatusCode.UNAUTHENTICATED, "KEY_INVALID", "Check RECALL_API_KEY."),
         (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", "Is films/movies right"),
         (grpc.StatusCode.FAILED_PRECONDITION, "NO_LIVE_VERSION", "`recall build films/movies` makes one."),
+        (grpc.StatusCode.FAILED_PRECONDITION, "VERSION_ROLLED_BACK", "`recall activate films/movies N`"),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVICE_QPS_EXCEEDED", "Come again in 1.5 s."),
     ],
 )
