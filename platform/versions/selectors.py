@@ -177,12 +177,6 @@ def candidate_versions(service: Service) -> list[Version]:
     return list(versions_of(service).filter(state=VersionState.READY, activated_at__isnull=True))
 
 
-def rolled_back_numbers(service: Service) -> list[int]:
-    """Of the versions that were rolled back from and can be activated again: no route names them, loaded or not."""
-    bad = versions_of(service).filter(state=VersionState.READY, bad_at__isnull=False)
-    return list(bad.exclude(number=service.live_version).values_list("number", flat=True))
-
-
 def askable_versions(service: Service) -> list[Version]:
     """What a query may name: the live version first, then those that were live and candidates, as far as loaded."""
     others = [each for each in routable_versions(service) if each.number != service.live_version]

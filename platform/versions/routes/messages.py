@@ -14,7 +14,8 @@ from recallpb.internal.v1 import documents_pb2
 from recallpb.v1 import recall_pb2
 from tenants.models import ApiKey, Quota
 from versions.models import Node, Replica, Version
-from versions.selectors import candidate_versions, rolled_back_numbers, routable_versions
+from versions.routable import rolled_back_numbers
+from versions.selectors import candidate_versions, routable_versions
 from versions.states import ReplicaState
 
 US_PER_MS = 1_000
