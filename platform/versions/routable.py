@@ -29,7 +29,12 @@ def in_route(of: str = "") -> Q:
 
 
 def rolled_back_numbers(service: Service) -> list[int]:
-    """Of the versions that were rolled back and can be activated again: no route names them, loaded or not."""
+    """Of the versions that were rolled back and can be activated again: no route names them, loaded or not.
+
+    Without a live version nothing answers, so none is told.
+    """
+    if service.live_version is None:
+        return []
     bad = Version.objects.of(service.tenant).filter(service=service, state=VersionState.READY, bad_at__isnull=False)
     return list(bad.exclude(number=service.live_version).order_by("-number").values_list("number", flat=True))
 
