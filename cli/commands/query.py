@@ -17,6 +17,7 @@ from cli.errors import EXIT_USAGE, CliError
 from cli.gateway import DEADLINE_MS, find_target, grpc_errors
 from cli.options import ServiceName, Tenant
 from cli.output import Json, pairs, remark, show, table
+from common.texts import sentence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,7 +141,7 @@ def _recall(client: Client, asked: Any, top_k: int, options: Options) -> Answer:
     try:
         return client.recall(asked, top_k=top_k, **options)
     except (ValueError, TypeError) as error:
-        raise CliError(f"{error}.", exit_code=EXIT_USAGE) from error
+        raise CliError(sentence(str(error)), exit_code=EXIT_USAGE) from error
 
 
 def _has_text_ids(client: Client) -> bool:
@@ -217,7 +218,7 @@ def read_features(given: str) -> FeatureQuery:
 
 
 def _no_features(given: str, why: str) -> CliError:
-    message = f"{given[:GIVEN_CHARACTERS_SHOWN]} holds no features: {why}."
+    message = sentence(f"{given[:GIVEN_CHARACTERS_SHOWN]} holds no features: {why}")
     remedy = """Give a JSON object: --features '{"hist_item": [1, 2], "age": 31}'"""
     return CliError(message, field="features", remedy=remedy, exit_code=EXIT_USAGE)
 
@@ -238,7 +239,7 @@ def read_vector(given: str) -> np.ndarray:
         numbers: Any = json.loads(text if text.lstrip().startswith("[") else f"[{text}]")
         return np.asarray(numbers, dtype=np.float32)
     except (OSError, ValueError, TypeError) as error:
-        message = f"{given[:GIVEN_CHARACTERS_SHOWN]} is no vector: {error}."
+        message = sentence(f"{given[:GIVEN_CHARACTERS_SHOWN]} is no vector: {error}")
         remedy = "Give a .npy or .json file, or numbers: --vector 0.1,0.2,0.3"
         raise CliError(message, field="vector", remedy=remedy, exit_code=EXIT_USAGE) from error
 

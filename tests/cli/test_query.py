@@ -160,6 +160,8 @@ def test_a_query_by_features_takes_json_from_anywhere(
         (("--features", "{age"), "features", "Give a JSON object: --features"),
         (("--features", '{"age": {"of": 1}}'), "", "The feature age must hold numbers or texts"),
         (("--items", "99999999999999999999"), "", "out of range"),
+        (("--vector", "1,2", "--merge", "avg"), "", "not 'avg'."),
+        (("--vector", "[[1],[2,3]]"), "vector", "inhomogeneous part."),
     ],
 )
 def test_what_cannot_be_asked_is_said_with_its_option(
@@ -169,6 +171,7 @@ def test_what_cannot_be_asked_is_said_with_its_option(
     assert ran.code == errors.EXIT_USAGE
     assert ran.error.field == field
     assert said.lower() in ran.error.line().lower()
+    assert ".." not in ran.error.line().replace(" ...", "")
 
 
 def test_a_trace_tells_where_the_time_went(asking: Any) -> None:
@@ -233,7 +236,7 @@ def test_a_query_needs_a_key(recall: Recall) -> None:
     ran = recall("query", "films/movies", "--vector", "1,2")
     assert ran.code == errors.EXIT_DENIED
     assert ran.error is not None
-    assert "RECALL_API_KEY" in ran.error.remedy
+    assert "RECALL_API_KEY or RECALL_API_KEY_FILE" in ran.error.remedy
 
 
 def test_vectors_are_read_from_numbers_json_and_npy_and_never_unpickled(tmp_path: Path) -> None:

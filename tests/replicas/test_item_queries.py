@@ -194,6 +194,9 @@ def test_coverage_is_measured_by_absolute_weight(made: MadeArtifact, loaded: Loa
     assert enough.coverage.weight_covered == pytest.approx(0.8)
     assert (error.field, error.reason) == ("items.min_coverage", "COVERAGE_TOO_LOW")
     assert error.message == "the query items in version 7 have 0.8 of the absolute weight; at least 0.81 is asked for"
+    hardly = float(np.float32(0.80001))
+    error = refusal(loaded, by(*items, on_missing=OnMissing.MIN_COVERAGE, min_coverage=hardly))
+    assert error.message.endswith("have 0.8 of the absolute weight; at least 0.80001 is asked for")
     assert one(loaded, by(*items, min_coverage=1.0)).rows.size == 10
 
 
