@@ -34,7 +34,7 @@ VARIABLES = {
 }
 CONSOLE_PORT = 8000
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
-NO_KEY = "Set RECALL_API_KEY, or api_key in ~/.config/recall/profiles.toml."
+NO_KEY = "Set RECALL_API_KEY or RECALL_API_KEY_FILE, or api_key in ~/.config/recall/profiles.toml."
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ REMEDIES = {
     "PERMISSION_DENIED": "Is {service} right, and is the key of that tenant?",
     "NO_LIVE_VERSION": "`recall build {service}` makes one.",
     "VERSION_NOT_LOADED": "`recall versions {service}` shows which are loaded.",
+    "VERSION_ROLLED_BACK": "`recall activate {service} N` makes it good and live again.",
     "MODEL_VERSION_NOT_LOADED": "`recall versions {service} --json` names the models of all.",
 }
 

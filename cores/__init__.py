@@ -53,5 +53,5 @@ class Cores:
     def _running(self) -> int:
         """Threads that have a core or want one: of "0.5 0.4 0.3 2/517 30302" the 2."""
         if self._load is None:
-            return self._count + 1
+            return self._count + SPARE_THREADS + 1
         return int(os.pread(self._load, LOAD_BYTES_MAX, 0).split(b" ", 4)[3].partition(b"/")[0])

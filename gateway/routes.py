@@ -99,6 +99,8 @@ class Route:
     document: bytes = dataclasses.field(repr=False)
     # Loaded, and never live: only who requires one of them by its number is answered by it.
     candidates: tuple[RouteVersion, ...] = ()
+    # Numbers of versions that are marked bad; they may be loaded and answer nobody.
+    rolled_back: tuple[int, ...] = ()
 
     @property
     def field(self) -> str:
@@ -127,10 +129,17 @@ class Route:
             if require_version in (0, version.number) and model_version in ("", version.model_version):
                 return version
         if require_version and all(require_version != version.number for version in (*self.versions, *self.candidates)):
-            message = f"version {require_version} is not loaded; version {live.number} is live"
-            raise FailedPrecondition("VERSION_NOT_LOADED", message, field="require_version")
+            raise self._not_named(require_version, live.number)
         message = f"no loaded version is of that model; live is of {live.model_version!r}"
         raise FailedPrecondition("MODEL_VERSION_NOT_LOADED", message, field="model_version")
+
+    def _not_named(self, number: int, live: int) -> FailedPrecondition:
+        if number in self.rolled_back:
+            message = f"version {number} was rolled back and marked bad, so it is not asked; version {live} is live"
+            message = f"{message}. Activating version {number} makes it good again"
+            return FailedPrecondition("VERSION_ROLLED_BACK", message, field="require_version")
+        message = f"version {number} is not loaded; version {live} is live"
+        return FailedPrecondition("VERSION_NOT_LOADED", message, field="require_version")
 
 
 class Follower(Protocol):
@@ -231,6 +240,7 @@ def parse_route(document: bytes) -> Route:
         keys=() if message.tombstone else tuple(_key(key) for key in message.keys),
         document=document,
         candidates=() if message.tombstone else tuple(_version(version) for version in message.candidates),
+        rolled_back=tuple(message.rolled_back),
     )
 
 

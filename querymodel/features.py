@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from querymodel.errors import FeatureInvalid, shown_name
-from querymodel.spec import TEXT_BYTES_MAX, VALUES_MAX, Feature, Features, InputType, ModelInput, Value
+from querymodel.spec import KIND_OF, TEXT_BYTES_MAX, VALUES_MAX, Feature, Features, InputType, ModelInput, Value
 from querymodel.vocabulary import Vocabulary
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 BOOLS = {0: False, 1: True}
+KINDS = tuple(dict.fromkeys(KIND_OF.values()))
 
 Tensor = NDArray[Any]
 Check = Callable[[ModelInput, list[Any]], list[Any]]
@@ -48,7 +49,7 @@ class InputReader:
 
     def _typed(self, feature: Feature) -> list[Any]:
         described = self.described
-        if feature.kind != described.kind:
+        if feature.kind not in _kinds_taken(described, feature):
             given = f"not `{feature.kind}`" if feature.kind else "and nothing is set"
             message = f"{self._shown} is {described.type}, which is sent as `{described.kind}`, {given}"
             raise FeatureInvalid(described.name, "FEATURE_TYPE_WRONG", message)
@@ -115,6 +116,13 @@ def fits(values: list[Value], dtype: np.dtype[Any]) -> bool:
         return True
     limits = np.iinfo(dtype)
     return all(limits.min <= value <= limits.max for value in values if not isinstance(value, str))
+
+
+def _kinds_taken(described: ModelInput, feature: Feature) -> tuple[str, ...]:
+    """In JSON 31 is a whole number also where 31.5 could stand, and an empty list is of no type."""
+    if not feature.values:
+        return KINDS
+    return (described.kind, "ints") if described.type == "float32" else (described.kind,)
 
 
 def _integers(described: ModelInput, values: list[Any]) -> list[Any]:

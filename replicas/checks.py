@@ -105,11 +105,15 @@ def _check_weights(query: Query) -> None:
     if len(query.weights) != len(query.vectors):
         message = f"{len(query.weights)} weights for {len(query.vectors)} vectors; give none, or one for each"
         raise InvalidQuery("vectors.weights", "WEIGHTS_COUNT_MISMATCH", message)
-    if not all(math.isfinite(weight) for weight in query.weights):
-        raise InvalidQuery("vectors.weights", "WEIGHT_NOT_FINITE", "a weight is NaN or infinite")
-    if query.merge is not MergePolicy.WEIGHTED_SUM and min(query.weights) <= 0:
-        message = "a weight must be above 0, unless merge is WEIGHTED_SUM"
-        raise InvalidQuery("vectors.weights", "WEIGHT_NOT_POSITIVE", message)
+    for number, weight in enumerate(query.weights):
+        if not math.isfinite(weight):
+            raise InvalidQuery(f"vectors.weights[{number}]", "WEIGHT_NOT_FINITE", "a weight is NaN or infinite")
+        if query.merge is not MergePolicy.WEIGHTED_SUM and weight <= 0:
+            message = f"the weight is {weight:g}; it must be above 0, unless merge is WEIGHTED_SUM"
+            raise InvalidQuery(f"vectors.weights[{number}]", "WEIGHT_NOT_POSITIVE", message)
+    if not any(query.weights):
+        # Every item would have the score 0, and the order would mean nothing.
+        raise InvalidQuery("vectors.weights", "WEIGHTS_CANCEL", "the weights are all 0, which leaves nothing to ask by")
 
 
 def _check_exclude(query: Query, schema: VersionSchema, limits: QueryLimits) -> None:

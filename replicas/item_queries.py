@@ -101,7 +101,9 @@ def _check_coverage(schema: VersionSchema, asked: ItemQuery, coverage: Coverage,
         message = f"{len(coverage.missing)} of the {len(asked.items)} query items are not in {version}; this is one"
         raise InvalidQuery(item_field(first, schema), "ITEM_UNKNOWN", message)
     # Compared as float32, in which the caller wrote the limit: 4 of 5 items are a coverage of 0.8.
-    if asked.on_missing is OnMissing.MIN_COVERAGE and np.float32(coverage.weight_covered) < asked.min_coverage:
-        message = f"the query items in {version} have {coverage.weight_covered:.4g} of the absolute weight"
-        message = f"{message}; at least {asked.min_coverage:.4g} is asked for"
+    covered, wanted = np.float32(coverage.weight_covered), np.float32(asked.min_coverage)
+    if asked.on_missing is OnMissing.MIN_COVERAGE and covered < wanted:
+        # As a float32 is written, so that the two never read alike.
+        message = f"the query items in {version} have {covered!s} of the absolute weight"
+        message = f"{message}; at least {wanted!s} is asked for"
         raise InvalidQuery("items.min_coverage", "COVERAGE_TOO_LOW", message)

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import numpy as np
 import structlog
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
@@ -148,7 +149,8 @@ def _vector_bytes(vector: recall_pb2.Vector) -> bytes:
 def _item_query(message: recall_pb2.ItemQuery) -> ItemQuery:
     on_missing = ON_MISSING.get(message.on_missing)
     if on_missing is None:
-        raise InvalidQuery("items.on_missing", "ON_MISSING_UNKNOWN", f"{message.on_missing} is no way to treat ids")
+        text = f"{message.on_missing} is no way to treat ids; there are {_choices(recall_pb2.OnMissing.DESCRIPTOR)}"
+        raise InvalidQuery("items.on_missing", "ON_MISSING_UNKNOWN", text)
     return ItemQuery(
         items=tuple(map(_weighted_item, message.items)),
         half_life_seconds=message.half_life_seconds,
@@ -170,8 +172,13 @@ def _weighted_item(item: recall_pb2.WeightedItem) -> WeightedItem:
 def _policy(number: int) -> MergePolicy:
     policy = POLICIES.get(number)
     if policy is None:
-        raise InvalidQuery("merge", "MERGE_UNKNOWN", f"{number} is no merge policy")
+        text = f"{number} is no merge policy; there are {_choices(recall_pb2.Merge.DESCRIPTOR)}"
+        raise InvalidQuery("merge", "MERGE_UNKNOWN", text)
     return policy
+
+
+def _choices(enum: EnumDescriptor) -> str:
+    return ", ".join(f"{value.name} ({value.number})" for value in enum.values)
 
 
 def _read_params(params: recall_pb2.SearchParams, query: Query) -> None:

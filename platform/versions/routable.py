@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 
+from catalog.models import Service
 from versions.models import Replica, Version
 from versions.states import VersionState
 
@@ -25,6 +26,17 @@ def in_route(of: str = "") -> Q:
     }
     is_live = Q(**{f"{of}number": F(f"{service}live_version")})
     return Q(**named) & (Q(**{f"{of}bad_at__isnull": True}) | is_live)
+
+
+def rolled_back_numbers(service: Service) -> list[int]:
+    """Of the versions that were rolled back and can be activated again: no route names them, loaded or not.
+
+    Without a live version nothing answers, so none is told.
+    """
+    if service.live_version is None:
+        return []
+    bad = Version.objects.of(service.tenant).filter(service=service, state=VersionState.READY, bad_at__isnull=False)
+    return list(bad.exclude(number=service.live_version).order_by("-number").values_list("number", flat=True))
 
 
 def noting_route(replicas: QuerySet[Replica]) -> QuerySet[Replica]:

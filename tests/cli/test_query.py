@@ -100,6 +100,31 @@ def test_ids_that_are_texts_stay_texts(asking: Any) -> None:
     assert requests[-1].items.keep_query_items
 
 
+def test_times_decay_and_what_becomes_of_unknown_items_travel(asking: Any) -> None:
+    decaying = ("--half-life", "604800", "--min-coverage", "0.75")
+    _, requests = asking(answers, "query", "films/movies", "--items", "1@1763942400,2:-0.5@1763337600,3", *decaying)
+    asked = requests[-1].items
+    assert [(item.id, item.weight, item.timestamp_seconds) for item in asked.items] == [
+        (1, 0.0, 1763942400),
+        (2, -0.5, 1763337600),
+        (3, 0.0, 0),
+    ]
+    assert not asked.items[2].HasField("timestamp_seconds")
+    assert (asked.half_life_seconds, asked.on_missing, asked.min_coverage) == (604800, recall_pb2.MIN_COVERAGE, 0.75)
+    _, requests = asking(answers, "query", "films/movies", "--items", "1", "--on-missing", "fail")
+    assert requests[-1].items.on_missing == recall_pb2.FAIL
+
+
+def test_vectors_have_weights_and_those_of_the_answer_are_told(asking: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.eye(2, 3, dtype=np.float32))
+    question = ("--vector", str(tmp_path / "v.npy"), "--merge", "weighted_sum", "--weights", "1, -0.5")
+    ran, requests = asking(answers, "query", "films/movies", *question, "--return-vectors", "--json")
+    assert (list(requests[-1].vectors.weights), requests[-1].merge) == ([1.0, -0.5], recall_pb2.WEIGHTED_SUM)
+    assert ran.data["vectors"] == [[3.0] * 3, [1.0] * 3]
+    ran, _ = asking(answers, "query", "films/movies", *question, "--return-vectors")
+    assert "[3, 3, 3]" in ran.out
+
+
 @pytest.mark.parametrize("given", ['{"age": 31.5, "hist_item": [1, 2]}', "features.json", "-"])
 def test_a_query_by_features_takes_json_from_anywhere(
     recall: Recall, clean_environment: pytest.MonkeyPatch, tmp_path: Path, given: str
@@ -123,11 +148,20 @@ def test_a_query_by_features_takes_json_from_anywhere(
         (("--vector", "1,2", "--items", "1"), "vector", "--vector and --items are given"),
         (("--items", "one"), "items", "one is no id; this service's ids are whole numbers."),
         (("--items", "1:."), "items", "1:. has no weight that is a number."),
+        (("--items", "1:nan"), "items", "1:nan has no weight that is a number. Write id[:weight][@seconds]"),
+        (("--items", "1:0.5:100"), "items", "1:0.5:100 has no weight that is a number."),
+        (("--items", "1:0.5@noon"), "items", "1:0.5@noon has no time that is a whole number of seconds since 1970."),
+        (("--items", "1", "--on-missing", "pass"), "", "on_missing must be one of skip, fail, min_coverage"),
+        (("--items", "1", "--weights", "1"), "", "weights are of several query vectors"),
+        (("--vector", "1,2,3", "--half-life", "60"), "half-life", "--half-life is of --items."),
+        (("--vector", "1,2,3", "--weights", "1,much"), "weights", "much has no weight that is a number."),
         (("--vector", "1,2,3", "--exclude", "x"), "exclude", "x is no id"),
         (("--features", "[1]"), "features", "holds no features: it is no object."),
         (("--features", "{age"), "features", "Give a JSON object: --features"),
         (("--features", '{"age": {"of": 1}}'), "", "The feature age must hold numbers or texts"),
         (("--items", "99999999999999999999"), "", "out of range"),
+        (("--vector", "1,2", "--merge", "avg"), "", "not 'avg'."),
+        (("--vector", "[[1],[2,3]]"), "vector", "inhomogeneous part."),
     ],
 )
 def test_what_cannot_be_asked_is_said_with_its_option(
@@ -137,6 +171,7 @@ def test_what_cannot_be_asked_is_said_with_its_option(
     assert ran.code == errors.EXIT_USAGE
     assert ran.error.field == field
     assert said.lower() in ran.error.line().lower()
+    assert ".." not in ran.error.line().replace(" ...", "")
 
 
 def test_a_trace_tells_where_the_time_went(asking: Any) -> None:
@@ -170,6 +205,7 @@ def test_version_and_model_travel(asking: Any) -> None:
         (grpc.StatusCode.UNAUTHENTICATED, "KEY_INVALID", "Check RECALL_API_KEY."),
         (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", "Is films/movies right"),
         (grpc.StatusCode.FAILED_PRECONDITION, "NO_LIVE_VERSION", "`recall build films/movies` makes one."),
+        (grpc.StatusCode.FAILED_PRECONDITION, "VERSION_ROLLED_BACK", "`recall activate films/movies N`"),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVICE_QPS_EXCEEDED", "Come again in 1.5 s."),
     ],
 )
@@ -200,7 +236,7 @@ def test_a_query_needs_a_key(recall: Recall) -> None:
     ran = recall("query", "films/movies", "--vector", "1,2")
     assert ran.code == errors.EXIT_DENIED
     assert ran.error is not None
-    assert "RECALL_API_KEY" in ran.error.remedy
+    assert "RECALL_API_KEY or RECALL_API_KEY_FILE" in ran.error.remedy
 
 
 def test_vectors_are_read_from_numbers_json_and_npy_and_never_unpickled(tmp_path: Path) -> None:

@@ -158,6 +158,20 @@ async def test_it_says_that_a_required_version_or_model_is_not_loaded(
     assert (refused.code, refused.reason) == (Code.FAILED_PRECONDITION, reason)
 
 
+async def test_it_says_that_a_required_version_was_rolled_back_and_not_that_it_is_not_loaded(
+    harness: Harness, replica: ExactReplica
+) -> None:
+    harness.publish(route(route_version(1, replica.address), rolled_back=[2]))
+    await harness.start()
+    refused = await refuse(harness, query(require_version=2))
+    assert (refused.code, refused.reason) == (Code.FAILED_PRECONDITION, "VERSION_ROLLED_BACK")
+    assert refused.fields == ["require_version"]
+    assert "version 2 was rolled back and marked bad" in refused.details
+    assert "Activating version 2" in refused.details
+    assert "not loaded" not in refused.details
+    assert (await refuse(harness, query(require_version=3))).reason == "VERSION_NOT_LOADED"
+
+
 async def test_it_keeps_to_the_callers_deadline(films: Harness, replica: ExactReplica) -> None:
     replica.delay_seconds = 5.0
     started = time.monotonic()

@@ -104,6 +104,22 @@ def test_a_vocabulary_of_texts(opened: Open, tower: Tower) -> None:
     assert "western" in found[2].message
 
 
+def test_whole_numbers_are_taken_where_a_float_is_asked_for(opened: Open, tower: Tower) -> None:
+    """`{"age": 31}` is all that JSON and most languages have for 31.0."""
+    whole = {"history": Feature("ints", [1, 2]), "age": Feature("ints", [31])}
+    with_point = {**whole, "age": Feature("floats", [31.0])}
+    found = opened(tower.onnx(), tower.schema()).encode([whole, with_point])
+    np.testing.assert_allclose(found[0], tower.vectors_of([1, 2], 31.0), rtol=1e-4, atol=1e-5)
+    assert np.array_equal(found[0], found[1])
+
+
+@pytest.mark.parametrize("kind", ["ints", "floats", "strings"])
+def test_an_empty_list_is_of_no_type(opened: Open, tower: Tower, kind: Any) -> None:
+    asked = {"history": Feature(kind, []), "age": Feature("floats", [1.0])}
+    found = opened(tower.onnx(), tower.schema()).encode([asked])[0]
+    np.testing.assert_allclose(found, tower.vectors_of([], 1.0), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("features", "feature", "reason"),
     [
@@ -113,7 +129,8 @@ def test_a_vocabulary_of_texts(opened: Open, tower: Tower) -> None:
         ({"history": Feature("ints", [1] * 10_001)}, "history", "FEATURE_TOO_LONG"),
         ({"age": Feature("floats", [])}, "age", "FEATURE_LENGTH_WRONG"),
         ({"age": Feature("floats", [1.0, 2.0])}, "age", "FEATURE_LENGTH_WRONG"),
-        ({"age": Feature("ints", [30])}, "age", "FEATURE_TYPE_WRONG"),
+        ({"age": Feature("ints", [])}, "age", "FEATURE_LENGTH_WRONG"),
+        ({"age": Feature("strings", ["30"])}, "age", "FEATURE_TYPE_WRONG"),
         ({"age": Feature("floats", [float("inf")])}, "age", "FEATURE_NOT_FINITE"),
         ({"height": Feature("floats", [1.0])}, "height", "FEATURE_UNKNOWN"),
         ({"\x00" * 300: Feature("floats", [1.0])}, "\x00" * 300, "FEATURE_UNKNOWN"),

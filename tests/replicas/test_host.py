@@ -136,6 +136,7 @@ def test_an_unknown_merge_is_refused(host: Host, made: MadeArtifact) -> None:
     error = send(host, request(made.queries[0], merge=9))[0].error
 
     assert (error.code, error.field) == (code_pb2.INVALID_ARGUMENT, "merge")
+    assert error.message == "9 is no merge policy; there are MAX (0), WEIGHTED_SUM (1), ROUND_ROBIN (2)"
 
 
 def test_a_deadline_that_passed_in_the_queue_is_told(host: Host, made: MadeArtifact) -> None:

@@ -194,6 +194,9 @@ def test_coverage_is_measured_by_absolute_weight(made: MadeArtifact, loaded: Loa
     assert enough.coverage.weight_covered == pytest.approx(0.8)
     assert (error.field, error.reason) == ("items.min_coverage", "COVERAGE_TOO_LOW")
     assert error.message == "the query items in version 7 have 0.8 of the absolute weight; at least 0.81 is asked for"
+    hardly = float(np.float32(0.80001))
+    error = refusal(loaded, by(*items, on_missing=OnMissing.MIN_COVERAGE, min_coverage=hardly))
+    assert error.message.endswith("have 0.8 of the absolute weight; at least 0.80001 is asked for")
     assert one(loaded, by(*items, min_coverage=1.0)).rows.size == 10
 
 
@@ -413,6 +416,7 @@ def test_a_way_to_treat_missing_items_that_nobody_knows_is_refused() -> None:
     with pytest.raises(InvalidQuery) as refused:
         read_query(request.SerializeToString(), arrived=1.0, deadline_ms=0, queued_us=0)
     assert (refused.value.field, refused.value.reason) == ("items.on_missing", "ON_MISSING_UNKNOWN")
+    assert refused.value.message == "9 is no way to treat ids; there are SKIP (0), FAIL (1), MIN_COVERAGE (2)"
 
 
 def test_a_build_asks_by_recorded_items_as_a_replica_does(made: MadeArtifact, loaded: LoadedVersion) -> None:

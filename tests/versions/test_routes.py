@@ -127,6 +127,11 @@ def test_a_version_that_was_rolled_back_from_is_not_routed(films_service, valkey
     actions.version_rollback(actor=TESTER, service=films_service)
     routes.publish(films_service)
     assert [version.version for version in route_of(valkey).versions] == [1]
+    assert list(route_of(valkey).rolled_back) == [2], "so that who requires it hears why"
+    actions.version_activate(actor=TESTER, service=refreshed(films_service), number=2)
+    routes.publish(films_service)
+    assert [version.version for version in route_of(valkey).versions] == [2, 1]
+    assert list(route_of(valkey).rolled_back) == []
 
 
 def test_the_live_version_stays_in_the_route_when_no_replica_of_it_is_left(films_service, valkey):

@@ -88,7 +88,9 @@ def _parsed(message: MessageT, service: Service, request: Mapping[str, Any]) -> 
     fields.check_fields(request, message.DESCRIPTOR)
     try:
         json_format.ParseDict(dict(request), message)
-    except json_format.ParseError as error:
+    # A whole number of hundreds of digits is an OverflowError there.
+    except (json_format.ParseError, OverflowError) as error:
+        fields.check_values(request, message.DESCRIPTOR)
         raise fields.refusal(error) from error
     except RecursionError as error:
         raise InvalidArgument("The query is nested too deeply.", reason=fields.REASON) from error

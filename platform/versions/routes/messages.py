@@ -14,6 +14,7 @@ from recallpb.internal.v1 import documents_pb2
 from recallpb.v1 import recall_pb2
 from tenants.models import ApiKey, Quota
 from versions.models import Node, Replica, Version
+from versions.routable import rolled_back_numbers
 from versions.selectors import candidate_versions, routable_versions
 from versions.states import ReplicaState
 
@@ -36,6 +37,7 @@ def route_message(service: Service, stamp: Stamp) -> documents_pb2.Route:
         tenant_qps_max=Quota.objects.values_list("qps_max", flat=True).get(tenant=service.tenant),
         keys=[_key(key) for key in _valid_keys(service)],
         candidates=[version for version in candidates if version is not None],
+        rolled_back=rolled_back_numbers(service),
     )
 
 

@@ -17,7 +17,7 @@ class Stamp(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("stamp", "tenant", "service", "tombstone", "versions", "limits", "tenant_qps_max", "keys", "candidates")
+    __slots__ = ("stamp", "tenant", "service", "tombstone", "versions", "limits", "tenant_qps_max", "keys", "candidates", "rolled_back")
     STAMP_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,7 @@ class Route(_message.Message):
     TENANT_QPS_MAX_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    ROLLED_BACK_FIELD_NUMBER: _ClassVar[int]
     stamp: Stamp
     tenant: str
     service: str
@@ -36,7 +37,8 @@ class Route(_message.Message):
     tenant_qps_max: float
     keys: _containers.RepeatedCompositeFieldContainer[Key]
     candidates: _containers.RepeatedCompositeFieldContainer[RouteVersion]
-    def __init__(self, stamp: _Optional[_Union[Stamp, _Mapping]] = ..., tenant: _Optional[str] = ..., service: _Optional[str] = ..., tombstone: _Optional[bool] = ..., versions: _Optional[_Iterable[_Union[RouteVersion, _Mapping]]] = ..., limits: _Optional[_Union[_recall_pb2.Limits, _Mapping]] = ..., tenant_qps_max: _Optional[float] = ..., keys: _Optional[_Iterable[_Union[Key, _Mapping]]] = ..., candidates: _Optional[_Iterable[_Union[RouteVersion, _Mapping]]] = ...) -> None: ...
+    rolled_back: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, stamp: _Optional[_Union[Stamp, _Mapping]] = ..., tenant: _Optional[str] = ..., service: _Optional[str] = ..., tombstone: _Optional[bool] = ..., versions: _Optional[_Iterable[_Union[RouteVersion, _Mapping]]] = ..., limits: _Optional[_Union[_recall_pb2.Limits, _Mapping]] = ..., tenant_qps_max: _Optional[float] = ..., keys: _Optional[_Iterable[_Union[Key, _Mapping]]] = ..., candidates: _Optional[_Iterable[_Union[RouteVersion, _Mapping]]] = ..., rolled_back: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RouteVersion(_message.Message):
     __slots__ = ("version", "model_version", "items", "schema", "replicas", "searchable_items", "cost")
