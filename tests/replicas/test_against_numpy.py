@@ -77,7 +77,9 @@ def vector_queries(draw: st.DrawFn) -> tuple[list[np.ndarray], list[float], Merg
     ]
     policy = draw(st.sampled_from(MergePolicy))
     allowed = EIGHTHS if policy is MergePolicy.WEIGHTED_SUM else EIGHTHS.filter(lambda weight: weight > 0)
-    weights = draw(st.just([]) | st.lists(allowed, min_size=len(vectors), max_size=len(vectors)))
+    # All of them 0 are refused.
+    listed = st.lists(allowed, min_size=len(vectors), max_size=len(vectors)).filter(any)
+    weights = draw(st.just([]) | listed)
     top_k = draw(st.integers(1, 30) | st.just(ITEMS + 10))
     return vectors, weights, policy, top_k, draw(excluded_rows())
 
