@@ -19,7 +19,7 @@ REST_SECONDS = 0.01
 
 
 class Cores:
-    """As one thread sees them; the kernel counts the threads of all processes, whose parents are no matter.
+    """As one thread sees them; the kernel counts the threads of all processes.
 
     Where the kernel does not tell, they count as wanted.
     """

@@ -133,20 +133,22 @@ class BatchQueue:
         Raises ResourceExhausted when the queue is full, DeadlineExceeded, ReplicaLost when the call failed.
         """
         outcomes = await self._submit(payloads, us, deadline, call_queries_max)
-        left = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, ReplyFull)]
-        if left:
-            await self._ask_again(payloads, us / len(payloads), deadline, outcomes, left)
+        rooms = {place: outcome.room for place, outcome in enumerate(outcomes) if isinstance(outcome, ReplyFull)}
+        if rooms:
+            await self._ask_again(payloads, us / len(payloads), deadline, outcomes, rooms)
         return outcomes
 
     async def _ask_again(
-        self, payloads: list[bytes], us_each: float, deadline: float, outcomes: list[Outcome], left: list[int]
+        self, payloads: list[bytes], us_each: float, deadline: float, outcomes: list[Outcome], rooms: dict[int, int]
     ) -> None:
-        """Fills in the outcomes at the places `left`. It ends: a reply without room for all answers fewer than came."""
-        full = outcomes[left[0]]
-        assert isinstance(full, ReplyFull)  # noqa: S101 (so those places were chosen)
-        parts = [left[start : start + full.room] for start in range(0, len(left), full.room)]
+        """Fills in the outcomes at the places of `rooms`, by how many answers their reply had room for.
+
+        It ends: a reply without room for all answers fewer than came.
+        """
+        left, room = list(rooms), min(rooms.values())
+        parts = [left[start : start + room] for start in range(0, len(left), room)]
         again = (
-            self.submit([payloads[place] for place in part], us_each * len(part), deadline, full.room) for part in parts
+            self.submit([payloads[place] for place in part], us_each * len(part), deadline, room) for part in parts
         )
         for part, answers in zip(parts, await asyncio.gather(*again), strict=True):
             for place, answer in zip(part, answers, strict=True):

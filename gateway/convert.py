@@ -121,7 +121,7 @@ def _query(request: recall_pb2.RecallRequest, payload: bytes) -> Query:
     if request.filter:
         query.filter_bytes = len(request.filter.encode())
     query.return_vectors = request.return_vectors
-    query.return_attributes = request.return_attributes
+    query.return_attributes = tuple(request.return_attributes)
     query.require_version = request.require_version
     query.model_version = request.model_version
     return query

@@ -101,10 +101,7 @@ def prices_of(
         model_us=model_us or MODEL_US_DEFAULT,
         model_vectors=max(1, model_vectors),
         returned_us=RETURNED_US + RETURNED_VALUE_US * dimension,
-        attribute_us={
-            name: LIST_ATTRIBUTE_US if kind.startswith("list") else ATTRIBUTE_US
-            for name, kind in attribute_types.items()
-        },
+        attribute_us={name: _attribute_us(kind) for name, kind in attribute_types.items()},
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from bundles import layout
 from catalog.models import Service
 from tests.support.history import asked, completed, refreshed, resolved
+from tests.support.milvus import running_milvus
 from tests.support.paper_node import PaperNode
 from tests.support.source import write_drop
 from tests.support.valkey import Valkey, running_valkey
@@ -134,3 +135,11 @@ def finish(build: Build) -> Build:
         if build.state not in ("PENDING", "RUNNING"):
             return build
     raise AssertionError(f"{build} still is {build.state}: {build.report}")
+
+
+@pytest.fixture
+def instances(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two servers of an engine that asks one: blue and green."""
+    with running_milvus() as blue, running_milvus() as green:
+        monkeypatch.setenv("RECALL_MILVUS_INSTANCES", f"blue={blue.uri},green={green.uri}")
+        yield

@@ -137,7 +137,10 @@ def codes(answers: list[Answer]) -> set[str]:
 def idle(platform: Platform) -> float:
     """Charlie's p99 while all is well."""
     began = time.monotonic()
-    enough = lambda: len(platform.calls_since(platform.charlie, began)) >= CALLS_MIN  # noqa: E731 - said once, asked often
+
+    def enough() -> bool:
+        return len(platform.calls_since(platform.charlie, began)) >= CALLS_MIN
+
     platform.audited_until(enough, "calls while all is well")
     assert platform.calls_since(platform.charlie, began)
     return p99(platform.calls_since(platform.charlie, began))

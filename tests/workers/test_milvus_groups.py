@@ -18,7 +18,6 @@ from catalog.models import Service
 from engines.milvus.reference import read_reference
 from tests.factories import TESTER, make_service
 from tests.support.history import asked, refreshed
-from tests.support.milvus import running_milvus
 from tests.support.nodes import running_node
 from tests.support.source import write_drop
 from tests.workers.conftest import RINGS_MAX, finish, ring
@@ -30,13 +29,6 @@ from workers.making_way import make_way
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
 SCHEMA = {"dimension": DIMENSION, "metric": "ip"}
-
-
-@pytest.fixture
-def instances(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with running_milvus() as blue, running_milvus() as green:
-        monkeypatch.setenv("RECALL_MILVUS_INSTANCES", f"blue={blue.uri},green={green.uri}")
-        yield
 
 
 @pytest.fixture

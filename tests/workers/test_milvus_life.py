@@ -28,7 +28,6 @@ from tenants.actions import key_create
 from tests.factories import TESTER, make_service
 from tests.support.gateways import running_gateway
 from tests.support.history import asked, refreshed
-from tests.support.milvus import running_milvus
 from tests.support.nodes import running_node
 from tests.support.source import write_drop
 from tests.workers.conftest import finish
@@ -48,13 +47,6 @@ FEW = 100
 # Takes some seconds to insert and to index.
 MANY = 20_000
 INSTANCES = ("blue", "green")
-
-
-@pytest.fixture
-def instances(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with running_milvus() as blue, running_milvus() as green:
-        monkeypatch.setenv("RECALL_MILVUS_INSTANCES", f"blue={blue.uri},green={green.uri}")
-        yield
 
 
 @pytest.fixture
