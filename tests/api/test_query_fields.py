@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
-from hypothesis import event, given
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from catalog.models import Service
@@ -188,6 +188,8 @@ def value_of(field: Any) -> st.SearchStrategy[Any]:
     return st.lists(json_of(kind), max_size=2) if field.is_repeated else json_of(kind)
 
 
+# What it draws is small, and a busy machine draws it slowly all the same.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(query=json_of(REQUEST))
 def test_whatever_protobuf_refuses_is_said_in_our_words(query: dict[str, Any]) -> None:
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,20 +20,33 @@ from engines.milvus.breaker import FAILURES_MAX
 from engines.milvus.connection import CALL_SECONDS_MAX, CALLS_AT_ONCE_MAX, CollectionGone, Instance, instance
 from engines.milvus.errors import InstanceAway, InstanceSilent
 from tests.engines.data import DEFAULT, build_and_open
-from tests.support.milvus import MilvusLite, running_milvus
+from tests.support.milvus import MilvusServer, running_milvus
 
 FLAT = IndexSpec("ip", 4, params={"index_type": "FLAT"})
 EYE = np.eye(4, dtype=np.float32)
 WAIT_SECONDS_MAX = 60.0
 # What takes no time takes less than this, whatever else the machine does.
 AT_ONCE_SECONDS = 1.0
+Told = Callable[[str], int]
 OPENED, CLOSED = "it is not asked until it answers", "answers again"
 
 
 @pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[MilvusLite]:
+def name(request: pytest.FixtureRequest) -> str:
+    """Another one in each test: this process goes on feeling the hearts of instances that are gone."""
+    return f"own-{zlib.crc32(request.node.nodeid.encode()):x}"
+
+
+@pytest.fixture
+def told(name: str, caplog: pytest.LogCaptureFixture) -> Told:
+    """In how many lines of the log something is said of the instance."""
+    return lambda what: sum(what in record.getMessage() and name in record.getMessage() for record in caplog.records)
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[MilvusServer]:
     with running_milvus() as server:
-        monkeypatch.setenv("RECALL_MILVUS_INSTANCES", f"own={server.uri}")
+        monkeypatch.setenv("RECALL_MILVUS_INSTANCES", f"{name}={server.uri}")
         yield server
         if server.runs:
             # One that is frozen does not hear that it should end.
@@ -40,13 +54,8 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[MilvusLite]:
 
 
 @pytest.fixture
-def searcher(own: MilvusLite, tmp_path: Path) -> IndexSearcher:
+def searcher(own: MilvusServer, tmp_path: Path) -> IndexSearcher:
     return build_and_open("milvus", FLAT, EYE, tmp_path)
-
-
-def told(caplog: pytest.LogCaptureFixture, what: str) -> int:
-    """In how many lines of the log it stands."""
-    return sum(what in record.getMessage() for record in caplog.records)
 
 
 def until(what: Callable[[], object], name: str) -> None:
@@ -75,42 +84,40 @@ def answers(searcher: IndexSearcher) -> bool:
 
 
 def test_a_silent_instance_costs_a_caller_its_deadline_then_nothing_and_is_asked_again_when_it_answers(
-    own: MilvusLite, searcher: IndexSearcher, caplog: pytest.LogCaptureFixture
+    own: MilvusServer, searcher: IndexSearcher, told: Told, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     own.freeze()
     waited = seconds_of_a_refusal(searcher, SearchEffort(until=time.monotonic() + 0.3))
     assert 0.25 < waited < 3
-    until(lambda: told(caplog, OPENED), "the circuit to open")
-    threads = threads_of("own")
+    until(lambda: told(OPENED), "the circuit to open")
+    threads = threads_of(name)
     assert sum(seconds_of_a_refusal(searcher) for _ in range(100)) < AT_ONCE_SECONDS
-    assert threads_of("own") == threads
+    assert threads_of(name) == threads
     own.thaw()
     until(lambda: answers(searcher), "answers")
-    assert (told(caplog, OPENED), told(caplog, CLOSED)) == (1, 1)
+    assert (told(OPENED), told(CLOSED)) == (1, 1)
     assert all(record.levelno == logging.WARNING for record in caplog.records)
 
 
-def test_a_heartbeat_finds_out_while_nobody_asks(
-    own: MilvusLite, searcher: IndexSearcher, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_heartbeat_finds_out_while_nobody_asks(own: MilvusServer, searcher: IndexSearcher, told: Told) -> None:
     own.freeze()
-    until(lambda: told(caplog, OPENED), "the circuit to open")
+    until(lambda: told(OPENED), "the circuit to open")
     assert seconds_of_a_refusal(searcher) < AT_ONCE_SECONDS
     own.thaw()
-    until(lambda: told(caplog, CLOSED), "the circuit to close")
+    until(lambda: told(CLOSED), "the circuit to close")
     assert answers(searcher)
 
 
-def test_who_waits_without_a_deadline_hears_as_soon_as_it_is_known(own: MilvusLite, searcher: IndexSearcher) -> None:
+def test_who_waits_without_a_deadline_hears_as_soon_as_it_is_known(own: MilvusServer, searcher: IndexSearcher) -> None:
     own.freeze()
     assert seconds_of_a_refusal(searcher) < CALL_SECONDS_MAX
 
 
 def test_an_instance_that_was_killed_while_it_was_frozen_is_found_when_it_is_back(
-    own: MilvusLite, searcher: IndexSearcher, caplog: pytest.LogCaptureFixture
+    own: MilvusServer, searcher: IndexSearcher, told: Told
 ) -> None:
     own.freeze()
-    until(lambda: told(caplog, OPENED), "the circuit to open")
+    until(lambda: told(OPENED), "the circuit to open")
     own.kill()
     assert seconds_of_a_refusal(searcher) < AT_ONCE_SECONDS
     own.start()
@@ -119,36 +126,38 @@ def test_an_instance_that_was_killed_while_it_was_frozen_is_found_when_it_is_bac
 
 
 def test_what_a_build_does_goes_on_over_an_open_circuit(
-    own: MilvusLite, searcher: IndexSearcher, caplog: pytest.LogCaptureFixture
+    own: MilvusServer, searcher: IndexSearcher, told: Told, name: str
 ) -> None:
     goes_on = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        work = pool.submit(instance("own").tell, lambda _client: goes_on.wait(WAIT_SECONDS_MAX))
+        work = pool.submit(instance(name).tell, lambda _client: goes_on.wait(WAIT_SECONDS_MAX))
         own.freeze()
-        until(lambda: told(caplog, OPENED), "the circuit to open")
+        until(lambda: told(OPENED), "the circuit to open")
         assert seconds_of_a_refusal(searcher) < AT_ONCE_SECONDS
         goes_on.set()
         assert work.result(WAIT_SECONDS_MAX)
 
 
 def test_a_build_notices_that_the_instance_is_away_for_good(
-    own: MilvusLite, searcher: IndexSearcher, monkeypatch: pytest.MonkeyPatch
+    own: MilvusServer, searcher: IndexSearcher, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(connection, "SILENCE_SECONDS_MAX", 2.0)
     monkeypatch.setattr(connection, "SILENCE_POLL_SECONDS", 0.1)
     own.freeze()
     with pytest.raises(EngineUnavailable, match=r"the instance own has not been heard for \d+ s"):
-        instance("own").tell(lambda client: client.flush("any", timeout=WAIT_SECONDS_MAX))
+        instance(name).tell(lambda client: client.flush("any", timeout=WAIT_SECONDS_MAX))
 
 
-def test_when_every_thread_is_stuck_the_next_call_is_refused_at_once(own: MilvusLite, searcher: IndexSearcher) -> None:
+def test_when_every_thread_is_stuck_the_next_call_is_refused_at_once(
+    own: MilvusServer, searcher: IndexSearcher, name: str
+) -> None:
     comes_back = threading.Event()
     for _ in range(CALLS_AT_ONCE_MAX):
         with pytest.raises(EngineUnavailable, match="did not answer in time"):
-            instance("own").ask(lambda _client: comes_back.wait(WAIT_SECONDS_MAX), time.monotonic() + 0.05)
+            instance(name).ask(lambda _client: comes_back.wait(WAIT_SECONDS_MAX), time.monotonic() + 0.05)
     started = time.monotonic()
     with pytest.raises(EngineUnavailable, match=f"has left {CALLS_AT_ONCE_MAX} calls without an answer"):
-        instance("own").ask(lambda client: client.list_collections())
+        instance(name).ask(lambda client: client.list_collections())
     assert time.monotonic() - started < AT_ONCE_SECONDS
     comes_back.set()
     until(lambda: answers(searcher), "answers")
@@ -163,15 +172,15 @@ def refuses(where: Instance, error: EngineError) -> None:
 
 
 def test_a_refused_query_and_a_short_deadline_say_nothing_of_the_instance_and_refused_connections_do(
-    own: MilvusLite, searcher: IndexSearcher, caplog: pytest.LogCaptureFixture
+    own: MilvusServer, searcher: IndexSearcher, told: Told, name: str
 ) -> None:
-    where = instance("own")
+    where = instance(name)
     for error in (CollectionGone("gone"), EngineUnavailable("it is overloaded"), InstanceSilent("within 1 ms")):
         for _ in range(2 * FAILURES_MAX):
             refuses(where, error)
-    assert not told(caplog, OPENED)
+    assert not told(OPENED)
     # While the circuit closes again by the next beat, it may be that it was open.
     for _ in range(FAILURES_MAX):
-        refuses(where, InstanceAway("the instance own: nobody listens"))
-    assert told(caplog, f"nobody listens; {OPENED}") == 1
+        refuses(where, InstanceAway(f"the instance {name}: nobody listens"))
+    assert told(f"nobody listens; {OPENED}") == 1
     until(lambda: answers(searcher), "answers")

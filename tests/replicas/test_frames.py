@@ -189,7 +189,8 @@ def test_a_gateway_that_hangs_up_in_the_middle_harms_nobody(host: Host, made: Ma
 
 
 def test_connections_beyond_the_limit_are_closed_and_places_come_back(host: Host, made: MadeArtifact) -> None:
-    lines = [Line(host) for _ in range(CONNECTIONS_MAX)]
+    # Those of earlier tests may just be ending.
+    lines = [patiently(lambda: Line(host)) for _ in range(CONNECTIONS_MAX)]
     for each in lines:
         each.ask(question(recall(made.queries[0])))
     with pytest.raises(ConnectionResetError):
