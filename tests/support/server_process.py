@@ -68,8 +68,12 @@ class ServerProcess(ABC):
         self._end(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """Its ports stay open and nothing answers."""
+        """Its ports stay open and nothing answers: a signal is sent at once, and each thread heeds it in its time."""
         os.kill(self.pid, signal.SIGSTOP)
+        until = time.monotonic() + STOP_SECONDS_MAX
+        while not all(_is_stopped(thread) for thread in Path(f"/proc/{self.pid}/task").iterdir()):
+            assert time.monotonic() < until, f"the server still runs {STOP_SECONDS_MAX:g} s after it was stopped"
+            time.sleep(POLL_SECONDS)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -87,3 +91,8 @@ class ServerProcess(ABC):
             self._process.kill()
             self._process.wait()
         self._process = None
+
+
+def _is_stopped(thread: Path) -> bool:
+    """By the letter that follows the name in brackets, which may itself have brackets in it."""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
