@@ -2,8 +2,8 @@
 
     python -m replicas.compare ARTIFACT OURS OUR_VERSION BESIDE BESIDE_VERSION TOP_K
 
-OURS and BESIDE are gRPC targets; ARTIFACT is ours, for its queries. Short bursts go to the one and the other by turns,
-so that a noisy moment disturbs both. Prints {"p50_ms", "p99_ms", "beside_p50_ms", "beside_p99_ms", "overlap",
+OURS and BESIDE are gRPC targets; ARTIFACT is ours, for its queries. Each query goes to the one and to the other, so that
+a noisy moment disturbs both, and then both rest, because what is beside us has callers. Prints {"p50_ms", "p99_ms", "beside_p50_ms", "beside_p99_ms", "overlap",
 "mean_score", "beside_mean_score", "queries"} and exits 0, or {"error": text} and exits 1.
 """
 
@@ -30,10 +30,14 @@ from replicas.client import CHANNEL_OPTIONS, SERVICE
 from replicas.queries import Floats
 
 QUERIES_MAX = 1_000
-BURST_QUERIES = 20
 # A p99 of fewer is hardly one: the queries are asked again until so many were timed, or time is up.
 TIMED_MIN = 1_000
+# The first ones open the connections.
+UNTIMED = 20
 SECONDS_MAX = 30.0
+# Of the time, at most so much is spent on asking the live version: asked without a pause it would have its callers wait,
+# those of an engine on one core twice as long.
+BUSY_SHARE_MAX = 0.2
 CALL_SECONDS_MAX = 5.0
 MS_PER_SECOND = 1_000
 
@@ -51,23 +55,20 @@ class Side:
     call: Any
     took_ms: list[float] = field(default_factory=list)
 
-    def ask(self, requests: Sequence[bytes]) -> list[recall_pb2.RecallResponse]:
-        """One burst, query by query. Raises Unanswered."""
-        answers = []
-        for raw in requests:
-            request = replica_pb2.AnswerRequest(requests=[raw], version=self.version)
-            began = time.perf_counter()
-            try:
-                response = self.call(request, timeout=CALL_SECONDS_MAX)
-            except grpc.RpcError as error:
-                raise Unanswered(f"{self.who} did not answer: {error.code().name}") from error
-            self.took_ms.append((time.perf_counter() - began) * MS_PER_SECOND)
-            answers.append(response.answers[0])
-        return [self._read(answer) for answer in answers]
+    def ask(self, raw: bytes) -> recall_pb2.RecallResponse:
+        """Raises Unanswered."""
+        request = replica_pb2.AnswerRequest(requests=[raw], version=self.version)
+        began = time.perf_counter()
+        try:
+            response = self.call(request, timeout=CALL_SECONDS_MAX)
+        except grpc.RpcError as error:
+            raise Unanswered(f"{self.who} did not answer: {error.code().name}") from error
+        self.took_ms.append((time.perf_counter() - began) * MS_PER_SECOND)
+        return self._read(response.answers[0])
 
     def percentiles(self) -> list[float]:
-        """p50 and p99 of all bursts but the first, which opened the connection."""
-        timed = self.took_ms[BURST_QUERIES:] or self.took_ms
+        """p50 and p99 of all that counts."""
+        timed = self.took_ms[UNTIMED:] or self.took_ms
         found: list[float] = np.percentile(timed, [50, 99]).tolist()
         return found
 
@@ -95,23 +96,27 @@ class Likeness:
 
 
 def compare(ours: Side, beside: Side, requests: Sequence[bytes]) -> dict[str, Any]:
-    """Likeness over each request once, latencies over all bursts. Raises Unanswered."""
+    """Likeness over each request once, latencies over all calls. Raises Unanswered."""
     likeness = Likeness()
     give_up_at = time.monotonic() + SECONDS_MAX
-    bursts = [requests[start : start + BURST_QUERIES] for start in range(0, len(requests), BURST_QUERIES)]
     turn = 0
-    while turn < len(bursts) or len(ours.took_ms) < TIMED_MIN + BURST_QUERIES:
-        burst = bursts[turn % len(bursts)]
+    while turn < len(requests) or turn < TIMED_MIN + UNTIMED:
         # Who comes second finds warmer caches: by turns.
         first, second = (ours, beside) if turn % 2 else (beside, ours)
-        answers = {side.who: side.ask(burst) for side in (first, second)}
-        if turn < len(bursts):
-            for pair in zip(answers[ours.who], answers[beside.who], strict=True):
-                likeness.add(*pair)
+        answers = {side.who: side.ask(requests[turn % len(requests)]) for side in (first, second)}
+        if turn < len(requests):
+            likeness.add(answers[ours.who], answers[beside.who])
         turn += 1
         if time.monotonic() > give_up_at:
             break
+        _rest(ours, beside)
     return _result(ours, beside, likeness)
+
+
+def _rest(ours: Side, beside: Side) -> None:
+    """For as long as keeps the live version's part in the time small; our own turn is a rest for it, too."""
+    took_ms = beside.took_ms[-1]
+    time.sleep(max(0.0, took_ms / BUSY_SHARE_MAX - took_ms - ours.took_ms[-1]) / MS_PER_SECOND)
 
 
 def main() -> int:
