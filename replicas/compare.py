@@ -2,9 +2,10 @@
 
     python -m replicas.compare ARTIFACT OURS OUR_VERSION BESIDE BESIDE_VERSION TOP_K
 
-OURS and BESIDE are gRPC targets; ARTIFACT is ours, for its queries. Each query goes to the one and to the other, so that
-a noisy moment disturbs both, and then both rest, because what is beside us has callers. Prints {"p50_ms", "p99_ms", "beside_p50_ms", "beside_p99_ms", "overlap",
-"mean_score", "beside_mean_score", "queries"} and exits 0, or {"error": text} and exits 1.
+OURS and BESIDE are gRPC targets; ARTIFACT is ours, for its queries. Each query goes to the one and to the other, so
+that a noisy moment disturbs both, and then both rest, because what is beside us has callers. Prints {"p50_ms",
+"p99_ms", "beside_p50_ms", "beside_p99_ms", "overlap", "mean_score", "beside_mean_score", "queries"} and exits 0, or
+{"error": text} and exits 1.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ TIMED_MIN = 1_000
 # The first ones open the connections.
 UNTIMED = 20
 SECONDS_MAX = 30.0
-# Of the time, at most so much is spent on asking the live version: asked without a pause it would have its callers wait,
-# those of an engine on one core twice as long.
+# Of the time, at most so much is spent on asking the live version: asked without a pause it would have its callers
+# wait, those of an engine on one core twice as long.
 BUSY_SHARE_MAX = 0.2
 CALL_SECONDS_MAX = 5.0
 MS_PER_SECOND = 1_000
