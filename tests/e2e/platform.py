@@ -17,6 +17,7 @@ import httpx
 
 UP_SECONDS_MAX = 180
 COMMAND_SECONDS_MAX = 120
+API_SECONDS_MAX = 30
 POLL_SECONDS = 0.05
 # Slower where each look is a REST call, which takes CPU from what is measured.
 BUILD_POLL_SECONDS = 0.5
@@ -33,6 +34,9 @@ class Platform:
         self.console_port, self.gateway_port = free_port(), free_port()
         self.console_url = f"http://127.0.0.1:{self.console_port}"
         self.gateway = f"127.0.0.1:{self.gateway_port}"
+        # A client for each call would make a TLS context for each, which holds this process, with the load that it may
+        # run, for 50 ms. Connections are new ones, because consoles come and go.
+        self._http = httpx.Client(timeout=API_SECONDS_MAX, limits=httpx.Limits(max_keepalive_connections=0))
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RECALL_", "DJANGO_"))}
         self.environment = {
             **inherited,
@@ -78,7 +82,7 @@ class Platform:
         """Calls /api/v1/tenants/{tenant}{path}; the answer must be a success."""
         url = f"{self.console_url}/api/v1/tenants/{self.tenant}{path}"
         headers = {"Authorization": f"Bearer {self.key}"}
-        response = httpx.request(method, url, json=body, headers=headers, timeout=30)
+        response = self._http.request(method, url, json=body, headers=headers)
         assert response.is_success, f"{method} {url}: {response.status_code} {response.text}"
         return response.json() if response.content else {}
 
