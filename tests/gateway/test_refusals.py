@@ -233,6 +233,13 @@ async def test_it_refuses_a_batch_that_is_too_large(films: Harness) -> None:
     assert (await refuse(films, batch, rpc="BatchRecall")).reason == "BATCH_SIZE_OUT_OF_RANGE"
 
 
+async def test_a_query_of_a_batch_that_asks_for_too_much_is_refused_by_itself(films: Harness) -> None:
+    batch = recall_pb2.BatchRecallRequest(service=FILMS, requests=[query(""), query("", top_k=300_000)])
+    good, refused = (await films.caller().call("BatchRecall", batch)).results
+    assert len(good.response.ids) == batch.requests[0].top_k
+    assert (refused.error.reason, refused.error.field) == ("TOP_K_OUT_OF_RANGE", "top_k")
+
+
 async def test_it_refuses_to_get_no_items_and_too_many(films: Harness) -> None:
     for count in (0, 10_001):
         request = recall_pb2.GetItemsRequest(service=FILMS, items=recall_pb2.ItemIds(ids=range(count)))
