@@ -63,13 +63,16 @@ def check_query(query: Query, version: RouteVersion, limits: Limits, *, items_ma
         check_returned_bytes(returned_bytes(query.top_k, version.schema))
 
 
-def check_batch(batch: Batch) -> None:
-    """What a batch must satisfy as a whole; raises InvalidRequest. Its queries are checked one by one."""
+def check_batch(batch: Batch, limits: Limits) -> None:
+    """What a batch must satisfy as a whole; raises InvalidRequest.
+
+    Its queries are checked one by one, and one that asks for more than it may is refused by itself.
+    """
     count = len(batch.queries)
     if not 1 <= count <= BATCH_QUERIES_MAX:
         message = f"the batch holds {count} requests; it must hold 1 to {BATCH_QUERIES_MAX}"
         raise InvalidRequest("requests", "BATCH_SIZE_OUT_OF_RANGE", message)
-    results = sum(max(query.top_k, 0) for query in batch.queries)
+    results = sum(query.top_k for query in batch.queries if 1 <= query.top_k <= limits.max_top_k)
     if results > BATCH_RESULTS_MAX:
         message = f"the batch asks for {results} results; queries x top_k may be {BATCH_RESULTS_MAX}"
         raise InvalidRequest("requests", "BATCH_TOO_LARGE", message)

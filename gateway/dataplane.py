@@ -76,7 +76,7 @@ class DataPlane:
     async def batch_recall(self, call: Call, batch: Batch) -> list[Outcome]:
         """An outcome for each query, in order. Raises GatewayError when the batch as a whole cannot be answered."""
         route = self._resolve(call, batch.service)
-        checks.check_batch(batch)
+        checks.check_batch(batch, route.limits)
         call.queries = len(batch.queries)
         load = self._limits.enter(route, queries=len(batch.queries))
         try:

@@ -52,6 +52,8 @@ class InputReader:
         if feature.kind not in _kinds_taken(described, feature):
             given = f"not `{feature.kind}`" if feature.kind else "and nothing is set"
             message = f"{self._shown} is {described.type}, which is sent as `{described.kind}`, {given}"
+            if described.kind == "ints" and feature.kind == "floats":
+                message += "; send whole numbers without a decimal point"
             raise FeatureInvalid(described.name, "FEATURE_TYPE_WRONG", message)
         count = len(feature.values)
         if described.max_length is None and count != 1:

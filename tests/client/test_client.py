@@ -20,7 +20,9 @@ from recall_client import (
     FailedPrecondition,
     Internal,
     InvalidArgument,
+    ModelInput,
     PermissionDenied,
+    QueryModel,
     RecallError,
     ResourceExhausted,
     Unauthenticated,
@@ -129,6 +131,10 @@ def test_items_counts_and_the_service_s_description_are_typed() -> None:
             dimension=4,
             metric="ip",
             attributes=[recall_pb2.Attribute(name="year", type="int64")],
+            query_model=recall_pb2.QueryModel(
+                vectors=4,
+                inputs=[recall_pb2.ModelInput(name="hist", type="int64", max_length=50, truncate="keep_last")],
+            ),
         )
         return recall_pb2.GetServiceInfoResponse(
             service=request.service,
@@ -143,8 +149,20 @@ def test_items_counts_and_the_service_s_description_are_typed() -> None:
     assert (items.version, items.ids.tolist(), items.missing.tolist()) == (2, [7], [8])
     assert (count.items, count.searchable_items) == (10, 9)
     assert info.schema.attributes == (("year", "int64"),)
+    history = ModelInput("hist", "int64", max_length=50, truncate="keep_last", has_vocabulary=False, unknown="")
+    assert info.schema.query_model == QueryModel(vectors=4, inputs=(history,))
     assert info.live is not None
     assert (info.live.version, info.previous, info.limits.max_top_k) == (2, None, 500)
+
+
+def test_a_request_that_the_server_does_not_take_is_told_as_one_that_is_never_right() -> None:
+    with (
+        serving(lambda _request, _context: recall_pb2.RecallResponse()) as gateway,
+        Client(gateway.address, KEY, service="films/similar", deadline_ms=20_000) as client,
+        pytest.raises(InvalidArgument, match=r"no request of so many bytes \(\d+ vs. 4194304\)") as caught,
+    ):
+        client.recall(np.zeros(2_000_000))
+    assert caught.value.reason == "REQUEST_TOO_LARGE"
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from recall_client import Client, FeatureQuery, ItemQuery, Query, WeightedItem
-from recall_client.requests import batch_request, recall_request
+from recall_client.requests import batch_request, items_request, recall_request
 from recallpb.v1 import recall_pb2
 from tests.client.scripted import serving
 
@@ -132,3 +133,21 @@ def test_the_answer_to_items_says_which_were_used() -> None:
     assert answer.coverage is not None
     assert (answer.coverage.used.tolist(), answer.coverage.missing.tolist()) == ([1], [2])
     assert answer.coverage.weight_covered == 0.5
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda: asked_by(np.zeros(4), exclude="abc"), r"ids must be several ids, such as \['abc'\]"),
+        (lambda: items_request(SERVICE, "abc"), r"ids must be several ids, such as \['abc'\]"),
+        (lambda: asked_by(ItemQuery("abc")), r"items must be several items, such as \['abc'\]"),
+    ],
+)
+def test_one_text_is_not_taken_for_the_ids_that_its_letters_are(ask: Callable[[], object], says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        ask()
+
+
+def test_a_least_coverage_that_nobody_looks_at_is_refused() -> None:
+    with pytest.raises(ValueError, match="min_coverage says nothing with on_missing='skip'; set it to 'min_coverage'"):
+        asked_by(ItemQuery([1], min_coverage=0.5))

@@ -223,14 +223,24 @@ async def test_a_gateway_without_any_routes_does_not_call_a_key_unknown(harness:
     assert (refused.code, refused.reason) == (Code.UNAVAILABLE, "NO_ROUTES")
 
 
-async def test_it_refuses_a_batch_that_is_too_large(films: Harness) -> None:
+async def test_it_refuses_a_batch_that_is_too_large(harness: Harness) -> None:
+    version = route_version(1, (await harness.replica()).address)
+    harness.publish(route(version, limits=limits(max_top_k=1_000)))
+    await harness.start()
     sizes = {"BATCH_SIZE_OUT_OF_RANGE": (0, 1), "BATCH_TOO_LARGE": (1_000, 201)}
     for reason, (count, top_k) in sizes.items():
         batch = recall_pb2.BatchRecallRequest(service=FILMS, requests=[query("", top_k=top_k)] * count)
-        refused = await refuse(films, batch, rpc="BatchRecall")
+        refused = await refuse(harness, batch, rpc="BatchRecall")
         assert (refused.code, refused.reason, refused.fields) == (Code.INVALID_ARGUMENT, reason, ["requests"])
     batch = recall_pb2.BatchRecallRequest(service=FILMS, requests=[query("")] * 1_001)
-    assert (await refuse(films, batch, rpc="BatchRecall")).reason == "BATCH_SIZE_OUT_OF_RANGE"
+    assert (await refuse(harness, batch, rpc="BatchRecall")).reason == "BATCH_SIZE_OUT_OF_RANGE"
+
+
+async def test_a_query_of_a_batch_that_asks_for_too_much_is_refused_by_itself(films: Harness) -> None:
+    batch = recall_pb2.BatchRecallRequest(service=FILMS, requests=[query(""), query("", top_k=300_000)])
+    good, refused = (await films.caller().call("BatchRecall", batch)).results
+    assert len(good.response.ids) == batch.requests[0].top_k
+    assert (refused.error.reason, refused.error.field) == ("TOP_K_OUT_OF_RANGE", "top_k")
 
 
 async def test_it_refuses_to_get_no_items_and_too_many(films: Harness) -> None:

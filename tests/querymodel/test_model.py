@@ -147,6 +147,12 @@ def test_what_does_not_fit_names_the_feature(
     assert found.message.isprintable()
 
 
+def test_a_whole_number_with_a_point_is_told_to_lose_it(opened: Open, tower: Tower) -> None:
+    found = opened(tower.onnx(), tower.schema()).encode([{**user([1]), "history": Feature("floats", [31.0])}])[0]
+    assert isinstance(found, FeatureInvalid)
+    assert found.message.endswith("not `floats`; send whole numbers without a decimal point")
+
+
 def every_type() -> tuple[bytes, dict[str, Any]]:
     """One vector [7] out of a small int, a flag, a text's length, a double: all that a schema can say."""
     nodes = [

@@ -19,6 +19,10 @@ import grpc
 from recall_client.details import Details, read_details
 
 CLOSED = "the client was closed"
+# gRPC itself refuses a message that is longer than the server takes, before the platform sees it, with the code of an
+# overload; but it can never be right.
+TOO_LARGE = "SERVER: Received message larger than max"
+REQUEST_TOO_LARGE = "REQUEST_TOO_LARGE"
 
 
 class RecallError(Exception):
@@ -97,8 +101,11 @@ CLASSES: dict[int, type[RecallError]] = {
 
 def from_call(error: grpc.RpcError) -> RecallError:
     """The exception for a call that ended with a status."""
-    details = read_details(error.trailing_metadata())
-    return from_code(error.code().value[0], error.details() or "", details)
+    message = error.details() or ""
+    if message.startswith(TOO_LARGE):
+        sizes = message.removeprefix(TOO_LARGE).strip()
+        return InvalidArgument(f"the gateway takes no request of so many bytes {sizes}", reason=REQUEST_TOO_LARGE)
+    return from_code(error.code().value[0], message, read_details(error.trailing_metadata()))
 
 
 def from_code(code: int, message: str, details: Details) -> RecallError:

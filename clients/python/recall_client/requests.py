@@ -87,7 +87,9 @@ def items_request(
 
 
 def item_ids(ids: Ids) -> recall_pb2.ItemIds:
-    """int ids or text ids, told by the first one."""
+    """int ids or text ids, told by the first one. Raises TypeError for one text: its letters would be taken for ids."""
+    if isinstance(ids, (str, bytes)):
+        raise TypeError(f"ids must be several ids, such as [{ids!r}], not one text.")
     values: list[Any] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
     return (
         recall_pb2.ItemIds(text_ids=values) if values and isinstance(values[0], str) else recall_pb2.ItemIds(ids=values)
@@ -146,6 +148,10 @@ def _vectors(vectors: Any) -> list[recall_pb2.Vector]:
 
 
 def _item_query(query: ItemQuery) -> recall_pb2.ItemQuery:
+    if isinstance(query.items, (str, bytes)):
+        raise TypeError(f"items must be several items, such as [{query.items!r}], not one text.")
+    if query.min_coverage and query.on_missing != "min_coverage":
+        raise ValueError(f"min_coverage says nothing with on_missing={query.on_missing!r}; set it to 'min_coverage'.")
     items: Iterable[Any] = query.items.items() if isinstance(query.items, Mapping) else query.items
     return recall_pb2.ItemQuery(
         items=[_weighted_item(item) for item in items],

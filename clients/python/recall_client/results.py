@@ -38,11 +38,11 @@ class Coverage:
 class Answer:
     """One ranked list, best first; every column has one entry for each item.
 
-    `ids`: int64 [n], or objects [n] of str when the schema's ids are strings. `scores`: float32 [n]; for ip and cosine
-    larger is better, for l2 it is the squared distance. `found_by`: int32 [n], which query vector found the item; empty
-    for a single vector. `attributes`: name -> array [n] of objects, None where an item has no value. `vectors`:
-    float32 [n, d], or None when they were not asked for. `shortfall`: how many fewer than `top_k` could be given.
-    `coverage`: of an ItemQuery, else None.
+    `ids`: int64 [n], or objects [n] of str when the schema's ids are strings; of an empty answer always int64 [0].
+    `scores`: float32 [n]; for ip and cosine larger is better, for l2 it is the squared distance. `found_by`: int32
+    [n], which query vector found the item; empty for a single vector. `attributes`: name -> array [n] of objects,
+    None where an item has no value. `vectors`: float32 [n, d], or None when they were not asked for. `shortfall`: how
+    many fewer than `top_k` could be given. `coverage`: of an ItemQuery, else None.
     """
 
     version: int
@@ -86,14 +86,39 @@ class ItemsCount:
 
 
 @dataclass(frozen=True)
+class ModelInput:
+    """One feature. `type`: int64, float32, string or bool.
+
+    `max_length`: 0 for exactly one value, else of a list, which is cut as `truncate` says (keep_last, keep_first, fail)
+    when it is longer. `unknown`: what a value that the vocabulary lacks does (fail, drop, index).
+    """
+
+    name: str
+    type: str
+    max_length: int
+    truncate: str
+    has_vocabulary: bool
+    unknown: str
+
+
+@dataclass(frozen=True)
+class QueryModel:
+    """What the features of a FeatureQuery are. `vectors`: how many query vectors the model makes of them."""
+
+    vectors: int
+    inputs: tuple[ModelInput, ...]
+
+
+@dataclass(frozen=True)
 class Schema:
-    """`attributes`: (name, type) of each."""
+    """`attributes`: (name, type) of each. `query_model`: None where queries by features are not answered."""
 
     id_type: str
     dimension: int
     metric: str
     normalize: bool
     attributes: tuple[tuple[str, str], ...]
+    query_model: QueryModel | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +199,7 @@ def info_of(message: Any) -> ServiceInfo:
             metric=schema.metric,
             normalize=schema.normalize,
             attributes=tuple((attribute.name, attribute.type) for attribute in schema.attributes),
+            query_model=_query_model(schema.query_model) if schema.HasField("query_model") else None,
         ),
         live=_version(message.live) if message.HasField("live") else None,
         previous=_version(message.previous) if message.HasField("previous") else None,
@@ -186,6 +212,14 @@ def _result_of(result: Any) -> Answer | RecallError:
         return answer_of(result.response)
     error = result.error
     return from_code(error.code, error.message, Details(reason=error.reason, field=error.field))
+
+
+def _query_model(message: Any) -> QueryModel:
+    inputs = (
+        ModelInput(each.name, each.type, each.max_length, each.truncate, each.has_vocabulary, each.unknown)
+        for each in message.inputs
+    )
+    return QueryModel(message.vectors, tuple(inputs))
 
 
 def _version(message: Any) -> VersionInfo:
