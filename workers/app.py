@@ -29,7 +29,7 @@ def _every(seconds: float, task: str, queue: str = CONTROL) -> dict[str, Any]:
     return {"task": task, "schedule": seconds, "options": {"queue": queue, "expires": 2 * seconds}}
 
 
-app.conf.include = ["workers.tasks"]
+app.conf.include = ["workers.tasks", "workers.hearing"]
 app.conf.beat_schedule = {
     "builds": _every(1, "sweep.builds"),
     "reports": _every(1, "sweep.reports"),

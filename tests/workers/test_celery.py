@@ -26,6 +26,7 @@ from tests.support.valkey import Valkey
 from tests.workers import test_crashes
 from tests.workers.test_crashes import _database_url
 from versions.models import Build, SourceWatch
+from workers.hearing import EXIT_DEAF
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 
@@ -119,3 +120,25 @@ def test_a_worker_ends_soon_though_its_pool_has_not_begun_a_task_that_it_was_han
         pool.resume()
         assert worker.wait(STOP_SECONDS_MAX) == 0
     assert "Traceback" not in log.read_text()
+
+
+def test_a_worker_that_does_not_listen_any_more_ends_though_it_lives(films, valkey, tmp_path, monkeypatch):
+    monkeypatch.setitem(current_app.conf, "broker_url", valkey.url)
+    monkeypatch.setitem(current_app.conf, "broker_write_url", valkey.url)
+    monkeypatch.setenv("RECALL_WORKER_DEAF_SECONDS", "5")
+    log = tmp_path / "control.log"
+    with celery(tmp_path, valkey, "control") as processes:
+        worker = processes["control"]
+        until(lambda: "control@test ready." in log.read_text(), "the worker to be ready")
+        ring("routes.publish_tenant", films.pk)
+        until(lambda: not valkey.client().exists("control"), "it to be taken")
+        # Celery's own way to become deaf; the process goes on living, and nothing waits.
+        current_app.control.cancel_consumer("control", destination=["control@test"])
+        until(lambda: "Canceling queue control" in log.read_text(), "the consumer to be gone")
+        time.sleep(8)
+        assert worker.poll() is None
+        pool = psutil.Process(worker.pid).children()
+        ring("routes.publish_tenant", films.pk)
+        assert worker.wait(STOP_SECONDS_MAX) == EXIT_DEAF
+        until(lambda: not any(each.is_running() for each in pool), "the pool to end with it")
+    assert "control: messages wait, and this worker takes none" in log.read_text()
