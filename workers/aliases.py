@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-from itertools import islice
 from pathlib import Path
 
 from django.conf import settings
@@ -18,8 +17,9 @@ from django.db.models import F
 from bundles import layout
 from engines import registry
 from versions.models import Version
-from workers import outside
+from workers import doorbell, outside
 from workers.outcomes import StepFailed
+from workers.sweep import unless_redis_is_away
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +32,15 @@ SERVICES_MAX = 100
 Live = dict[str, str]
 
 
+@unless_redis_is_away
 def keep_aliases() -> None:
     """The tick: tells of services that answer from something else than was told last; what fails is told again."""
     told, live = _told(), _live()
-    changed = sorted(name for name in told.keys() | live.keys() if told.get(name) != live.get(name))
+    changed = (name for name in told.keys() | live.keys() if told.get(name) != live.get(name))
     # What its disk does not show must not look like nothing.
     ready = [name for name in changed if name not in live or Path(live[name]).is_dir()]
-    telling = list(islice(ready, SERVICES_MAX))
+    # While an instance is away nobody's name is told to all of them: that of the first must not keep others waiting.
+    telling = doorbell.in_turn("aliases", dict.fromkeys(ready, 1), most=SERVICES_MAX)
     if not telling:
         return
     try:

@@ -23,6 +23,7 @@ from versions.models import Build, Version
 from versions.selectors import version_get
 from workers import reports
 from workers.child import run_child
+from workers.folders import of_fence
 from workers.lease import Lease
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class BuildContext:
         A build that is published needs its working folder for nothing else, so that it may be gone by then.
         """
         work_dir = self.work_dir if self.work_dir.is_absolute() and self.work_dir.is_dir() else self.new_work_dir()
-        folder = work_dir / f"{name}-f{self.claim.fence}"
+        folder = work_dir / of_fence(name, self.claim.fence)
         folder.mkdir(exist_ok=True)
         return folder
 

@@ -22,10 +22,12 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from catalog.models import Service
+from engines import registry
 from versions import actions
 from versions.models import Build, Version
 from versions.states import BUILD_FINAL, PLACED, BuildState, VersionState
 from workers import outside
+from workers.folders import fence_of_index
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ DELETED_MAX = 100
 FAILED_WORK_SECONDS = 3_600
 # A folder that matches no row may belong to a worker that is about to write its row.
 ORPHAN_SECONDS = 6 * 3_600
+# A worker that has lost its build may be about to write the collection whose name it has just written.
+HALF_MADE_SECONDS = 60
 
 # The first part is the service's key; folders from before it was there are without.
 ARTIFACT_NAME = re.compile(r"^\.?(s\d+-)?v\d+-b\d+-f\d+$")
@@ -54,8 +58,9 @@ class Leaving(NamedTuple):
 
 
 def delete_files() -> None:
-    """Artifacts of retired and failed versions, working folders of ended builds."""
-    leaving = [*_versions_leaving(), *_builds_leaving()]
+    """Artifacts of retired and failed versions, working folders of ended builds, and indexes at servers that were begun
+    and that no worker goes on with."""
+    leaving = [*_versions_leaving(), *_builds_leaving(), *_indexes_leaving()]
     ours = [each.path for each in leaving if _is_ours(each.path, each.root)]
     held_back = outside.held_back(ours, partial(_wanted, but=set(ours)))
     _tell([each for each in leaving if each.path in held_back], held_back)
@@ -93,14 +98,42 @@ def _versions_leaving() -> Iterator[Leaving]:
 
 
 def _builds_leaving() -> Iterator[Leaving]:
-    kept = Q(state=BuildState.FAILED, ended_at__gt=Now() - timedelta(seconds=FAILED_WORK_SECONDS))
-    ended = Build.objects.filter(state__in=BUILD_FINAL).exclude(work_dir="").exclude(kept)
+    ended = Build.objects.filter(state__in=BUILD_FINAL).exclude(work_dir="").exclude(_may_be_retried())
     for build in ended.select_related("service__tenant").order_by("pk")[:LOOKED_AT_MAX]:
         gone = partial(actions.work_dir_deleted, build=build)
         if _is_worked_in(build):
             gone()
             continue
         yield Leaving(Path(build.work_dir), settings.RECALL_WORK, build.service, f"build {build.number}", gone)
+
+
+def _indexes_leaving() -> Iterator[Leaving]:
+    """Half-made ones of builds whose folders stay. A server would go on with them beside those that are wanted, and a
+    retry begins a new one. Where an index is its files, they wait for the whole folder."""
+    staying = Build.objects.filter(~Q(state__in=BUILD_FINAL) | _may_be_retried()).exclude(work_dir="")
+    for build in staying.select_related("service__tenant").order_by("pk")[:LOOKED_AT_MAX]:
+        if _is_worked_in(build):
+            continue
+        for index in filter(registry.is_more_than_files, _half_made(build)):
+            root = settings.RECALL_WORK / build.service.tenant.name
+            yield Leaving(index, root, build.service, f"build {build.number}, {index.name}", _nothing_to_say)
+
+
+def _half_made(build: Build) -> list[Path]:
+    """Indexes of workers before the one that has the build, or had it when it ended. Those of later ones, which may
+    have begun since the row was read, have higher fences."""
+    done = build.context.get("index", {}).get("dir")
+    last = build.fence if build.state in BUILD_FINAL else build.fence - 1
+    begun = [path for path in Path(build.work_dir).glob("*") if (fence_of_index(path) or last + 1) <= last]
+    return [path for path in begun if str(path) != done and _age_seconds(path) > HALF_MADE_SECONDS]
+
+
+def _may_be_retried() -> Q:
+    return Q(state=BuildState.FAILED, ended_at__gt=Now() - timedelta(seconds=FAILED_WORK_SECONDS))
+
+
+def _nothing_to_say() -> None:
+    """No row knows of such an index."""
 
 
 def _wanted(*, but: Collection[Path]) -> list[Path]:
@@ -160,7 +193,11 @@ def _is_ours(path: Path, root: Path) -> bool:
 
 def _old(root: Path, name: re.Pattern[str]) -> Iterator[Path]:
     """Folders `root/tenant/service/name` that have not changed for ORPHAN_SECONDS."""
-    limit = time.time() - ORPHAN_SECONDS
     for path in sorted(root.glob("*/*/*")):
-        if name.match(path.name) and path.is_dir() and not path.is_symlink() and path.stat().st_mtime < limit:
+        if name.match(path.name) and path.is_dir() and not path.is_symlink() and _age_seconds(path) > ORPHAN_SECONDS:
             yield path
+
+
+def _age_seconds(path: Path) -> float:
+    """Since something was last made or renamed in the folder."""
+    return time.time() - path.stat().st_mtime

@@ -6,7 +6,6 @@ In a child of its own: what it imports for this is too heavy for a worker that l
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -15,34 +14,34 @@ from typing import Any
 
 from django.conf import settings
 
-from bundles import layout
 from engines import registry
 from workers.child import run_child
+from workers.folders import is_index
 from workers.outcomes import StepFailed
 
 CHILD = "workers.children.removing"
 # Less than a tick of the sweeper that asks for it.
 SECONDS_MAX = 25.0
 MEMORY_BYTES_MAX = 2**30
-# An artifact has one index, a working folder one of each worker that began to build. Nothing else is looked into: what
-# a tenant has delivered may have any name.
-INDEX_NAME = re.compile(rf"^{layout.INDEX_FOLDER}(-f\d+)?$")
 
 
 def held_back(going: Iterable[Path], staying: Callable[[], Iterable[Path]]) -> dict[Path, str]:
-    """Of the folders `going`, artifacts and working folders, those that have to stay for now, and why, for people.
+    """Of the folders `going`, artifacts, working folders and single indexes, those that have to stay for now, and why,
+    for people.
 
-    `staying`: all those whose indexes are wanted; it is asked when it matters.
+    `staying`: all those whose indexes are wanted, but an index that goes; it is asked when it matters.
     """
     folder_of = {index: folder for folder in going for index in _indexes(folder) if registry.is_more_than_files(index)}
     if not folder_of:
         return {}
-    owners = set(map(_owner, folder_of.values()))
+    owner_of = {index: _owner(index.parent) for index in folder_of}
+    owners = set(owner_of.values())
     kept = [folder for folder in staying() if _owner(folder) in owners]
     # A disk that is away must not look like an index that nobody wants.
     unseen = {_owner(folder): folder for folder in kept if not folder.is_dir()}
-    blind = {folder: unseen[_owner(folder)] for folder in folder_of.values() if _owner(folder) in unseen}
-    left = _left([index for index, folder in folder_of.items() if folder not in blind], kept)
+    blind = {folder_of[index]: unseen[owner] for index, owner in owner_of.items() if owner in unseen}
+    wanted = [index for folder in kept for index in _indexes(folder) if index not in folder_of]
+    left = _left([index for index, folder in folder_of.items() if folder not in blind], wanted)
     return {
         **{folder: f"{missing}, which may be made of the same, is not there." for folder, missing in blind.items()},
         **{folder_of[index]: why for index, why in left.items()},
@@ -61,9 +60,9 @@ def asked(child: str, order: dict[str, Any]) -> dict[str, Any]:
         return run_child(child, limits | order, Path(folder), check=_until(SECONDS_MAX), progress=_nobody_hears)
 
 
-def _left(going: list[Path], kept: list[Path]) -> dict[Path, str]:
+def _left(going: list[Path], staying: list[Path]) -> dict[Path, str]:
     try:
-        return _remove(going, [index for folder in kept for index in _indexes(folder)]) if going else {}
+        return _remove(going, staying) if going else {}
     except StepFailed as error:
         return dict.fromkeys(going, error.message)
 
@@ -81,9 +80,13 @@ def _owner(folder: Path) -> tuple[str, str]:
 
 
 def _indexes(folder: Path) -> list[Path]:
-    """Empty where there is no such folder."""
+    """An index is its own; an artifact has one, a working folder one of each worker that began to build. Nothing else
+    is looked into: what a tenant has delivered may have any name. Empty where there is no such folder.
+    """
+    if is_index(folder):
+        return [folder]
     try:
-        return [path for path in folder.iterdir() if INDEX_NAME.match(path.name) and path.is_dir()]
+        return [path for path in folder.iterdir() if is_index(path) and path.is_dir()]
     except OSError:
         return []
 

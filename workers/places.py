@@ -9,6 +9,7 @@ from bundles import layout
 from engines import registry
 from versions.models import Build, Version
 from versions.selectors import version_of
+from workers.folders import of_fence
 
 
 def index_of(version: Version) -> Path:
@@ -18,7 +19,7 @@ def index_of(version: Version) -> Path:
 
 def index_being_made(build: Build) -> Path:
     """The index that the worker of a build is at; there may be no such folder (yet)."""
-    return Path(build.work_dir) / f"{layout.INDEX_FOLDER}-f{build.fence}"
+    return Path(build.work_dir) / of_fence(layout.INDEX_FOLDER, build.fence)
 
 
 def indexes_under_way(builds: Iterable[Build]) -> list[Path]:

@@ -13,7 +13,7 @@ from engines.base import ServiceName
 from engines.errors import EngineError, EngineUnavailable, IndexUnreadable
 from engines.milvus.connection import CALL_SECONDS_MAX, Instance
 from engines.milvus.instances import SettingWrong, configured
-from engines.milvus.reachable import Reachable
+from engines.milvus.reachable import Reachable, in_any_order
 from engines.milvus.reference import Reference, references_in
 
 # Names of tenants and services are lower case, digits and hyphens. An instance takes no hyphens, but capitals: so a
@@ -31,7 +31,7 @@ def alias_of(service: ServiceName) -> str:
 def keep(live: Mapping[ServiceName, Path | None]) -> dict[ServiceName, str]:
     """As `engines.base.IndexAliaser` says."""
     try:
-        names = list(configured())
+        names = in_any_order(configured())
     except SettingWrong as error:
         return dict.fromkeys(live, str(error))
     reachable = Reachable()

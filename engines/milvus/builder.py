@@ -10,7 +10,7 @@ from engines.base import Float32, IndexSpec, Progress
 from engines.checks import check_finite, check_spec, check_vectors, parse_params
 from engines.errors import BuildFailed, EngineError, ParamsInvalid
 from engines.milvus.collection import Collection
-from engines.milvus.connection import instance
+from engines.milvus.connection import Instance, instance
 from engines.milvus.params import DESCRIPTION, REFERENCE_FILE, MilvusParams
 from engines.milvus.placing import building_instance
 from engines.milvus.reference import NAME_PREFIX, Reference
@@ -46,18 +46,26 @@ class MilvusBuilder:
         ).write(out_dir)
         try:
             collection.create(spec.dimension, f"an index of {len(vectors)} rows of the recall platform")
-            _fill(collection, spec, params, vectors, _Rising(progress, len(vectors)))
+            _fill(where, collection, spec, params, vectors, _Rising(progress, len(vectors)))
         except BaseException as error:
             _drop_after(collection, out_dir, error)
             raise
         progress(len(vectors))
 
 
-def _fill(collection: Collection, spec: IndexSpec, params: MilvusParams, vectors: Float32, progress: _Rising) -> None:
+def _fill(
+    where: Instance,
+    collection: Collection,
+    spec: IndexSpec,
+    params: MilvusParams,
+    vectors: Float32,
+    progress: _Rising,
+) -> None:
+    """From the flush on, an instance that is away for a while ends nothing; before it, little is lost."""
     rows = len(vectors)
     try:
         _insert_all(collection, vectors, progress)
-        collection.flush()
+        where.insist(collection.flush)
         collection.index(
             spec.metric,
             params,
@@ -65,13 +73,18 @@ def _fill(collection: Collection, spec: IndexSpec, params: MilvusParams, vectors
             spec.dimension,
             lambda indexed: progress(int(INSERTED_SHARE * rows + (1 - INSERTED_SHARE) * indexed)),
         )
-        collection.load(params.replicas)
-        found = collection.count()
+        found = where.insist(lambda: _loaded_rows(collection, params.replicas))
     except EngineError as error:
         # What has a reason of its own keeps it; a server's refusal is a failed build.
         raise BuildFailed(error.message) if type(error) is EngineError else error from error
     if found != rows:
         raise BuildFailed(f"{collection.name} has {found} rows, {rows} were inserted")
+
+
+def _loaded_rows(collection: Collection, replicas: int) -> int:
+    """Loads before each try to count: an instance that has begun anew may have nothing in its memory."""
+    collection.load(replicas)
+    return collection.count()
 
 
 def _insert_all(collection: Collection, vectors: Float32, progress: _Rising) -> None:

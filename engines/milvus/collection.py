@@ -56,7 +56,7 @@ class Collection:
         self._instance.tell(call)
 
     def insert(self, first_row: int, vectors: Float32) -> None:
-        """`vectors` [n, d] as the rows from `first_row` on."""
+        """`vectors` [n, d] as the rows from `first_row` on. Not to be done twice: a server may keep both."""
         rows = [{ROW: row, VECTOR: vector} for row, vector in enumerate(vectors, start=first_row)]
         self._instance.tell(lambda client: client.insert(self.name, rows, timeout=INSERT_SECONDS_MAX))
 
@@ -65,9 +65,12 @@ class Collection:
         self._instance.tell(lambda client: client.flush(self.name, timeout=FLUSH_SECONDS_MAX))
 
     def index(self, metric: Metric, params: MilvusParams, rows: int, dimension: int, tell: RowsIndexed) -> None:
-        """Builds the index of all `rows` and waits for it; `tell` hears how many rows are done. Raises BuildFailed."""
+        """Builds the index of all `rows` and waits for it, also while the instance is away, which goes on when it is
+        back; `tell` hears how many rows are done. Raises BuildFailed."""
 
         def call(client: MilvusClient) -> None:
+            if client.describe_index(self.name, VECTOR, timeout=CALL_SECONDS_MAX) is not None:
+                return  # It was told before it went away, which nobody heard.
             wanted = client.prepare_index_params()
             # In a `params` of its own: the client would spread them, and not every server reads them then.
             how = {"params": _index_params(params, rows, dimension)}
@@ -76,9 +79,9 @@ class Collection:
             )
             client.create_index(self.name, wanted, sync=False, timeout=INDEX_SECONDS_MAX)
 
-        self._instance.tell(call)
+        self._instance.insist(lambda: self._instance.tell(call))
         until = time.monotonic() + INDEX_SECONDS_MAX
-        while not self._is_indexed(rows, tell):
+        while not self._instance.insist(lambda: self._is_indexed(rows, tell)):
             if time.monotonic() > until:
                 raise BuildFailed(f"the index of {self.name} is not done after {INDEX_SECONDS_MAX:,.0f} s")
             time.sleep(POLL_SECONDS)

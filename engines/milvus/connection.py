@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,8 @@ SILENCE_SECONDS_MIN: Final = 0.25
 # What a build does may take hours, unless the instance has not even a heartbeat for so long.
 SILENCE_SECONDS_MAX: Final = 300.0
 SILENCE_POLL_SECONDS: Final = 1.0
+# An instance that is away is asked the same again after so long.
+AGAIN_SECONDS: Final = 0.5
 # An instance that is back is found within so long; gRPC's own pauses grow to two minutes.
 RECONNECT_MS: Final = 200
 RECONNECT_MS_MAX: Final = 1_000
@@ -94,6 +97,24 @@ class Instance:
             if silent_seconds > SILENCE_SECONDS_MAX:
                 raise EngineUnavailable(f"the instance {self.name} has not been heard for {silent_seconds:.0f} s")
         return pending.result()
+
+    def insist(self, work: Callable[[], AnswerT]) -> AnswerT:
+        """What `work` gives, which asks the instance for what may be asked twice: again while it is away, or not ready.
+
+        Raises EngineUnavailable when it has not been heard, or has refused, for SILENCE_SECONDS_MAX.
+        """
+        refused_since = math.inf
+        while True:
+            asked_at = time.monotonic()
+            try:
+                return work()
+            except EngineUnavailable:
+                now = time.monotonic()
+                # What was at work for so long before it failed begins to be refused only now.
+                refused_since = now if now - asked_at > SILENCE_SECONDS_MAX else min(refused_since, now)
+                if max(now - refused_since, self._circuit.silent_seconds()) > SILENCE_SECONDS_MAX:
+                    raise
+            time.sleep(AGAIN_SECONDS)
 
     def _connected(self) -> MilvusClient:
         with self._connecting:

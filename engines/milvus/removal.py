@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engines.errors import EngineError
 from engines.milvus.collection import Collection
-from engines.milvus.reachable import Reachable
+from engines.milvus.reachable import Reachable, in_any_order
 from engines.milvus.reference import Reference, references_in
 
 
@@ -19,7 +19,7 @@ def remove(going: Sequence[Path], staying: Sequence[Path]) -> dict[Path, str]:
     kept = {_place(each) for folder in staying for each in references_in(folder)}
     reachable = Reachable()
     left: dict[Path, str] = {}
-    for folder in going:
+    for folder in in_any_order(going):
         try:
             for each in references_in(folder):
                 if _place(each) not in kept:

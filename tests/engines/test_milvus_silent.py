@@ -7,18 +7,22 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from engines import registry
 from engines.base import IndexSearcher, IndexSpec, SearchEffort
 from engines.errors import EngineError, EngineUnavailable
-from engines.milvus import connection
+from engines.milvus import collection, connection
 from engines.milvus.breaker import FAILURES_MAX
 from engines.milvus.connection import CALL_SECONDS_MAX, CALLS_AT_ONCE_MAX, CollectionGone, Instance, instance
 from engines.milvus.errors import InstanceAway, InstanceSilent
+from engines.milvus.library import MilvusClient
+from engines.milvus.params import REFERENCE_FILE
 from tests.engines.data import DEFAULT, build_and_open
 from tests.support.milvus import MilvusServer, running_milvus
 
@@ -27,6 +31,8 @@ EYE = np.eye(4, dtype=np.float32)
 WAIT_SECONDS_MAX = 60.0
 # What takes no time takes less than this, whatever else the machine does.
 AT_ONCE_SECONDS = 1.0
+# So long an instance is away for builds after it is known to be.
+AWAY_SECONDS = 1.0
 Told = Callable[[str], int]
 OPENED, CLOSED = "it is not asked until it answers", "answers again"
 
@@ -125,17 +131,95 @@ def test_an_instance_that_was_killed_while_it_was_frozen_is_found_when_it_is_bac
     until(lambda: answers(searcher), "answers")
 
 
-def test_what_a_build_does_goes_on_over_an_open_circuit(
-    own: MilvusServer, searcher: IndexSearcher, told: Told, name: str
-) -> None:
-    goes_on = threading.Event()
+def after(call: str, does: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the client, as soon as it has an answer to this call, do that, the first time."""
+    to_do = [does]
+    asked = getattr(MilvusClient, call)
+
+    def asks(*args: Any, **more: Any) -> Any:
+        answer = asked(*args, **more)
+        if to_do:
+            to_do.pop()()
+        return answer
+
+    monkeypatch.setattr(MilvusClient, call, asks)
+
+
+@pytest.fixture
+def meanwhile() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(1) as pool:
-        work = pool.submit(instance(name).tell, lambda _client: goes_on.wait(WAIT_SECONDS_MAX))
-        own.freeze()
-        until(lambda: told(OPENED), "the circuit to open")
-        assert seconds_of_a_refusal(searcher) < AT_ONCE_SECONDS
-        goes_on.set()
-        assert work.result(WAIT_SECONDS_MAX)
+        yield pool
+
+
+def killed(own: MilvusServer) -> Callable[[], None]:
+    """Ends it, and says how it begins anew."""
+    own.kill()
+    return own.start
+
+
+def frozen(own: MilvusServer) -> Callable[[], None]:
+    own.freeze()
+    return own.thaw
+
+
+@pytest.mark.parametrize("away", [killed, frozen])
+@pytest.mark.parametrize("call", ["flush", "create_index", "describe_index", "load_collection"])
+def test_a_build_survives_that_its_instance_is_away_for_a_while_once_all_is_inserted(
+    own: MilvusServer,
+    away: Callable[[MilvusServer], Callable[[], None]],
+    call: str,
+    meanwhile: ThreadPoolExecutor,
+    told: Told,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each next call is the first that does not find it: nothing that is asked from the flush on ends the build."""
+    monkeypatch.setattr(collection, "CALL_SECONDS_MAX", 0.5)
+    back: list[Future[None]] = []
+
+    def goes_away() -> None:
+        comes_back = away(own)
+
+        def later() -> None:
+            until(lambda: told(OPENED), "the circuit to open")
+            time.sleep(AWAY_SECONDS)
+            comes_back()
+
+        back.append(meanwhile.submit(later))
+
+    after(call, goes_away, monkeypatch)
+    searcher = build_and_open("milvus", FLAT, EYE, tmp_path)
+    back[0].result(WAIT_SECONDS_MAX)
+    until(lambda: answers(searcher), "answers")
+    assert told(OPENED) == 1
+
+
+def test_a_build_whose_instance_does_not_come_back_ends_and_leaves_the_name_of_its_collection(
+    own: MilvusServer, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "SILENCE_SECONDS_MAX", 2.0)
+    went: list[float] = []
+
+    def goes_away() -> None:
+        own.kill()
+        went.append(time.monotonic())
+
+    after("create_index", goes_away, monkeypatch)
+    with pytest.raises(EngineUnavailable, match=f"the instance {name}") as ended:
+        registry.builder("milvus").build(FLAT, EYE, tmp_path, int)
+    assert time.monotonic() - went[0] > 2.0
+    assert "is left for later" in ended.value.__notes__[0]
+    assert (tmp_path / REFERENCE_FILE).is_file()
+
+
+def test_a_build_ends_when_its_instance_goes_away_while_rows_are_inserted(
+    own: MilvusServer, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows which of them it has, and it may keep one twice."""
+    monkeypatch.setattr("engines.milvus.builder.INSERT_ROWS_MAX", 2)
+    after("insert", own.kill, monkeypatch)
+    with pytest.raises(EngineUnavailable, match=f"the instance {name}"):
+        registry.builder("milvus").build(FLAT, EYE, tmp_path, int)
 
 
 def test_a_build_notices_that_the_instance_is_away_for_good(

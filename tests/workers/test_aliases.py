@@ -151,6 +151,27 @@ def test_an_instance_that_is_away_is_told_when_it_is_back_and_hurts_nobody(
     assert named() == [place(second)]
 
 
+def test_one_whose_name_never_stands_keeps_no_others_waiting(films_service, books, home, valkey, monkeypatch):
+    """As the first by its name, while its instance is away and a tick has room for one."""
+    for service in (films_service, make_service(books, "novels")):
+        artifact = home / service.name
+        artifact.mkdir()
+        version = activated(made_version(service, artifact=str(artifact)))
+        Version.objects.filter(pk=version.pk).update(engine="milvus")
+    asked: list[list[str]] = []
+
+    def tell(live: dict[str, str | None]) -> dict[str, str]:
+        asked.append(sorted(live))
+        return {name: "It is away." for name in live if name == "books/novels"}
+
+    monkeypatch.setattr(aliases, "SERVICES_MAX", 1)
+    monkeypatch.setattr(aliases, "_tell", tell)
+    for _ in range(3):
+        aliases.keep_aliases()
+    assert asked == [["books/novels"], ["films/movies"], ["books/novels"]]
+    assert list(json.loads((home / "run" / "aliases.json").read_text())) == ["films/movies"]
+
+
 def test_an_artifact_whose_disk_is_away_keeps_its_name(films_service, home, settings, servers):
     live = activated(made(films_service, settings, 1))
     aliases.keep_aliases()

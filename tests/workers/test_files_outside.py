@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +19,10 @@ from engines.base import IndexSpec
 from engines.milvus.connection import instance
 from engines.milvus.params import REFERENCE_FILE
 from engines.milvus.reference import read_reference
-from tests.support.history import activated, asked, claimed, completed, made_version, resolved
+from tests.support.history import activated, asked, claimed, completed, expired, made_version, resolved
 from tests.support.milvus import MilvusServer, running_milvus
 from versions import actions
+from versions.actions import Claim
 from versions.models import Build, Version
 from workers import files, outside
 
@@ -46,6 +49,26 @@ def built(folder: Path) -> str:
     folder.mkdir(parents=True)
     registry.builder("milvus").build(FLAT, np.eye(4, dtype=np.float32), folder, int)
     return read_reference(folder).collection
+
+
+def begun(folder: Path) -> str:
+    """The same, and the folder is not of just now."""
+    collection = built(folder)
+    at = time.time() - 2 * files.HALF_MADE_SECONDS
+    os.utime(folder, (at, at))
+    return collection
+
+
+def is_made(claim: Claim, index: Path) -> None:
+    """As the step that makes it says when it is done."""
+    Build.objects.filter(pk=claim.build_id).update(context={"index": {"dir": str(index)}})
+
+
+def next_claim(build: Build) -> Claim:
+    """Of another worker, since the one that had the build has died."""
+    claimed(build)
+    expired(build)
+    return claimed(build)
 
 
 def linked(index: Path, artifact: Path) -> None:
@@ -139,6 +162,7 @@ def test_a_failed_build_keeps_its_collection_for_a_retry_though_its_version_has_
     actions.work_dir_set(claim, str(work))
     artifact = settings.RECALL_ARTIFACTS / "films" / "movies" / "s1-v1-b1-f1"
     linked(work / "index-f1", artifact)
+    is_made(claim, work / "index-f1")
     completed(claim, artifact=str(artifact))
     actions.build_fail(claim, reason="engine.crashed", owner="platform", message="")
     assert Version.objects.get().state == "FAILED"
@@ -149,6 +173,76 @@ def test_a_failed_build_keeps_its_collection_for_a_retry_though_its_version_has_
     files.delete_files()
     assert not work.exists()
     assert collection not in names_of()
+
+
+def test_what_a_worker_that_died_had_begun_goes_while_its_successor_builds(films_service, folders, settings):
+    work = settings.RECALL_WORK / "films" / "movies" / "s1-build-1-f1"
+    build = asked(films_service)
+    claimed(build)
+    expired(build)
+    claim = next_claim(build)
+    assert claim.fence == 3
+    actions.work_dir_set(claim, str(work))
+    made, lost, going_on, next_one = (begun(work / f"index-f{fence}") for fence in (1, 2, 3, 4))
+    is_made(claim, work / "index-f1")
+    files.delete_files()
+    assert sorted(path.name for path in work.iterdir()) == ["index-f1", "index-f3", "index-f4"]
+    assert names_of() & {made, lost, going_on, next_one} == {made, going_on, next_one}
+    assert not Alert.objects.exists()
+
+
+def test_what_a_failed_build_had_begun_goes_at_once_and_its_folder_stays(films_service, folders, settings):
+    work = settings.RECALL_WORK / "films" / "movies" / "s1-build-1-f1"
+    claim = claimed(asked(films_service))
+    actions.work_dir_set(claim, str(work))
+    collection = begun(work / "index-f1")
+    actions.build_fail(claim, reason="build.made_way", owner="platform", message="")
+    files.delete_files()
+    assert list(work.iterdir()) == []
+    assert collection not in names_of()
+
+
+def test_what_was_begun_a_moment_ago_stays_because_its_collection_may_be_about_to_be_made(
+    films_service, folders, settings
+):
+    work = settings.RECALL_WORK / "films" / "movies" / "s1-build-1-f1"
+    claim = next_claim(asked(films_service))
+    actions.work_dir_set(claim, str(work))
+    collection = built(work / "index-f1")
+    files.delete_files()
+    assert (work / "index-f1").is_dir()
+    assert collection in names_of()
+
+
+def test_a_half_made_index_stays_while_its_server_is_away_and_an_alert_names_it(films_service, folders, settings, own):
+    work = settings.RECALL_WORK / "films" / "movies" / "s1-build-1-f1"
+    claim = next_claim(asked(films_service))
+    actions.work_dir_set(claim, str(work))
+    collection = begun(work / "index-f1")
+    own.kill()
+    files.delete_files()
+    assert (work / "index-f1").is_dir()
+    assert "build 1, index-f1: the instance own" in Alert.objects.get().message
+    own.start()
+    files.delete_files()
+    assert work.is_dir()
+    assert not (work / "index-f1").exists()
+    assert collection not in names_of("own")
+
+
+def test_a_half_made_index_that_a_version_is_made_of_leaves_its_collection(films_service, folders, settings):
+    """Which cannot be, unless a row has been mended by hand; the guard is the same for all that goes."""
+    work = settings.RECALL_WORK / "films" / "movies" / "s1-build-1-f1"
+    claim = next_claim(asked(films_service))
+    resolved(claim, "drop-1")
+    actions.work_dir_set(claim, str(work))
+    collection = begun(work / "index-f1")
+    artifact = settings.RECALL_ARTIFACTS / "films" / "movies" / "s1-v1-b1-f1"
+    linked(work / "index-f1", artifact)
+    completed(claim, artifact=str(artifact))
+    files.delete_files()
+    assert not (work / "index-f1").exists()
+    assert collection in names_of()
 
 
 def test_an_orphan_leaves_no_collection_unless_a_version_is_made_of_it(films_service, folders, settings, monkeypatch):
