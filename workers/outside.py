@@ -1,4 +1,4 @@
-"""Has engines remove what indexes are made of outside their folders, before the folders go.
+"""Has engines remove, or release, what indexes are made of outside their folders, before the folders go.
 
 In a child of its own: what it imports for this is too heavy for a worker that lives long, and a server may be silent.
 """
@@ -29,10 +29,10 @@ MEMORY_BYTES_MAX = 2**30
 INDEX_NAME = re.compile(rf"^{layout.INDEX_FOLDER}(-f\d+)?$")
 
 
-def held_back(going: Iterable[Path], staying: Callable[[], Iterable[Path]]) -> dict[Path, str]:
+def held_back(going: Iterable[Path], staying: Callable[[], Iterable[Path]], *, child: str = CHILD) -> dict[Path, str]:
     """Of the folders `going`, artifacts and working folders, those that have to stay for now, and why, for people.
 
-    `staying`: all those whose indexes are wanted; it is asked when it matters.
+    `staying`: all those whose indexes are wanted; it is asked when it matters. `child` does to the others what it does.
     """
     folder_of = {index: folder for folder in going for index in _indexes(folder) if registry.is_more_than_files(index)}
     if not folder_of:
@@ -42,7 +42,7 @@ def held_back(going: Iterable[Path], staying: Callable[[], Iterable[Path]]) -> d
     # A disk that is away must not look like an index that nobody wants.
     unseen = {_owner(folder): folder for folder in kept if not folder.is_dir()}
     blind = {folder: unseen[_owner(folder)] for folder in folder_of.values() if _owner(folder) in unseen}
-    left = _left([index for index, folder in folder_of.items() if folder not in blind], kept)
+    left = _left(child, [index for index, folder in folder_of.items() if folder not in blind], kept)
     return {
         **{folder: f"{missing}, which may be made of the same, is not there." for folder, missing in blind.items()},
         **{folder_of[index]: why for index, why in left.items()},
@@ -61,17 +61,17 @@ def asked(child: str, order: dict[str, Any]) -> dict[str, Any]:
         return run_child(child, limits | order, Path(folder), check=_until(SECONDS_MAX), progress=_nobody_hears)
 
 
-def _left(going: list[Path], kept: list[Path]) -> dict[Path, str]:
+def _left(child: str, going: list[Path], kept: list[Path]) -> dict[Path, str]:
     try:
-        return _remove(going, [index for folder in kept for index in _indexes(folder)]) if going else {}
+        return _done(child, going, [index for folder in kept for index in _indexes(folder)]) if going else {}
     except StepFailed as error:
         return dict.fromkeys(going, error.message)
 
 
-def _remove(going: list[Path], staying: list[Path]) -> dict[Path, str]:
+def _done(child: str, going: list[Path], staying: list[Path]) -> dict[Path, str]:
     """Raises StepFailed, with which all of `going` are left."""
     order = {"going": [str(path) for path in going], "staying": [str(path) for path in staying]}
-    done = asked(CHILD, order)
+    done = asked(child, order)
     return {Path(index): why for index, why in done["left"].items()}
 
 
