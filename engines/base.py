@@ -128,3 +128,10 @@ class IndexRemover(Protocol):
         No file is touched. Folders may be of other engines, half built, or gone. Raises EngineError when an index that
         stays cannot be read, and then nothing is removed.
         """
+
+
+class IndexReleaser(Protocol):
+    """Has servers give back the memory of indexes that nobody searches. Engines that ask none offer no such."""
+
+    def __call__(self, going: Sequence[Path], staying: Sequence[Path]) -> dict[Path, str]:
+        """As `IndexRemover`, but that the indexes `going` stay there, and are loaded again by whoever opens them."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Float32,
         IndexAliaser,
         IndexBuilder,
+        IndexReleaser,
         IndexRemover,
         IndexSearcher,
         IndexSpec,
@@ -37,6 +38,7 @@ class Entry(NamedTuple):
     searcher: str
     # Of an engine whose description has a `reference_file`.
     remover: str = ""
+    releaser: str = ""
     aliaser: str = ""
     places: str = ""
 
@@ -56,6 +58,7 @@ ENGINES: dict[str, Entry] = {
         "engines.milvus.builder:MilvusBuilder",
         "engines.milvus.searcher:MilvusSearcher",
         remover="engines.milvus.removal:remove",
+        releaser="engines.milvus.removal:release",
         aliaser="engines.milvus.aliases:keep",
         places="engines.milvus.placing:instances_of",
     ),
@@ -131,6 +134,15 @@ def remove(going: Sequence[Path], staying: Sequence[Path]) -> dict[Path, str]:
     left: dict[Path, str] = {}
     for remover in removers:
         left |= remover(going, staying)
+    return left
+
+
+def release(going: Sequence[Path], staying: Sequence[Path]) -> dict[Path, str]:
+    """What `IndexReleaser` says, of all engines; imports the libraries of those that have one. Raises EngineError."""
+    releasers: list[IndexReleaser] = [_load(entry.releaser) for entry in ENGINES.values() if entry.releaser]
+    left: dict[Path, str] = {}
+    for releaser in releasers:
+        left |= releaser(going, staying)
     return left
 
 

@@ -7,17 +7,15 @@ no harm: it is always what the rows say now.
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
-from django.conf import settings
 from django.db.models import F
 
 from bundles import layout
 from engines import registry
 from versions.models import Version
-from workers import doorbell, outside
+from workers import doorbell, notes, outside
 from workers.outcomes import StepFailed
 from workers.sweep import unless_redis_is_away
 
@@ -35,7 +33,7 @@ Live = dict[str, str]
 @unless_redis_is_away
 def keep_aliases() -> None:
     """The tick: tells of services that answer from something else than was told last; what fails is told again."""
-    told, live = _told(), _live()
+    told, live = notes.read(FILE), _live()
     changed = (name for name in told.keys() | live.keys() if told.get(name) != live.get(name))
     # What its disk does not show must not look like nothing.
     ready = [name for name in changed if name not in live or Path(live[name]).is_dir()]
@@ -56,7 +54,7 @@ def keep_aliases() -> None:
             told[name] = live[name]
         else:
             told.pop(name)
-    _note(told)
+    notes.write(FILE, told)
 
 
 def _live() -> Live:
@@ -74,25 +72,3 @@ def _tell(live: dict[str, str | None]) -> dict[str, str]:
     ]
     done = outside.asked(CHILD, {"live": told})
     return {f"{tenant}/{name}": why for tenant, name, why in done["left"]}
-
-
-def _told() -> Live:
-    try:
-        told: Live = json.loads(_file().read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError:
-        log.warning("%s is damaged: all names are told again.", _file())
-        return {}
-    return told
-
-
-def _note(told: Live) -> None:
-    new = _file().with_suffix(".new")
-    new.parent.mkdir(parents=True, exist_ok=True)
-    new.write_text(json.dumps(told, indent=1, sort_keys=True))
-    new.replace(_file())
-
-
-def _file() -> Path:
-    return settings.RECALL_HOME / "run" / FILE

@@ -41,6 +41,7 @@ app.conf.beat_schedule = {
     "comparisons": _every(2, "sweep.comparisons"),
     "files": _every(30, "sweep.files"),
     "aliases": _every(30, "sweep.aliases"),
+    "memory": _every(30, "sweep.memory"),
     "alerts": _every(5, "sweep.alerts"),
     "traffic": _every(SPAN_SECONDS, "sweep.traffic"),
 }

@@ -1,7 +1,8 @@
 """Ends builds of an index at a server to which somebody has just gone back: what serves there goes first.
 
 Looked for in the rows each second, so that a switch waits for none of this and none of it is lost. The platform's own
-switches end nothing: a build has its index made where nobody is served, as far as there is such a place.
+switches end nothing: a build has its index made where nobody is served and no other is under way, as far as there is
+such a place, and what switches to another one's says so (`beside.at_switch`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from django.db.models import F
 from engines import registry
 from versions import actions
 from versions.models import Activation, Build, BuildStep, Version
-from versions.states import BuildState, StepState
-from workers.places import index_being_made, places_of
+from workers.places import builds_indexing, index_being_made, places_of
 from workers.sweep import unless_moved
 
 log = logging.getLogger(__name__)
@@ -26,9 +26,7 @@ ROWS_MAX = 200
 
 def make_way() -> None:
     """Ends builds whose index is being made where a version serves that somebody made live since they began."""
-    steps = BuildStep.objects.filter(name=actions.INDEXING, state=StepState.RUNNING, started_at__isnull=False)
-    under_way = steps.filter(build__state=BuildState.RUNNING, build__cancel_requested_at__isnull=True)
-    making = list(under_way.select_related("build__service__tenant").order_by("started_at")[:ROWS_MAX])
+    making = list(builds_indexing().select_related("build__service__tenant").order_by("started_at")[:ROWS_MAX])
     places = {step.pk: registry.places_of(index_being_made(step.build)) for step in making}
     making = [step for step in making if places[step.pk]]
     if not making:

@@ -1,4 +1,4 @@
-"""Has engines remove what indexes are made of outside their folders, before the folders go.
+"""Has engines remove, or release, what indexes are made of outside their folders, before the folders go.
 
 In a child of its own: what it imports for this is too heavy for a worker that lives long, and a server may be silent.
 """
@@ -25,11 +25,12 @@ SECONDS_MAX = 25.0
 MEMORY_BYTES_MAX = 2**30
 
 
-def held_back(going: Iterable[Path], staying: Callable[[], Iterable[Path]]) -> dict[Path, str]:
+def held_back(going: Iterable[Path], staying: Callable[[], Iterable[Path]], *, child: str = CHILD) -> dict[Path, str]:
     """Of the folders `going`, artifacts, working folders and single indexes, those that have to stay for now, and why,
     for people.
 
-    `staying`: all those whose indexes are wanted, but an index that goes; it is asked when it matters.
+    `staying`: all those whose indexes are wanted, but an index that goes; it is asked when it matters. `child` does to
+    the others what it does.
     """
     folder_of = {index: folder for folder in going for index in _indexes(folder) if registry.is_more_than_files(index)}
     if not folder_of:
@@ -41,7 +42,7 @@ def held_back(going: Iterable[Path], staying: Callable[[], Iterable[Path]]) -> d
     unseen = {_owner(folder): folder for folder in kept if not folder.is_dir()}
     blind = {folder_of[index]: unseen[owner] for index, owner in owner_of.items() if owner in unseen}
     wanted = [index for folder in kept for index in _indexes(folder) if index not in folder_of]
-    left = _left([index for index, folder in folder_of.items() if folder not in blind], wanted)
+    left = _left(child, [index for index, folder in folder_of.items() if folder not in blind], wanted)
     return {
         **{folder: f"{missing}, which may be made of the same, is not there." for folder, missing in blind.items()},
         **{folder_of[index]: why for index, why in left.items()},
@@ -60,17 +61,17 @@ def asked(child: str, order: dict[str, Any]) -> dict[str, Any]:
         return run_child(child, limits | order, Path(folder), check=_until(SECONDS_MAX), progress=_nobody_hears)
 
 
-def _left(going: list[Path], staying: list[Path]) -> dict[Path, str]:
+def _left(child: str, going: list[Path], staying: list[Path]) -> dict[Path, str]:
     try:
-        return _remove(going, staying) if going else {}
+        return _done(child, going, staying) if going else {}
     except StepFailed as error:
         return dict.fromkeys(going, error.message)
 
 
-def _remove(going: list[Path], staying: list[Path]) -> dict[Path, str]:
+def _done(child: str, going: list[Path], staying: list[Path]) -> dict[Path, str]:
     """Raises StepFailed, with which all of `going` are left."""
     order = {"going": [str(path) for path in going], "staying": [str(path) for path in staying]}
-    done = asked(CHILD, order)
+    done = asked(child, order)
     return {Path(index): why for index, why in done["left"].items()}
 
 

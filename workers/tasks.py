@@ -15,6 +15,7 @@ from workers import (
     files,
     making_way,
     pipeline,
+    releasing,
     samples,
     sources,
     standby,
@@ -107,6 +108,11 @@ def sweep_files(**_unknown: Any) -> None:
 @shared_task(name="sweep.aliases")
 def sweep_aliases(**_unknown: Any) -> None:
     aliases.keep_aliases()
+
+
+@shared_task(name="sweep.memory")
+def sweep_memory(**_unknown: Any) -> None:
+    releasing.release_idle()
 
 
 @shared_task(name="sweep.alerts")

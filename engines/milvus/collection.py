@@ -1,4 +1,4 @@
-"""What is asked of one collection: how it is made, filled, indexed, loaded, searched and dropped."""
+"""What is asked of one collection: how it is made, filled, indexed, loaded, searched, released and dropped."""
 
 from __future__ import annotations
 
@@ -155,6 +155,13 @@ class Collection:
                 return None
             self._reloading = self._instance.begin(self._load)
         return last.exception() if last is not None else None
+
+    def release(self) -> None:
+        """Out of the memory of the instance; nothing happens when it is not there. Whoever searches it loads it."""
+        try:
+            self._instance.tell(lambda client: client.release_collection(self.name, timeout=CALL_SECONDS_MAX))
+        except CollectionGone:
+            return
 
     def drop(self) -> None:
         """Its aliases first: servers refuse while it has some, or keep them for nothing. Nothing happens without it."""

@@ -12,19 +12,47 @@ from catalog.actions import service_update
 from catalog.models import Service
 from engines import registry
 from engines.milvus.placing import building_instance
-from tests.factories import TESTER, make_service
+from tests.factories import TESTER, make_service, make_tenant
 from tests.support.history import activated, asked, claimed, made_version, refreshed
 from tests.support.traffic import asked as was_asked
 from tests.support.traffic import calls
 from tests.workers.test_making_way import artifact_at, index_at
 from versions import actions
-from versions.models import Replica, Version
+from versions.actions import Claim
+from versions.models import Build, Replica, Version
 from versions.neighbours import versions_beside
 from workers import beside
+from workers.places import index_being_made
 
 pytestmark = pytest.mark.django_db
 
 REMOTE = registry.remote_names()[0]
+NOBODY_BUILDS = {"others_building_here": 0, "builds_here": []}
+
+
+@pytest.fixture
+def three(monkeypatch) -> None:
+    monkeypatch.setenv("RECALL_MILVUS_INSTANCES", "blue=http://h:1,green=http://h:2,yellow=http://h:3")
+
+
+@pytest.fixture
+def indexing(tmp_path):
+    """A build whose index is made where `beside` says, as the builder would do it."""
+
+    def begin(service: Service) -> tuple[Build, str]:
+        claim = claimed(asked(service))
+        there = beside.look(refreshed(service))
+        instance = building_instance(there.indexes, there.together)
+        index_at(instance, work_of(claim, tmp_path) / f"index-f{claim.fence}")
+        actions.work_dir_set(claim, str(work_of(claim, tmp_path)))
+        actions.step_start(claim, "build_index")
+        return Build.objects.get(pk=claim.build_id), instance
+
+    return begin
+
+
+def work_of(claim, tmp_path: Path) -> Path:
+    return tmp_path / f"work-{claim.build_id}"
 
 
 @pytest.fixture
@@ -85,6 +113,86 @@ def test_a_build_joins_its_group_where_nobody_of_it_is_live(films, at, tmp_path,
     assert building_instance(there.indexes, there.together) == "green"
 
 
+def test_two_teams_that_build_at_once_get_different_instances(films_service, books_service, at, three, indexing):
+    at(films_service, "blue")
+    at(books_service, "blue")
+    (_, first), (_, second) = indexing(films_service), indexing(books_service)
+    assert (first, second) == ("green", "yellow")
+
+
+def test_what_is_under_way_stands_between_what_is_live_and_what_is_only_loaded(
+    films, films_service, books_service, at, three, indexing
+):
+    at(books_service, "yellow", live=False)
+    at(films_service, "blue")
+    assert indexing(films_service)[1] == "green"
+    series = make_service(films, "series")
+    assert indexing(series)[1] == "yellow"
+    # Where something is live or under way everywhere, nobody is built where somebody is served.
+    at(books_service, "yellow")
+    assert indexing(make_service(make_tenant("songs"), "charts"))[1] == "green"
+
+
+def test_a_build_that_is_done_with_its_index_counts_until_it_has_ended(
+    films_service, books_service, at, three, indexing
+):
+    at(films_service, "blue")
+    build, instance = indexing(films_service)
+    actions.step_start(Claim(build.pk, build.fence), "activate")
+    assert indexing(books_service)[1] != instance
+    Build.objects.filter(service=books_service).delete()
+    Build.objects.filter(pk=build.pk).update(state="FAILED")
+    assert indexing(books_service)[1] == instance
+
+
+def test_however_many_builds_are_under_way_few_queries_are_asked(three, indexing, django_assert_max_num_queries):
+    services = [make_service(make_tenant(f"team-{number}"), "movies") for number in range(6)]
+    for service in services:
+        indexing(service)
+    with django_assert_max_num_queries(4):
+        assert len(beside.look(services[0]).moving) == 5
+
+
+def test_who_switched_while_an_index_was_made_is_counted_in_its_report(
+    films_service, books_service, at, three, indexing, tmp_path
+):
+    build, instance = indexing(films_service)
+    there, index = beside.look(films_service), index_being_made(build)
+    assert beside.report(there, index, since=timezone.now())["others_live_here"] == 0
+    at(books_service, instance)
+    assert beside.report(there, index, since=timezone.now())["others_live_here"] == 1
+    # And whoever was there and has left has noticed it, too.
+    there = beside.look(films_service)
+    at(books_service, "yellow")
+    assert beside.report(there, index, since=timezone.now())["others_live_here"] == 1
+
+
+def test_a_report_names_the_teams_own_builds_at_the_same_server_and_counts_the_others(
+    films, films_service, books_service, monkeypatch, indexing, tmp_path
+):
+    monkeypatch.setenv("RECALL_MILVUS_INSTANCES", "blue=http://h:1")
+    for service in (films_service, make_service(films, "series"), books_service):
+        build, _ = indexing(service)
+    told = beside.report(beside.look(films_service), tmp_path / f"work-{build.pk}" / "index-f1", since=timezone.now())
+    assert (told["others_building_here"], told["builds_here"]) == (2, ["build 1 of series"])
+    assert beside.sentences(told) == [
+        "Indexes of 2 other services are being made at the same server (build 1 of series). "
+        "Whichever goes live first is served where the other one is being made."
+    ]
+
+
+def test_a_switch_to_where_another_index_is_being_made_says_so(films_service, books_service, at, three, indexing):
+    build, instance = indexing(books_service)
+    assert beside.at_switch(at(films_service, "green")) == {}
+    told = beside.at_switch(at(films_service, instance))
+    assert told == {"others_building_here": 1, "builds_here": []}
+    assert beside.switch_sentences(told) == [
+        "The index of another service is being made at the same server. Until it is made, p99 here may suffer."
+    ]
+    Build.objects.filter(pk=build.pk).update(state="FAILED")
+    assert beside.at_switch(Version.objects.get(service=films_service, number=2)) == {}
+
+
 def test_a_build_beside_live_versions_says_so_with_a_count_and_without_other_teams_names(
     films, films_service, books_service, at, tmp_path
 ):
@@ -93,7 +201,7 @@ def test_a_build_beside_live_versions_says_so_with_a_count_and_without_other_tea
     at(make_service(films, "series"), "green")
     index_at("blue", tmp_path / "index")
     told = beside.report(beside.look(films_service), tmp_path / "index", since=timezone.now())
-    assert told == {"own_live_here": True, "others_live_here": 1, "p99": []}
+    assert told == {"own_live_here": True, "others_live_here": 1, **NOBODY_BUILDS, "p99": []}
     assert beside.sentences(told) == [
         "The index was made at the server that serves the live version, whose searches may have been slower.",
         "The index was made at a server that serves a live version of another service, whose p99 may have suffered.",

@@ -59,7 +59,13 @@ def test_a_group_changes_instances_together_and_a_rollback_ends_the_build_in_its
     write_drop(movies, "2", items=FEW + 2, dimension=DIMENSION)
     build = move_together(asked(movies), series)
     assert (live_at(movies), live_at(series)) == ((3, "blue"), (2, "blue"))
-    assert build.report["index"]["beside"] == {"own_live_here": False, "others_live_here": 0, "p99": []}
+    assert build.report["index"]["beside"] == {
+        "own_live_here": False,
+        "others_live_here": 0,
+        "others_building_here": 0,
+        "builds_here": [],
+        "p99": [],
+    }
 
     # Both are at blue now, so that the next ones are made at green, until series goes back to there.
     write_drop(movies, "3", items=MANY, dimension=DIMENSION)

@@ -21,7 +21,7 @@ from versions.models import Activation, Build, Version
 from versions.outlook import bad_twin
 from versions.selectors import activations_of, live_version, platform_epoch
 from versions.states import STATE_TEXTS, BuildState
-from workers import comparison, evidence, guards, patience
+from workers import beside, comparison, evidence, guards, patience
 from workers.context import POLL_SECONDS, BuildContext
 from workers.outcomes import Done, Hold, Outcome, StepFailed, Wait
 from workers.overrides import is_passed
@@ -77,7 +77,7 @@ def step(ctx: BuildContext) -> Outcome:
             # Live moved, the service was put on hold, or the only replica respawns: look at everything again.
             return _again(ctx, error, judged)
     activation = activations_of(service).filter(to_version=version.number).first()
-    report = {**judged.report, "activation": _acknowledged(ctx, activation)}
+    report = {**judged.report, "activation": {**_acknowledged(ctx, activation), **_built_beside(ctx, version)}}
     return Done(report=report, context=judged.context, detail=f"version {version.number} is live")
 
 
@@ -235,6 +235,14 @@ def _activate(ctx: BuildContext, version: Version, service: Service) -> None:
         claim=ctx.claim,
         overridden=_is_overridden(ctx, _by_service(service)),
     )
+
+
+def _built_beside(ctx: BuildContext, version: Version) -> dict[str, Any]:
+    """Whose index is being made where callers are served now: it takes the CPU of their searches, and is told."""
+    told = beside.at_switch(version)
+    for said in beside.switch_sentences(told):
+        ctx.say(said)
+    return told
 
 
 def _again(ctx: BuildContext, error: Conflict | FailedPrecondition, judged: Judged) -> Wait:
