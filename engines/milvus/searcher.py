@@ -60,7 +60,7 @@ class MilvusSearcher:
         if effort.exact or top_k >= self.count or top_k > TOP_K_AT_SERVER_MAX:
             return self._scan.search(queries, top_k)
         rows, scores = blank_answer(len(queries), top_k)
-        step = min(QUERIES_PER_CALL_MAX, max(1, HITS_PER_CALL_MAX // top_k))
+        step = min(QUERIES_PER_CALL_MAX, max(1, HITS_PER_CALL_MAX // self._wanted(top_k)))
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
             rows[part], scores[part] = self._ask(collection, queries[part], top_k, ef, nprobe, effort.until)
@@ -80,7 +80,7 @@ class MilvusSearcher:
         nprobe: int | None,
         until: float | None,
     ) -> tuple[Int64, Float32]:
-        wanted = min(LOOKED_UP_RATIO * top_k, TOP_K_AT_SERVER_MAX, self.count) if self._coded else top_k
+        wanted = self._wanted(top_k)
         reach = max(ef, ceil(REACH_RATIO * wanted))
         how = {"ef": reach, "nprobe": probes(self._params, self.count, reach, nprobe)}
         rows, scores = collection.search(queries, wanted, how, until)
@@ -88,6 +88,10 @@ class MilvusSearcher:
             return looked_up(self._vectors, queries, rows, top_k, self._metric)
         # Servers order equal ones as they please.
         return best_first(rows, -scores if larger_is_better(self._metric) else scores, self._metric)
+
+    def _wanted(self, top_k: int) -> int:
+        """How many hits the server is asked for."""
+        return min(LOOKED_UP_RATIO * top_k, TOP_K_AT_SERVER_MAX, self.count) if self._coded else top_k
 
     def _fill(self, queries: Float32, rows: Int64, scores: Float32) -> None:
         """Answers exactly those queries for which the index reaches too few: in cells, or in a torn graph."""

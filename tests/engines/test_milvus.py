@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from engines import registry
-from engines.base import IndexSpec, SearchEffort
+from engines.base import Float32, IndexSpec, Int64, SearchEffort
 from engines.errors import (
     BuildFailed,
     EngineError,
@@ -134,6 +134,28 @@ def test_a_large_batch_is_asked_in_several_calls_and_more_hits_than_a_server_giv
     exact, _ = searcher.search(queries, 60, EXACT)
     monkeypatch.setattr(searching, "TOP_K_AT_SERVER_MAX", 50)
     assert searcher.search(queries, 60, SearchEffort(ef=1))[0].tolist() == exact.tolist()
+
+
+@pytest.mark.parametrize(("index_type", "queries_of_calls"), [("HNSW", [7, 7, 6]), ("IVF_PQ", [1] * 20)])
+def test_a_call_asks_for_no_more_hits_than_it_may_also_where_more_than_top_k_are_looked_up(
+    index_type: str, queries_of_calls: list[int], index_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, queries = items_and_queries("ip")
+    searcher = registry.open_searcher("milvus", SPEC, index_dir, vectors)
+    asked: list[tuple[int, int]] = []
+
+    def search(self: Collection, queries: Float32, top_k: int, *_: object) -> tuple[Int64, Float32]:
+        asked.append((len(queries), top_k))
+        rows = np.tile(np.arange(top_k), (len(queries), 1))
+        return rows, np.zeros(rows.shape, np.float32)
+
+    monkeypatch.setattr(Collection, "search", search)
+    # What a searcher of codes does differently; no collection of milvus-lite has any.
+    monkeypatch.setattr(searcher, "_coded", index_type == "IVF_PQ")
+    monkeypatch.setattr(searching, "HITS_PER_CALL_MAX", 70)
+    searcher.search(queries[:20], 10, DEFAULT)
+    assert [number for number, _ in asked] == queries_of_calls
+    assert all(number * hits <= 70 for number, hits in asked)
 
 
 def test_the_file_of_an_index_names_its_collection_and_holds_no_address(built_dir: Path, milvus: MilvusServer) -> None:
