@@ -51,7 +51,8 @@ class SearchEffort:
     """How hard to look, and how long; an engine reads what it knows. None means the engine's own default.
 
     `until`: a moment of time.monotonic() from which on nobody waits for the answer. An engine that asks no server need
-    not look at it: a search that is under way is not ended.
+    not look at it: a search that is under way is not ended. One that asks a server raises DeadlineOver from then on,
+    where only a scan would still complete the answer.
     """
 
     ef: int | None = None
