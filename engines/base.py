@@ -91,6 +91,12 @@ class IndexSearcher(Protocol):
         and scores NaN. Raises EngineError.
         """
 
+    def rows_held(self, until: float | None = None) -> int:
+        """How many rows the index has now: `count` as it was opened, unless somebody else could change it meanwhile.
+
+        A server is asked, and waited for `until` a moment of time.monotonic(). Raises EngineError.
+        """
+
     def close(self) -> None:
         """Let go of the memory; a search that is under way ends as it would have."""
 

@@ -74,6 +74,13 @@ class MilvusSearcher:
             rows[short], scores[short] = self._scan.search(queries[short], top_k, until=effort.until)
         return rows, scores
 
+    def rows_held(self, until: float | None = None) -> int:
+        """By the server's own count: what it lost is found by scans of the vectors here, so that no answer tells it."""
+        collection = self._collection
+        if collection is None:
+            raise SearcherClosed("this searcher is closed")
+        return collection.count_loaded(until)
+
     def close(self) -> None:
         """The collection stays where it is, for whoever opens it next."""
         self._collection = None

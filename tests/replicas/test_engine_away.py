@@ -13,11 +13,14 @@ import pytest
 from engines.base import Float32, Int64
 from engines.metrics import blank_answer
 from engines.milvus.collection import Collection
+from engines.milvus.library import MilvusClient
+from engines.milvus.reference import references_in
 from replicas.answer import answer
 from replicas.audits import Auditor
 from replicas.checks import QueryLimits
 from replicas.errors import DeadlinePassed, EngineAway
 from replicas.loaded import LoadedVersion, load
+from replicas.orders import check
 from replicas.queries import Answer, MergePolicy, Outcome, Query, QueryKind
 from replicas.wire import error_message, status_code
 from tests.support.artifacts import make_artifact
@@ -130,3 +133,22 @@ def test_callers_of_a_search_that_would_end_in_a_scan_when_nobody_waits_hear_tha
     # Nobody is asked for again alone: no query is at fault.
     assert searches == 1
     assert all(isinstance(outcome, Answer) and len(outcome.rows) == 10 for outcome in ask(loaded))
+
+
+def test_rows_that_somebody_deleted_at_the_server_are_told_by_check_and_audit_though_every_answer_is_right(
+    own: MilvusServer, loaded: LoadedVersion, tmp_path: Path
+) -> None:
+    auditor = Auditor(loaded, LIMITS)
+    assert (auditor.audit().ok, auditor.audit().items, check(loaded).ok) == (True, ITEMS, True)
+    (collection,) = [each.collection for each in references_in(tmp_path)]
+    other = MilvusClient(own.uri)
+    other.delete(collection, filter="row >= 0")
+    other.close()
+    until = time.monotonic() + BACK_SECONDS_MAX
+    while (audit := auditor.audit()).ok:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert (audit.error, audit.items, audit.agreement) == (f"the index holds 0 items, not {ITEMS}", 0, 1.0)
+    checked = check(loaded)
+    assert (checked.ok, checked.items, checked.agreement) == (False, 0, 1.0)
+    assert checked.error == f"the index holds 0 items, the manifest says {ITEMS}"
