@@ -51,7 +51,8 @@ class SearchEffort:
     """How hard to look, and how long; an engine reads what it knows. None means the engine's own default.
 
     `until`: a moment of time.monotonic() from which on nobody waits for the answer. An engine that asks no server need
-    not look at it: a search that is under way is not ended.
+    not look at it: a search that is under way is not ended. One that asks a server raises DeadlineOver from then on,
+    where only a scan would still complete the answer.
     """
 
     ef: int | None = None
@@ -88,6 +89,12 @@ class IndexSearcher(Protocol):
         Only `allowed` rows, where it is given; an engine whose description does not say `filters` refuses it. What a
         graph finds of them at this effort may be fewer than there are. Where there are fewer than top_k, rows are -1
         and scores NaN. Raises EngineError.
+        """
+
+    def rows_held(self, until: float | None = None) -> int:
+        """How many rows the index has now: `count` as it was opened, unless somebody else could change it meanwhile.
+
+        A server is asked, and waited for `until` a moment of time.monotonic(). Raises EngineError.
         """
 
     def close(self) -> None:

@@ -61,6 +61,8 @@ class EngineDescription:
     filters: bool  # A search can be told which rows are allowed.
     item_bytes: ItemBytesOf  # A build is admitted by it, before anything is built.
     effort: Effort | None = None  # None: nothing to tune.
+    # The most hits that the index gives for a query; who wants more is answered by a scan of all rows. None: no limit.
+    hits_max: int | None = None
     compact_params: Mapping[str, object] | None = None  # With these it takes far less memory; None: it cannot.
     # The file that names what of an index lies at a server, written before anything is made there; empty: the index is
     # its files.

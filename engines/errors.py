@@ -10,6 +10,7 @@
     ├── OutOfMemory             engine.out_of_memory    the memory cap was reached
     ├── BuildFailed             engine.build_failed     the engine's library gave up
     ├── EngineUnavailable       engine.unavailable      what the engine asks over the network does not answer just now
+    ├── DeadlineOver            engine.deadline_over    nobody waits any more for what a search still had to do
     └── SearcherClosed          engine.closed           a search after close()
 
 `owner` says who can mend it: `user` (another drop, another parameter) or `platform`.
@@ -104,6 +105,12 @@ class EngineUnavailable(EngineError):
     """A server that the engine asks is not there, or does not answer in time; the same may succeed later."""
 
     reason = "engine.unavailable"
+
+
+class DeadlineOver(EngineError):
+    """What is left to do of a search takes long, and from now on nobody waits for it (`SearchEffort.until`)."""
+
+    reason = "engine.deadline_over"
 
 
 class SearcherClosed(EngineError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from engines.base import Float32, Int64
 from engines.checks import check_finite
 from engines.description import Metric
+from engines.errors import DeadlineOver
 from engines.metrics import blank_answer, exact_costs, larger_is_better, scores_of
 from engines.rowset import RowSet
 
@@ -47,23 +49,28 @@ class ExactScan:
         """Read all rows once for their lengths, which the first search would do otherwise. Raises VectorsInvalid."""
         _ = self._lengths
 
-    def search(self, queries: Float32, top_k: int, allowed: RowSet | None = None) -> tuple[Int64, Float32]:
+    def search(
+        self, queries: Float32, top_k: int, allowed: RowSet | None = None, *, until: float | None = None
+    ) -> tuple[Int64, Float32]:
         """Rows [q, top_k] and scores [q, top_k] for finite queries [q, d], padded with -1 and NaN.
 
-        Of `allowed` rows alone, where it is given; few of them are read without a pass over all.
+        Of `allowed` rows alone, where it is given; few of them are read without a pass over all. Raises DeadlineOver
+        within a block of the moment `until` of time.monotonic().
         """
         rows, scores = blank_answer(len(queries), top_k)
         for start in range(0, len(queries), QUERIES_PER_PASS_MAX):
             some = queries[start : start + QUERIES_PER_PASS_MAX]
-            for offset, best in enumerate(self._best_of(some, top_k, allowed)):
+            for offset, best in enumerate(self._best_of(some, top_k, allowed, until)):
                 rows[start + offset, : len(best.rows)] = best.rows
                 scores[start + offset, : len(best.rows)] = scores_of(best.costs, self._metric)
         return rows, scores
 
-    def _best_of(self, queries: Float32, top_k: int, allowed: RowSet | None) -> list[_Best]:
+    def _best_of(self, queries: Float32, top_k: int, allowed: RowSet | None, until: float | None) -> list[_Best]:
         norms = [float(np.linalg.norm(query.astype(np.float64))) for query in queries]
         bests = [NOTHING] * len(queries)
         for block in self._blocks(allowed):
+            if until is not None and time.monotonic() >= until:
+                raise DeadlineOver("the deadline passed during a scan of the rows")
             estimates = self._estimates(block, queries)
             for i, query in enumerate(queries):
                 limit = _limit(estimates[i], bests[i], top_k, self._error_bound(block, norms[i]))

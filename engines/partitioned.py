@@ -184,6 +184,11 @@ class PartitionedSearcher:
             found = self._search_all(searches)
         return self._merge(found, top_k)
 
+    def rows_held(self, until: float | None = None) -> int:
+        """Raises EngineError."""
+        with self._in_use():
+            return sum(searcher.rows_held(until) for searcher in self._searchers)
+
     def close(self) -> None:
         """What is under way ends as it would have; the last one of it lets go of the memory."""
         with self._lock:

@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 
 from engines.base import SearchEffort
-from engines.errors import EngineError, EngineUnavailable, QueryInvalid
+from engines.errors import DeadlineOver, EngineError, EngineUnavailable, QueryInvalid
 from engines.rowset import RowSet
 from replicas.attributes import attach_columns
 from replicas.checks import QueryLimits, check_query
@@ -174,6 +174,11 @@ def _search(loaded: LoadedVersion, effort: Effort, group: list[Work]) -> None:
         log.warning("engine_unavailable", queries=len(group), exc_info=True)
         for work in group:
             work.outcome = EngineAway(error.message)
+        return
+    except DeadlineOver:
+        # That of the query which waits longest.
+        for work in group:
+            work.outcome = DeadlinePassed(before="could end")
         return
     except Exception as error:
         log.warning("search_failed", queries=len(group), exc_info=True)

@@ -4,8 +4,8 @@
 
 OURS and BESIDE are gRPC targets; ARTIFACT is ours, for its queries. Each query goes to the one and to the other, so
 that a noisy moment disturbs both, and then both rest, because what is beside us has callers. Prints {"p50_ms",
-"p99_ms", "beside_p50_ms", "beside_p99_ms", "overlap", "mean_score", "beside_mean_score", "queries"} and exits 0, or
-{"error": text} and exits 1.
+"p99_ms", "beside_p50_ms", "beside_p99_ms", "overlap", "mean_score", "beside_mean_score", "queries", "timed"} and
+exits 0, or {"error": text} and exits 1; `timed`: how many calls of each the latencies are of.
 """
 
 from __future__ import annotations
@@ -67,8 +67,13 @@ class Side:
         self.took_ms.append((time.perf_counter() - began) * MS_PER_SECOND)
         return self._read(response.answers[0])
 
+    @property
+    def timed(self) -> int:
+        """How many calls count."""
+        return max(0, len(self.took_ms) - UNTIMED)
+
     def percentiles(self) -> list[float]:
-        """p50 and p99 of all that counts."""
+        """p50 and p99 of all that is timed; of the first calls, where there are no others."""
         timed = self.took_ms[UNTIMED:] or self.took_ms
         found: list[float] = np.percentile(timed, [50, 99]).tolist()
         return found
@@ -191,6 +196,7 @@ def _result(ours: Side, beside: Side, likeness: Likeness) -> dict[str, Any]:
         "mean_score": likeness.mean_score / likeness.queries,
         "beside_mean_score": likeness.beside_mean_score / likeness.queries,
         "queries": likeness.queries,
+        "timed": ours.timed,
     }
 
 

@@ -42,10 +42,10 @@ class NotServed(ReplicaError):
 
 
 class DeadlinePassed(ReplicaError):
-    """The caller's deadline passed before the search began."""
+    """The caller's deadline passed before the search began; of one that asks a server, before it could end."""
 
-    def __init__(self) -> None:
-        super().__init__("DEADLINE_PASSED", "the deadline passed before the search began")
+    def __init__(self, *, before: str = "began") -> None:
+        super().__init__("DEADLINE_PASSED", f"the deadline passed before the search {before}")
 
 
 class ModelStopped(ReplicaError):

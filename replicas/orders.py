@@ -102,7 +102,7 @@ def _replay(loaded: LoadedVersion, queries: Sequence[Query], limits: QueryLimits
 
 def check(loaded: LoadedVersion) -> CheckResult:
     """Ask what the index was asked when it was built, and compare; the count must be right too."""
-    schema, count = loaded.schema, loaded.searcher.count
+    schema, count = loaded.schema, loaded.searcher.rows_held()
     known = loaded.artifact.known()
     agreement = _agreement(loaded, *known) if known else 0.0
     error = ""

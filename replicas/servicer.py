@@ -164,7 +164,7 @@ class ReplicaServicer:
             queries=result.queries,
             agreement=result.agreement,
             version=self._loaded.schema.version,
-            items=self._loaded.searcher.count,
+            items=result.items,
         )
 
 

@@ -54,7 +54,8 @@ class SubsetSearch:
         self._searcher = searcher
         self._scan = ExactScan(vectors, metric)
         self._filters, self._always_exact = description.filters, description.exact
-        self._effort_max = bounds(description)[1] if description.effort else TOP_K_MAX
+        hits_max = min(TOP_K_MAX, description.hits_max or TOP_K_MAX)
+        self._reach_max = bounds(description)[1] if self._filters and description.effort else hits_max
 
     def search(self, queries: Floats, top_k: int, effort: SearchEffort, allowed: RowSet) -> tuple[Rows, Floats]:
         """Rows [q, top_k] and scores [q, top_k], best first, padded with -1 and NaN: of the `allowed` rows alone.
@@ -94,13 +95,12 @@ class SubsetSearch:
     def _is_exact_cheaper(self, reach: Rows, effort: SearchEffort, allowed: RowSet) -> NDArray[np.bool_]:
         if effort.exact or self._always_exact:
             return np.ones(len(reach), dtype=np.bool_)
-        reach_max = self._effort_max if self._filters else TOP_K_MAX
-        return (allowed.count <= EXACT_ROWS_PER_CANDIDATE * reach) | (reach > reach_max)
+        return (allowed.count <= EXACT_ROWS_PER_CANDIDATE * reach) | (reach > self._reach_max)
 
     def _exactly(self, queries: Floats, top_k: int, effort: SearchEffort, allowed: RowSet) -> tuple[Rows, Floats]:
         if self._filters:
             return self._searcher.search(queries, top_k, replace(effort, exact=True), allowed)
-        return self._scan.search(queries, top_k, allowed)
+        return self._scan.search(queries, top_k, allowed, until=effort.until)
 
     def _look_within(
         self, queries: Floats, top_k: int, reach: int, effort: SearchEffort, allowed: RowSet

@@ -1,7 +1,8 @@
 """A loaded version beside the live one: how quick both are in the same minute, and how alike their answers.
 
 The agent of each node that holds both asks them the same queries in turns (`replicas.compare`). A node that holds only
-the new version is judged by what its replica took when it was warmed up, against what the live one took then.
+the new version is judged by what its replica took when it was warmed up, against what the live one took then; and so
+is one on which time was over before enough calls were timed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from workers.outcomes import Wait
 P99, OVERLAP, DRIFT = "max_p99_ratio", "min_overlap_at_k", "max_score_drift_percent"
 NO_LIVE = "no version is live yet"
 NOT_TOGETHER = "no node holds both it and the live version"
+# A p99 of fewer calls is one of the slowest of them, which chance chooses.
+TIMED_MIN = 100
 FOUND_P99 = "The p99 is {} ms"
 FOUND_OVERLAP = "Of the live version's answers, {} are in the new one's"
 FOUND_DRIFT = "The mean score is {} % off the live version's"
@@ -102,12 +105,21 @@ def likeness_checks(spec: Mapping[str, Any], compared: Comparison, version: Vers
 
 def _p99_of(limits: Mapping[str, Any], node: str, compared: Comparison, warmed: Mapping[str, Any]) -> Check:
     beside = compared.good.get(node)
-    p99_ms = beside["p99_ms"] if beside else warmed["p99_ms"]
-    live_ms = beside["beside_p99_ms"] if beside else compared.live_p99_ms
+    in_turns = beside is not None and (_timed(beside) >= TIMED_MIN or compared.live_p99_ms is None)
+    p99_ms = beside["p99_ms"] if beside and in_turns else warmed["p99_ms"]
+    live_ms = beside["beside_p99_ms"] if beside and in_turns else compared.live_p99_ms
     limit_ms = guards.p99_limit_ms(limits, live_p99_ms=live_ms)
-    how = "asked in turns" if beside else "when each was warmed up"
+    how = "asked in turns" if in_turns else "when each was warmed up"
+    if beside:
+        few = "" if in_turns else f", of {TIMED_MIN} that are required"
+        how = f"{how}; calls timed in turns: {_timed(beside):,}{few}"
     note = NO_LIVE if live_ms is None else f"live version {compared.live}: {live_ms:.2f} ms, {how}"
     return evidence.noted(at_most(P99, "p99", p99_ms, limit_ms, FOUND_P99, unit="ms"), f"{node}; {note}")
+
+
+def _timed(result: Mapping[str, Any]) -> int:
+    """How many calls of each were timed in turns; agents of an older release do not say."""
+    return int(result.get("timed", 0))
 
 
 def _drift_percent(result: Mapping[str, Any]) -> float:

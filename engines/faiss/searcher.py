@@ -60,6 +60,10 @@ class FaissSearcher:
             self._fill(queries, rows, scores)
         return rows, scores
 
+    def rows_held(self, until: float | None = None) -> int:  # noqa: ARG002 - the protocol's
+        """All of them are in this process."""
+        return int(self.count)
+
     def close(self) -> None:
         self._index = None
         self._others.shutdown(wait=False)

@@ -39,5 +39,9 @@ class FlatSearcher:
         check_allowed(allowed, self.count, DESCRIPTION)
         return scan.search(check_queries(queries, self.dimension, top_k), top_k, allowed)
 
+    def rows_held(self, until: float | None = None) -> int:  # noqa: ARG002 - the protocol's
+        """All of them are in this process."""
+        return int(self.count)
+
     def close(self) -> None:
         self._scan = None

@@ -65,6 +65,10 @@ class HnswSearcher:
                 self._note_refusal(wanted, len(queries))
         return self._one_by_one(index, queries, wanted, top_k)
 
+    def rows_held(self, until: float | None = None) -> int:  # noqa: ARG002 - the protocol's
+        """All of them are in this process."""
+        return int(self.count)
+
     def close(self) -> None:
         self._index = None
 

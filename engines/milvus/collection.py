@@ -104,10 +104,19 @@ class Collection:
 
     def count(self) -> int:
         """The rows it has, with everything that was written."""
+        return self._count("Strong", None)
+
+    def count_loaded(self, until: float | None = None) -> int:
+        """The rows that searches find; changes of the last moment may be missing."""
+        return self._count("Eventually", until)
+
+    def _count(self, consistency: str, until: float | None) -> int:
+        limit = _limit(until)
         found = self._instance.ask(
             lambda client: client.query(
-                self.name, output_fields=["count(*)"], consistency_level="Strong", timeout=CALL_SECONDS_MAX
-            )
+                self.name, output_fields=["count(*)"], consistency_level=consistency, timeout=seconds_until(limit)
+            ),
+            limit,
         )
         return int(found[0]["count(*)"])
 
@@ -126,7 +135,7 @@ class Collection:
     ) -> tuple[Int64, Float32]:
         """Rows [q, top_k] and the server's scores [q, top_k], padded with -1 and NaN, in one call that is waited for
         `until` (time.monotonic()), and no longer than other questions."""
-        limit = min(time.monotonic() + CALL_SECONDS_MAX, math.inf if until is None else until)
+        limit = _limit(until)
 
         def call(client: MilvusClient) -> Sequence[Any]:
             hits: Sequence[Any] = client.search(
@@ -175,6 +184,11 @@ class Collection:
             self._instance.tell(call)
         except CollectionGone:
             return
+
+
+def _limit(until: float | None) -> float:
+    """Until when a question is waited for."""
+    return min(time.monotonic() + CALL_SECONDS_MAX, math.inf if until is None else until)
 
 
 def _index_params(params: MilvusParams, rows: int, dimension: int) -> dict[str, int]:

@@ -17,6 +17,8 @@ REFERENCE_FILE = "collection.json"
 IndexType = Literal["HNSW", "IVF_FLAT", "IVF_PQ", "FLAT"]
 
 NLIST_MAX = 65_536
+# No server gives more hits for one query.
+TOP_K_AT_SERVER_MAX = 16_384
 # Of each cell so many rows at least: k-means of fewer learns nothing, and its libraries say so on every build.
 CELL_ROWS_MIN = 39
 # In the time in which a graph reaches one candidate further, so many rows of a cell are looked at (measured for exact
@@ -78,6 +80,11 @@ class MilvusParams(EngineParams):
         description="How many query nodes of the instance hold the collection; more of them answer more queries.",
     )
 
+    @property
+    def in_cells(self) -> bool:
+        """Whether a search looks into some cells, and finds no more than these hold."""
+        return self.index_type in ("IVF_FLAT", "IVF_PQ")
+
     def cells(self, rows: int) -> int:
         """How many cells an index of so many rows has."""
         return max(1, min(self.nlist, rows // CELL_ROWS_MIN))
@@ -136,6 +143,7 @@ DESCRIPTION = EngineDescription(
     filters=False,
     item_bytes=item_bytes,
     effort=Effort("ef", below_top_k=False),
+    hits_max=TOP_K_AT_SERVER_MAX,
     reference_file=REFERENCE_FILE,
     lacks=lacks,
 )

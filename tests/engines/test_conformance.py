@@ -250,6 +250,11 @@ def test_it_refuses_a_query_that_has_no_answer(built: Built, query: list[float],
         built.searcher.search(np.array([query], np.float32), top_k, DEFAULT)
 
 
+def test_an_index_holds_all_the_rows_that_it_was_built_from(built: Built) -> None:
+    assert built.searcher.rows_held() == len(built.vectors)
+    assert built.searcher.rows_held(until=time.monotonic() + 30) == built.searcher.count
+
+
 def test_a_closed_searcher_says_so(engine: str, partitions: int, four_rows: FourRows) -> None:
     vectors = np.eye(4, dtype=np.float32)
     spec = IndexSpec("ip", 4, partitions=partitions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -12,7 +14,7 @@ from threadpoolctl import threadpool_info
 
 from engines import exact
 from engines.description import Metric
-from engines.errors import VectorsInvalid
+from engines.errors import DeadlineOver, VectorsInvalid
 from engines.exact import ExactScan
 from engines.rowset import RowSet
 from tests.engines.data import float64_best, float64_scores
@@ -112,3 +114,18 @@ def test_it_names_the_first_row_that_is_not_finite() -> None:
 def test_blas_keeps_to_one_thread() -> None:
     """Also that of a library which brings its own."""
     assert {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"} == {1}
+
+
+def test_a_scan_ends_when_nobody_waits_for_it_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = np.eye(12, dtype=np.float32)
+    scan = ExactScan(vectors, "ip")
+    scan.prepare()
+    moments = iter([1.0, 2.0, 3.0])
+    monkeypatch.setattr(exact, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    with pytest.raises(DeadlineOver):
+        scan.search(vectors, 1, until=2.0)
+    # In its second block.
+    assert next(moments) == 3.0
+    monkeypatch.undo()
+    found, _ = scan.search(vectors, 1, until=time.monotonic() + 60)
+    assert found.ravel().tolist() == list(range(12))

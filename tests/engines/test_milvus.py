@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engines import registry
-from engines.base import IndexSpec, SearchEffort
+from engines.base import Float32, IndexSearcher, IndexSpec, Int64, SearchEffort
 from engines.errors import (
     BuildFailed,
+    DeadlineOver,
     EngineError,
     EngineUnavailable,
     IndexMismatch,
@@ -24,6 +26,8 @@ from engines.errors import (
     QueryInvalid,
     VectorsInvalid,
 )
+from engines.exact import ExactScan
+from engines.metrics import blank_answer
 from engines.milvus import collection as collections
 from engines.milvus import searcher as searching
 from engines.milvus.collection import Collection
@@ -134,6 +138,103 @@ def test_a_large_batch_is_asked_in_several_calls_and_more_hits_than_a_server_giv
     exact, _ = searcher.search(queries, 60, EXACT)
     monkeypatch.setattr(searching, "TOP_K_AT_SERVER_MAX", 50)
     assert searcher.search(queries, 60, SearchEffort(ef=1))[0].tolist() == exact.tolist()
+
+
+@pytest.mark.parametrize(("index_type", "queries_of_calls"), [("HNSW", [7, 7, 6]), ("IVF_PQ", [1] * 20)])
+def test_a_call_asks_for_no_more_hits_than_it_may_also_where_more_than_top_k_are_looked_up(
+    index_type: str, queries_of_calls: list[int], index_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, queries = items_and_queries("ip")
+    searcher = registry.open_searcher("milvus", SPEC, index_dir, vectors)
+    asked: list[tuple[int, int]] = []
+
+    def search(self: Collection, queries: Float32, top_k: int, *_: object) -> tuple[Int64, Float32]:
+        asked.append((len(queries), top_k))
+        rows = np.tile(np.arange(top_k), (len(queries), 1))
+        return rows, np.zeros(rows.shape, np.float32)
+
+    monkeypatch.setattr(Collection, "search", search)
+    # What a searcher of codes does differently; no collection of milvus-lite has any.
+    monkeypatch.setattr(searcher, "_coded", index_type == "IVF_PQ")
+    monkeypatch.setattr(searching, "HITS_PER_CALL_MAX", 70)
+    searcher.search(queries[:20], 10, DEFAULT)
+    assert [number for number, _ in asked] == queries_of_calls
+    assert all(number * hits <= 70 for number, hits in asked)
+
+
+@pytest.fixture
+def few_in_a_cell(tmp_path: Path) -> IndexSearcher:
+    """Cells of about 47 rows each."""
+    spec = IndexSpec("ip", DIMENSION, params={"index_type": "IVF_FLAT", "nlist": 64})
+    return build_and_open("milvus", spec, items_and_queries("ip")[0], tmp_path)
+
+
+@pytest.mark.parametrize("top_k", [100, 300])
+def test_who_names_fewer_cells_than_hold_top_k_is_answered_from_more_cells_and_by_no_scan_of_all_rows(
+    few_in_a_cell: IndexSearcher, top_k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = items_and_queries("ip")[1][:20]
+    truth, _ = few_in_a_cell.search(queries, top_k, EXACT)
+    asked: list[tuple[int, int]] = []
+    search = Collection.search
+
+    def noted(
+        self: Collection, queries: Float32, top_k: int, params: Mapping[str, int], until: float | None = None
+    ) -> tuple[Int64, Float32]:
+        asked.append((len(queries), params["nprobe"]))
+        return search(self, queries, top_k, params, until)
+
+    def scan(*_: object, **__: object) -> None:
+        pytest.fail("it scans all rows")
+
+    monkeypatch.setattr(Collection, "search", noted)
+    monkeypatch.setattr(ExactScan, "search", scan)
+    rows, _ = few_in_a_cell.search(queries, top_k, SearchEffort(nprobe=1))
+    assert (rows >= 0).all()
+    (first, named), (short, further) = asked
+    assert (first, named) == (len(queries), 1)
+    assert 0 < short <= first
+    # Four times top_k by the mean of the cells, and not all of them.
+    assert further == ceil(4 * top_k * 64 / 3_000) < 64
+    assert recall(rows, truth) > 0.5
+
+
+def test_what_more_cells_do_not_hold_either_is_scanned_for_while_somebody_waits(
+    few_in_a_cell: IndexSearcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = items_and_queries("ip")[1][:20]
+    monkeypatch.setattr(searching, "HELD_RATIO", 1)
+    soon = time.monotonic() + 30
+    rows, _ = few_in_a_cell.search(queries, 300, SearchEffort(nprobe=1, until=soon))
+    assert (rows >= 0).all()
+    exact, _ = few_in_a_cell.search(queries, 300, EXACT)
+    # At least one of them had to be, and is exact then.
+    assert (rows == exact).all(axis=1).any()
+
+    def late(self: Collection, queries: Float32, top_k: int, *_: object) -> tuple[Int64, Float32]:
+        """Gives nothing, and takes until nobody waits."""
+        time.sleep(max(0.0, until - time.monotonic()))
+        return blank_answer(len(queries), top_k)
+
+    monkeypatch.setattr(Collection, "search", late)
+    until = time.monotonic() + 0.2
+    with pytest.raises(DeadlineOver, match="the deadline passed"):
+        few_in_a_cell.search(queries, 300, SearchEffort(nprobe=1, until=until))
+
+
+def test_a_torn_graph_is_not_scanned_for_when_nobody_waits(index_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, queries = items_and_queries("ip")
+    searcher = registry.open_searcher("milvus", SPEC, index_dir, vectors)
+
+    def nothing(self: Collection, queries: Float32, top_k: int, *_: object) -> tuple[Int64, Float32]:
+        return blank_answer(len(queries), top_k)
+
+    monkeypatch.setattr(Collection, "search", nothing)
+    exact = searcher.search(queries, 10, EXACT)
+    for found, wanted in zip(searcher.search(queries, 10, DEFAULT), exact, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(DeadlineOver):
+        searcher.search(queries, 10, SearchEffort(until=time.monotonic()))
 
 
 def test_the_file_of_an_index_names_its_collection_and_holds_no_address(built_dir: Path, milvus: MilvusServer) -> None:

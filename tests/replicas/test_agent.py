@@ -109,6 +109,7 @@ def test_two_replicas_of_a_node_are_compared_from_outside(node: Node, made: Made
     found, refused = report.orders
     assert (found.ok, found.error, found.version, found.beside_version) == (True, "", 4, 5)
     assert found.queries == len(made.queries)
+    assert found.timed > 0
     common = [
         len(set(exact_ids(made, query, 10)[0]) & set(exact_ids(live, query, 10)[0])) / 10 for query in made.queries
     ]

@@ -67,7 +67,7 @@ def test_both_are_asked_the_same_and_by_turns_who_is_first() -> None:
     assert set(ours.asked) == {b"a", b"b", b"c"}
     ours_first = [one < other for one, other in zip(ours.began_at, live.began_at, strict=True)]
     assert ours_first == [turn % 2 == 1 for turn in range(TIMED + UNTIMED)]
-    assert (found["queries"], found["overlap"], found["mean_score"]) == (3, 0.5, 1.0)
+    assert (found["queries"], found["timed"], found["overlap"], found["mean_score"]) == (3, TIMED, 0.5, 1.0)
 
 
 def test_each_query_counts_even_when_fewer_would_do_for_a_p99() -> None:
@@ -82,6 +82,7 @@ def test_it_ends_when_its_time_is_up_and_tells_what_it_has(monkeypatch: pytest.M
     ours, live = Replica([1]), Replica([1])
     found = compare.compare(*sides(ours, live), [str(number).encode() for number in range(10_000)])
     assert 0 < found["queries"] < 1_000
+    assert found["timed"] == max(0, len(live.asked) - UNTIMED)
     assert found["p50_ms"] >= 1e3 * CALL_SECONDS
     assert found["beside_p50_ms"] >= 1e3 * CALL_SECONDS
 

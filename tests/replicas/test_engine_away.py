@@ -10,11 +10,17 @@ import grpc
 import numpy as np
 import pytest
 
+from engines.base import Float32, Int64
+from engines.metrics import blank_answer
+from engines.milvus.collection import Collection
+from engines.milvus.library import MilvusClient
+from engines.milvus.reference import references_in
 from replicas.answer import answer
 from replicas.audits import Auditor
 from replicas.checks import QueryLimits
-from replicas.errors import EngineAway
+from replicas.errors import DeadlinePassed, EngineAway
 from replicas.loaded import LoadedVersion, load
+from replicas.orders import check
 from replicas.queries import Answer, MergePolicy, Outcome, Query, QueryKind
 from replicas.wire import error_message, status_code
 from tests.support.artifacts import make_artifact
@@ -104,3 +110,45 @@ def test_callers_of_a_silent_engine_hear_within_their_deadline_that_it_is_away(
         assert time.monotonic() - started < 5
     finally:
         own.thaw()
+
+
+def test_callers_of_a_search_that_would_end_in_a_scan_when_nobody_waits_hear_that_the_time_was_too_short(
+    loaded: LoadedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches = 0
+
+    def short(self: Collection, queries: Float32, top_k: int, *_: object) -> tuple[Int64, Float32]:
+        """As a graph that lost its links answers, after what callers have given it."""
+        nonlocal searches
+        searches += 1
+        time.sleep(0.5)
+        return blank_answer(len(queries), top_k)
+
+    monkeypatch.setattr(Collection, "search", short)
+    outcomes = ask(loaded, deadline_ms=500)
+    assert {type(outcome) for outcome in outcomes} == {DeadlinePassed}
+    assert isinstance(outcomes[0], DeadlinePassed)
+    assert status_code(outcomes[0]) is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert error_message(outcomes[0]).message == "the deadline passed before the search could end"
+    # Nobody is asked for again alone: no query is at fault.
+    assert searches == 1
+    assert all(isinstance(outcome, Answer) and len(outcome.rows) == 10 for outcome in ask(loaded))
+
+
+def test_rows_that_somebody_deleted_at_the_server_are_told_by_check_and_audit_though_every_answer_is_right(
+    own: MilvusServer, loaded: LoadedVersion, tmp_path: Path
+) -> None:
+    auditor = Auditor(loaded, LIMITS)
+    assert (auditor.audit().ok, auditor.audit().items, check(loaded).ok) == (True, ITEMS, True)
+    (collection,) = [each.collection for each in references_in(tmp_path)]
+    other = MilvusClient(own.uri)
+    other.delete(collection, filter="row >= 0")
+    other.close()
+    until = time.monotonic() + BACK_SECONDS_MAX
+    while (audit := auditor.audit()).ok:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert (audit.error, audit.items, audit.agreement) == (f"the index holds 0 items, not {ITEMS}", 0, 1.0)
+    checked = check(loaded)
+    assert (checked.ok, checked.items, checked.agreement) == (False, 0, 1.0)
+    assert checked.error == f"the index holds 0 items, the manifest says {ITEMS}"

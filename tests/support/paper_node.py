@@ -23,7 +23,7 @@ Report = documents_pb2.ReplicaReport
 class PaperNode:
     """`load_error` fails every load, `p99_ms` is what each WARM measures in its turn, `check_error` fails CHECK.
 
-    COMPARE finds for each of the two what its last WARM measured, and `likeness`; `compare_error` fails it.
+    COMPARE finds for each of the two what its last WARM measured, `timed` and `likeness`; `compare_error` fails it.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class PaperNode:
         self.name, self.load_error, self.check_error, self.compare_error = name, "", "", ""
         # What artifacts without a manifest hold, how many sampled rows are found, and how alike two versions answer.
         self.items, self.rows_found = 60, 100
+        self.timed = 1_000
         self.likeness = {"overlap": 0.9, "mean_score": 1.0, "beside_mean_score": 1.0}
         self._warmed_ms: dict[str, float] = {}
         self.memory_available_bytes = memory_available_bytes
@@ -128,6 +129,7 @@ class PaperNode:
             version=placement.version,
             beside_version=order.beside_version,
             queries=100,
+            timed=self.timed,
             p99_ms=self._warmed_ms[placement.replica_id],
             beside_p99_ms=self._warmed_ms.get(order.beside, self._p99_ms[0]),
             **self.likeness,

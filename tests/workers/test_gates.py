@@ -98,7 +98,7 @@ def test_the_report_of_a_good_version_has_every_figure_beside_its_limit(films_se
         "overlap with live at 100": (0.9, None, "pass"),
         "drift of the mean score": (0.0, None, "pass"),
     }
-    assert checks["p99"]["note"] == "local; live version 1: 1.00 ms, asked in turns"
+    assert checks["p99"]["note"] == "local; live version 1: 1.00 ms, asked in turns; calls timed in turns: 1,000"
     assert checks["overlap with live at 100"]["note"] == "against live version 1"
     assert set(checks["p99"]) == {"name", "what", "value", "bound", "limit", "unit", "verdict", "note"}
 
@@ -121,7 +121,7 @@ def test_the_evidence_of_what_went_live_is_beside_what_was_live_then(films_servi
     build = held_until_live_moved(films_service, 1)
     checks = evidence_of(build)
     assert (build.state, checks["overlap with live at 100"]["note"]) == ("SUCCEEDED", "against live version 1")
-    assert checks["p99"]["note"] == "local; live version 1: 1.00 ms, asked in turns"
+    assert checks["p99"]["note"] == "local; live version 1: 1.00 ms, asked in turns; calls timed in turns: 1,000"
     live = [build.report[name].get("live_version", build.report[name].get("live")) for name in ("counts", "compare")]
     assert (live, build.report["items"]["live_version"]) == ([1, 1], 1)
     told = version_view(selectors.version_get(films_service, 3))["report"]["evidence"]
@@ -174,6 +174,29 @@ def test_what_cannot_be_compared_with_live_is_held_when_it_has_a_guard_and_told_
     checks = evidence_of(build)
     assert (checks["drift of the mean score"]["value"], checks["drift of the mean score"]["verdict"]) == (None, "pass")
     assert checks["p99"]["note"].endswith("when each was warmed up")
+
+
+def test_a_p99_of_few_calls_in_turns_is_none_and_that_of_the_warm_up_is_judged(films_service, node):
+    finish(published(films_service))
+    Version.objects.update(p99_ms=1.5)
+    node.timed = 99
+    note = evidence_of(finish(published(films_service)))["p99"]["note"]
+    told = "calls timed in turns: 99, of 100 that are required"
+    assert note == f"local; live version 1: 1.50 ms, when each was warmed up; {told}"
+    node.timed = 100
+    Version.objects.update(p99_ms=1.5)
+    note = evidence_of(finish(published(films_service)))["p99"]["note"]
+    assert note == "local; live version 2: 1.00 ms, asked in turns; calls timed in turns: 100"
+
+
+def test_a_p99_of_few_calls_is_better_than_none(films_service, node):
+    """Nobody knows what the live version took when it was warmed up."""
+    finish(published(films_service))
+    Version.objects.update(p99_ms=None)
+    node.timed = 0
+    check = evidence_of(finish(published(films_service)))["p99"]
+    assert check["note"] == "local; live version 1: 1.00 ms, asked in turns; calls timed in turns: 0"
+    assert check["limit"] == 5.0
 
 
 def test_a_node_without_the_live_version_is_judged_by_its_warm_up(films_service, valkey):

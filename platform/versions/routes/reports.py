@@ -151,6 +151,7 @@ def _result(result: documents_pb2.OrderResult) -> dict[str, Any]:
         "rows_sampled": result.rows_sampled,
         "rows_found": result.rows_found,
         "beside_version": result.beside_version,
+        "timed": result.timed,
         "beside_p50_ms": result.beside_p50_ms,
         "beside_p99_ms": result.beside_p99_ms,
         "overlap": result.overlap,

@@ -241,7 +241,7 @@ class ReplicaHealth(_message.Message):
     def __init__(self, age_seconds: _Optional[float] = ..., agreement: _Optional[float] = ..., version: _Optional[int] = ..., items: _Optional[int] = ..., error: _Optional[str] = ..., p99_ms: _Optional[float] = ..., sustained_p99_ms: _Optional[float] = ..., right_in_a_row: _Optional[int] = ..., wrong_in_a_row: _Optional[int] = ..., silent_in_a_row: _Optional[int] = ..., away_in_a_row: _Optional[int] = ...) -> None: ...
 
 class OrderResult(_message.Message):
-    __slots__ = ("order_id", "ok", "error", "p50_ms", "p99_ms", "queries", "agreement", "version", "items", "agreement_min", "rows_sampled", "rows_found", "beside_p50_ms", "beside_p99_ms", "overlap", "mean_score", "beside_mean_score", "beside_version")
+    __slots__ = ("order_id", "ok", "error", "p50_ms", "p99_ms", "queries", "agreement", "version", "items", "agreement_min", "rows_sampled", "rows_found", "beside_p50_ms", "beside_p99_ms", "overlap", "mean_score", "beside_mean_score", "beside_version", "timed")
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     OK_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -260,6 +260,7 @@ class OrderResult(_message.Message):
     MEAN_SCORE_FIELD_NUMBER: _ClassVar[int]
     BESIDE_MEAN_SCORE_FIELD_NUMBER: _ClassVar[int]
     BESIDE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TIMED_FIELD_NUMBER: _ClassVar[int]
     order_id: str
     ok: bool
     error: str
@@ -278,7 +279,8 @@ class OrderResult(_message.Message):
     mean_score: float
     beside_mean_score: float
     beside_version: int
-    def __init__(self, order_id: _Optional[str] = ..., ok: _Optional[bool] = ..., error: _Optional[str] = ..., p50_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ..., queries: _Optional[int] = ..., agreement: _Optional[float] = ..., version: _Optional[int] = ..., items: _Optional[int] = ..., agreement_min: _Optional[float] = ..., rows_sampled: _Optional[int] = ..., rows_found: _Optional[int] = ..., beside_p50_ms: _Optional[float] = ..., beside_p99_ms: _Optional[float] = ..., overlap: _Optional[float] = ..., mean_score: _Optional[float] = ..., beside_mean_score: _Optional[float] = ..., beside_version: _Optional[int] = ...) -> None: ...
+    timed: int
+    def __init__(self, order_id: _Optional[str] = ..., ok: _Optional[bool] = ..., error: _Optional[str] = ..., p50_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ..., queries: _Optional[int] = ..., agreement: _Optional[float] = ..., version: _Optional[int] = ..., items: _Optional[int] = ..., agreement_min: _Optional[float] = ..., rows_sampled: _Optional[int] = ..., rows_found: _Optional[int] = ..., beside_p50_ms: _Optional[float] = ..., beside_p99_ms: _Optional[float] = ..., overlap: _Optional[float] = ..., mean_score: _Optional[float] = ..., beside_mean_score: _Optional[float] = ..., beside_version: _Optional[int] = ..., timed: _Optional[int] = ...) -> None: ...
 
 class GatewayReport(_message.Message):
     __slots__ = ("gateway", "address", "pid", "serving", "stale_seconds")
