@@ -18,7 +18,7 @@ from collections.abc import Collection
 from typing import Any
 
 import redis
-from celery.signals import task_received, worker_ready
+from celery.signals import task_received, worker_ready, worker_shutting_down
 from celery.worker import state
 from django.conf import settings
 
@@ -63,6 +63,13 @@ class _Taken:
 
 _taken = _Taken()
 task_received.connect(_taken.one)
+# From then on it takes nothing, and lets what runs come to its end.
+_is_ending = threading.Event()
+
+
+@worker_shutting_down.connect
+def _leave_it_alone(**_unknown: Any) -> None:
+    _is_ending.set()
 
 
 @worker_ready.connect
@@ -78,8 +85,7 @@ def _look(queues: Collection[str], processes: int) -> None:
         socket_timeout=settings.REDIS_TIMEOUT_SECONDS,
         socket_connect_timeout=settings.REDIS_TIMEOUT_SECONDS,
     )
-    while True:
-        time.sleep(LOOK_SECONDS)
+    while not _is_ending.wait(LOOK_SECONDS):
         is_free = len(state.reserved_requests) < processes
         if hearing.is_lost(now=time.monotonic(), waiting=_waiting(broker, queues), taken=_taken.count, is_free=is_free):
             log.critical("%s: messages wait, and this worker takes none; it ends to begin anew", ", ".join(queues))
