@@ -7,7 +7,7 @@ imported late because it brings numpy, which a web process does without.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -131,18 +131,22 @@ def is_more_than_files(index_dir: Path) -> bool:
 def remove(going: Sequence[Path], staying: Sequence[Path]) -> dict[Path, str]:
     """What `IndexRemover` says, of all engines; imports the libraries of those that have one. Raises EngineError."""
     removers: list[IndexRemover] = [_load(entry.remover) for entry in ENGINES.values() if entry.remover]
-    left: dict[Path, str] = {}
-    for remover in removers:
-        left |= remover(going, staying)
-    return left
+    return _left_by(removers, going, staying)
 
 
 def release(going: Sequence[Path], staying: Sequence[Path]) -> dict[Path, str]:
     """What `IndexReleaser` says, of all engines; imports the libraries of those that have one. Raises EngineError."""
     releasers: list[IndexReleaser] = [_load(entry.releaser) for entry in ENGINES.values() if entry.releaser]
+    return _left_by(releasers, going, staying)
+
+
+def _left_by(
+    errands: Iterable[IndexRemover | IndexReleaser], going: Sequence[Path], staying: Sequence[Path]
+) -> dict[Path, str]:
+    """Of which folders it could not be done, by any engine, and why."""
     left: dict[Path, str] = {}
-    for releaser in releasers:
-        left |= releaser(going, staying)
+    for errand in errands:
+        left |= errand(going, staying)
     return left
 
 

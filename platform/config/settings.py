@@ -163,9 +163,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "health_check_interval": 5,
 }
 CELERY_TASK_DEFAULT_QUEUE = "control"
+CELERY_TIMEZONE = "UTC"
 # A worker that is free and takes nothing of what waits for so long does not listen, and ends (workers/hearing.py).
 WORKER_DEAF_SECONDS = max(5, env_int("RECALL_WORKER_DEAF_SECONDS", 20))
-CELERY_TIMEZONE = "UTC"
 
 # Builds.
 # One core less than there are, so that builds leave one to what serves.
