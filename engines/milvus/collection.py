@@ -13,9 +13,10 @@ import numpy as np
 
 from engines.base import Float32, Int64
 from engines.description import Metric
-from engines.errors import BuildFailed, EngineUnavailable
+from engines.errors import BuildFailed, EngineUnavailable, ParamsInvalid
 from engines.metrics import blank_answer
 from engines.milvus.connection import CALL_SECONDS_MAX, CollectionGone, Instance, NotLoaded, seconds_until
+from engines.milvus.errors import FewQueryNodes
 from engines.milvus.library import DataType, MilvusClient
 from engines.milvus.params import PQ_BITS, MilvusParams
 
@@ -95,9 +96,16 @@ class Collection:
         return bool(found["state"] == "Finished" and not int(found.get("pending_index_rows", 0)))
 
     def load(self, replicas: int) -> None:
-        """Into the memory of so many query nodes; does nothing when it is there."""
+        """Into the memory of so many query nodes; does nothing when it is there. Raises ParamsInvalid."""
         self._replicas = replicas
-        self._instance.tell(self._load)
+        try:
+            self._instance.tell(self._load)
+        except FewQueryNodes as error:
+            # An instance that was silent for a while has lost its own nodes, and is about to find them or to end.
+            if replicas == 1:
+                raise EngineUnavailable(f"{error.message}: it has no query node just now") from error
+            message = f"params.replicas: {replicas} are more than the query nodes that the instance has"
+            raise ParamsInvalid(message, field="params.replicas") from error
 
     def _load(self, client: MilvusClient) -> None:
         client.load_collection(self.name, replica_number=self._replicas, timeout=LOAD_SECONDS_MAX)

@@ -21,6 +21,8 @@ UNAVAILABLE_STATUSES: Final = frozenset({"RESOURCE_EXHAUSTED", "UNAUTHENTICATED"
 CONNECTION_REPLACED: Final = "Cannot invoke RPC"
 NO_SUCH_COLLECTION: Final = 100
 NOT_LOADED_CODES: Final = frozenset({101, 103})
+# Servers say it of more copies than it has query nodes, and of one while it has none.
+FEW_QUERY_NODES: Final = "nodes not enough"
 
 # As the transport writes it, whatever name was configured.
 RESOLVED_ADDRESS: Final = re.compile(r"ipv[46]:[^\s,;]+")
@@ -33,6 +35,10 @@ class CollectionGone(EngineError):
 
 class NotLoaded(EngineUnavailable):
     """The instance has the collection and not in its memory, as after a restart, or when somebody released it."""
+
+
+class FewQueryNodes(EngineError):
+    """The instance has fewer query nodes just now than copies were asked for."""
 
 
 class InstanceAway(EngineUnavailable):
@@ -66,6 +72,8 @@ def _translated(error: Any, address: Address) -> EngineError:
         return CollectionGone(said)
     if code in NOT_LOADED_CODES:
         return NotLoaded(said)
+    if FEW_QUERY_NODES in told:
+        return FewQueryNodes(said)
     if status == SILENT_STATUS:
         return InstanceSilent(said)
     if code == CANNOT_CONNECT or status in AWAY_STATUSES or CONNECTION_REPLACED in told:

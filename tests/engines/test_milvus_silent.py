@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ import pytest
 
 from engines import registry
 from engines.base import IndexSearcher, IndexSpec, SearchEffort
-from engines.errors import EngineError, EngineUnavailable
+from engines.errors import EngineError, EngineUnavailable, ParamsInvalid
 from engines.milvus import collection, connection
 from engines.milvus.breaker import FAILURES_MAX
 from engines.milvus.connection import CALL_SECONDS_MAX, CALLS_AT_ONCE_MAX, CollectionGone, Instance, instance
 from engines.milvus.errors import InstanceAway, InstanceSilent
-from engines.milvus.library import MilvusClient
+from engines.milvus.library import MilvusClient, MilvusException
 from engines.milvus.params import REFERENCE_FILE
 from tests.engines.data import DEFAULT, build_and_open
 from tests.support.milvus import MilvusServer, running_milvus
@@ -192,6 +193,41 @@ def test_a_build_survives_that_its_instance_is_away_for_a_while_once_all_is_inse
     back[0].result(WAIT_SECONDS_MAX)
     until(lambda: answers(searcher), "answers")
     assert told(OPENED) == 1
+
+
+def test_a_build_waits_for_an_instance_that_has_lost_its_query_nodes(
+    own: MilvusServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a 2.3.5 says after it was frozen for longer than it takes its own parts for alive."""
+    loads = few_query_nodes(2, monkeypatch)
+    searcher = build_and_open("milvus", FLAT, EYE, tmp_path)
+    assert answers(searcher)
+    # The third is the builder's, and the fourth is who opens it.
+    assert loads == [1, 1, 1, 1]
+
+
+def test_more_copies_than_an_instance_has_query_nodes_are_refused_by_name(
+    own: MilvusServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_query_nodes(1, monkeypatch)
+    with pytest.raises(ParamsInvalid, match=r"params\.replicas: 4 are more than the query nodes") as refused:
+        registry.builder("milvus").build(replace(FLAT, params=dict(FLAT.params) | {"replicas": 4}), EYE, tmp_path, int)
+    assert refused.value.field == "params.replicas"
+
+
+def few_query_nodes(times: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Has the server refuse so many times to load; lists for how many copies each time it was asked."""
+    asked = MilvusClient.load_collection
+    loads: list[int] = []
+
+    def load(*args: Any, **more: Any) -> Any:
+        loads.append(more["replica_number"])
+        if len(loads) <= times:
+            raise MilvusException(1, "call query coordinator LoadCollection: nodes not enough")
+        return asked(*args, **more)
+
+    monkeypatch.setattr(MilvusClient, "load_collection", load)
+    return loads
 
 
 def test_a_build_whose_instance_does_not_come_back_ends_and_leaves_the_name_of_its_collection(

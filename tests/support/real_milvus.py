@@ -39,7 +39,7 @@ HEALTH_SECONDS_MAX: Final = 5.0
 PLACE: Final = re.compile(r"\{\{\s*(\w+)(?:\(\w+\))?\s*(?::\s*(.*?))?\s*\}\}")
 
 # Its defaults are for days and for many machines: a collection of some rows would take 8 s to build, and an instance
-# that was killed 35 s to answer again. With these it is 3 s and 6 s.
+# that was killed 35 s to answer again. With these it is 3 s and 14 s.
 QUICK: Final[Mapping[str, Any]] = {
     # A flush waits until rows that are under way have come, which it knows by their allotment's end.
     "dataCoord.segment.assignmentExpiration": 200,
@@ -56,8 +56,8 @@ QUICK: Final[Mapping[str, Any]] = {
     # Now and then a round goes astray when several load at once, and is begun again after this.
     "queryCoord.channelTaskTimeout": 5_000,
     "queryCoord.segmentTaskTimeout": 10_000,
-    # Its parts take what was killed for alive as long as this, in seconds, and ask each other in such pauses.
-    "common.session.ttl": 2,
+    # Its parts take what was killed for alive as long as this, in seconds; one that was frozen for longer ends itself.
+    "common.session.ttl": 10,
     "grpc.client.initialBackOff": 0.1,
     "grpc.client.maxBackoff": 0.5,
     "log.level": "warn",

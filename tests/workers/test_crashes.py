@@ -18,6 +18,7 @@ from django.db import InterfaceError, OperationalError, connection
 
 from catalog.models import Service
 from tests.factories import TESTER, make_service
+from tests.support.children import index_builders
 from tests.support.history import asked, expired, refreshed
 from tests.support.source import write_drop
 from tests.support.valkey import Valkey
@@ -175,8 +176,7 @@ def child_that_builds(worker: int) -> psutil.Process:
     """The child of this worker that builds an index, once it is at work."""
 
     def look() -> psutil.Process | None:
-        children = [each for each in psutil.Process(worker).children() if each.status() != psutil.STATUS_ZOMBIE]
-        at_work = [each for each in children if "engines.build" in each.cmdline()]
+        at_work = index_builders(psutil.Process(worker))
         done = Build.objects.filter(steps__name="build_index", steps__progress__gt=0).exists()
         return at_work[0] if at_work and done else None
 

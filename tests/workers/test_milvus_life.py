@@ -26,6 +26,7 @@ from recall_client.client import Client
 from recall_client.results import Answer
 from tenants.actions import key_create
 from tests.factories import TESTER, make_service
+from tests.support.children import index_builders
 from tests.support.gateways import running_gateway
 from tests.support.history import asked, refreshed
 from tests.support.nodes import running_node
@@ -176,9 +177,8 @@ def killed_while_building(service: Service) -> Build:
 
 def kill_when_there_are_more_than(before: set[tuple[str, str]]) -> None:
     until(lambda: collections() > before, "the build to make a collection")
-    for child in psutil.Process().children(recursive=True):
-        if "engines.build" in child.cmdline():
-            child.send_signal(signal.SIGKILL)
+    for child in index_builders(psutil.Process()):
+        child.send_signal(signal.SIGKILL)
 
 
 def swept() -> bool:
