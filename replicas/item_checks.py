@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 from replicas.errors import InvalidQuery
-from replicas.queries import ItemQuery, WeightedItem
+from replicas.queries import ItemQuery, OnMissing, WeightedItem
 from replicas.schema import VersionSchema
 
 ITEMS_FIELD: Final = "items.items"
@@ -26,6 +26,10 @@ def check_item_query(asked: ItemQuery, schema: VersionSchema, *, items_max: int)
     if not 0 <= asked.min_coverage <= 1:
         message = f"the least coverage is {asked.min_coverage:g}; it must be 0 to 1"
         raise InvalidQuery("items.min_coverage", "MIN_COVERAGE_OUT_OF_RANGE", message)
+    if asked.min_coverage and asked.on_missing is not OnMissing.MIN_COVERAGE:
+        # Who sets it wants to hear of too few items, and would not.
+        message = f"it says nothing with `on_missing` {asked.on_missing.name}; set that to MIN_COVERAGE"
+        raise InvalidQuery("items.min_coverage", "MIN_COVERAGE_IDLE", message)
 
 
 def item_field(number: int, schema: VersionSchema) -> str:

@@ -197,7 +197,6 @@ def test_coverage_is_measured_by_absolute_weight(made: MadeArtifact, loaded: Loa
     hardly = float(np.float32(0.80001))
     error = refusal(loaded, by(*items, on_missing=OnMissing.MIN_COVERAGE, min_coverage=hardly))
     assert error.message.endswith("have 0.8 of the absolute weight; at least 0.80001 is asked for")
-    assert one(loaded, by(*items, min_coverage=1.0)).rows.size == 10
 
 
 @pytest.mark.parametrize("on_missing", list(OnMissing))
@@ -307,6 +306,8 @@ def test_excluding_the_query_items_widens_the_search_by_what_could_be_answered_a
         (by(1, min_coverage=1.1), "items.min_coverage", "MIN_COVERAGE_OUT_OF_RANGE"),
         (by(1, min_coverage=-0.1), "items.min_coverage", "MIN_COVERAGE_OUT_OF_RANGE"),
         (by(1, min_coverage=float("nan")), "items.min_coverage", "MIN_COVERAGE_OUT_OF_RANGE"),
+        (by(1, min_coverage=0.5), "items.min_coverage", "MIN_COVERAGE_IDLE"),
+        (by(1, min_coverage=0.5, on_missing=OnMissing.FAIL), "items.min_coverage", "MIN_COVERAGE_IDLE"),
         (by(1, top_k=0), "top_k", "TOP_K_OUT_OF_RANGE"),
     ],
 )
