@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 
 from console.cli_lines import cli_line
+from versions.subjects import build_number_in
 
 register = template.Library()
 
@@ -138,8 +139,7 @@ def until(when: datetime) -> str:
 @register.filter
 def build_number(subject: str) -> int | None:
     """12 of "build 12", which is what an alert is about when it is about a build."""
-    word, _, number = subject.partition(" ")
-    return int(number) if word == "build" and number.isdecimal() else None
+    return build_number_in(subject)
 
 
 @register.filter

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -12,25 +11,25 @@ from alerts.states import Severity
 from catalog.models import Service
 from versions.models import Activation, Build, Version
 from versions.selectors import is_loaded
+from versions.subjects import build_number_in, subject_of
 
 LAGGING = "activation.lagging"
 NO_ROOM = "replica.no_room"
 LEFT_BEHIND = "engine.left_behind"
 # A build that ended for the sake of what serves where its index was made.
 MADE_WAY = "build.made_way"
-BUILD_SUBJECT = re.compile(r"build ([0-9]+)")
 
 
 def build_alert(build: Build, *, reason: str, message: str, evidence: Mapping[str, Any]) -> None:
     """A build is held or has failed. What is live stays, therefore no more than a warning."""
     alert_raise(
-        service=build.service, reason=reason, subject=_subject(build.number), message=message, evidence=evidence
+        service=build.service, reason=reason, subject=subject_of(build.number), message=message, evidence=evidence
     )
 
 
 def build_alerts_end(build: Build) -> None:
     """Somebody has decided: the build goes on, or is not wanted any more."""
-    alerts_resolve(service=build.service, subjects=[_subject(build.number)])
+    alerts_resolve(service=build.service, subjects=[subject_of(build.number)])
 
 
 def made_way_alert(build: Build) -> None:
@@ -41,9 +40,9 @@ def made_way_alert(build: Build) -> None:
 
 def build_alerts_end_until(build: Build) -> None:
     """A build succeeded: what was wrong with it and with those before it is over."""
-    numbers = (BUILD_SUBJECT.fullmatch(subject) for subject in unresolved_subjects(build.service))
-    over = sorted(int(found[1]) for found in numbers if found and int(found[1]) <= build.number)
-    alerts_resolve(service=build.service, subjects=[_subject(number) for number in over])
+    numbers = map(build_number_in, unresolved_subjects(build.service))
+    over = sorted(number for number in numbers if number is not None and number <= build.number)
+    alerts_resolve(service=build.service, subjects=[subject_of(number) for number in over])
     alert_resolve(service=build.service, reason=MADE_WAY)
 
 
@@ -103,10 +102,6 @@ def left_behind_alerts_end(*, but: Collection[int]) -> None:
     for alert in unresolved_of(LEFT_BEHIND):
         if alert.service_id not in but:
             alert_resolve(service=alert.service, reason=LEFT_BEHIND)
-
-
-def _subject(number: int) -> str:
-    return f"build {number}"
 
 
 def _switch(activation: Activation) -> str:
