@@ -14,7 +14,7 @@ TYPED := platform/config platform/common platform/audit platform/accounts platfo
 	failpoints cores demo cli \
 	clients/python/recall_client
 
-.PHONY: help setup demo up test test-quick test-milvus lint format types contracts protos protos-check bench-quick bench-queries bench-build bench-filters bench-switches bench-beside bench-milvus clean
+.PHONY: help setup demo up test test-quick test-milvus try-milvus lint format types contracts protos protos-check bench-quick bench-queries bench-build bench-filters bench-switches bench-beside bench-milvus clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ test-quick: setup ## the quick ring: no server but Valkey and SQLite, under a mi
 
 test-milvus: setup ## engine milvus on a real Milvus 2.3.5, in a network of the tests' own (Linux, x86_64)
 	@tools/test-milvus.sh $(ARGS)
+
+try-milvus: setup ## two small Milvus instances on this machine, to try `engine: milvus` with; until Ctrl-C
+	@tools/try-milvus.sh
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check .

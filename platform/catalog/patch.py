@@ -9,8 +9,9 @@ from typing import Any
 def merged_spec(stored: Mapping[str, Any], patch: Mapping[Any, Any]) -> dict[Any, Any]:
     """`stored` with `patch` laid over it. Null is a value (it switches a guard off), not a removal.
 
-    Another engine starts from its own parameters, and of the recall target and fixed search parameters the one that
-    is given ousts the other.
+    Another engine starts from its own parameters, and takes those of the search that were set and not those that were
+    left empty, which it may not know. Of the recall target and fixed search parameters the one that is given ousts the
+    other.
     """
     result: dict[Any, Any] = {**stored}
     for key, value in patch.items():
@@ -20,6 +21,9 @@ def merged_spec(stored: Mapping[str, Any], patch: Mapping[Any, Any]) -> dict[Any
             result[key] = _merged_search(stored[key], value)
         else:
             result[key] = _merged(stored.get(key), value)
+    if _names_another_engine(stored, result["engine"]) and _search_params(result):
+        set_ones = {name: value for name, value in _search_params(result).items() if value is not None}
+        result["search"] = {**result["search"], "params": set_ones}
     return result
 
 
@@ -28,6 +32,16 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> tupl
     old, new = _fields_of(before), _fields_of(after)
     changed = [path for path in {**old, **new} if old.get(path) != new.get(path)]
     return {path: old.get(path) for path in changed}, {path: new.get(path) for path in changed}
+
+
+def _names_another_engine(stored: Mapping[str, Any], engine: Any) -> bool:
+    return isinstance(engine, Mapping) and engine.get("name") != stored["engine"]["name"]
+
+
+def _search_params(spec: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Empty where there are none, or something else stands in their place, which is refused later."""
+    params = spec["search"].get("params") if isinstance(spec.get("search"), Mapping) else None
+    return params if isinstance(params, Mapping) else {}
 
 
 def _merged_engine(stored: Any, given: Any) -> Any:

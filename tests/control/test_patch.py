@@ -8,6 +8,7 @@ import pytest
 
 from catalog.patch import changes_between, merged_spec
 from catalog.spec import parse_spec
+from common.errors import InvalidArgument
 from tests.factories import make_spec
 
 TUNED = {"recall_target": 0.98, "at": 100, "params": None}
@@ -56,6 +57,19 @@ def test_the_same_engine_keeps_its_other_parameters(engine):
 def test_of_target_and_fixed_effort_the_given_one_ousts_the_other(before, given, after):
     merged = merged_spec(stored(search=before), {"search": given})
     assert parse_spec(merged).stored()["search"] == after
+
+
+def test_going_to_another_engine_and_back_takes_the_effort_along_and_nothing_that_was_left_empty(monkeypatch):
+    monkeypatch.setenv("RECALL_MILVUS_INSTANCES", "blue=http://127.0.0.1:19530")
+    there = parse_spec(merged_spec(stored(search=FIXED), {"engine": "milvus"})).stored()
+    assert there["search"]["params"] == {"ef": 50, "nprobe": None}
+    back = parse_spec(merged_spec({"name": "movies", **there}, {"engine": "hnsw"})).stored()
+    assert back["search"]["params"] == {"ef": 50}
+
+
+def test_another_engine_refuses_an_effort_that_was_set_and_that_it_does_not_know():
+    with pytest.raises(InvalidArgument, match=r"search\.params\.ef"):
+        parse_spec(merged_spec(stored(search=FIXED), {"engine": "flat"}))
 
 
 def test_an_empty_patch_changes_nothing():
