@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cli.api import Api
 from cli.errors import EXIT_BUILD, CliError
 from cli.output import console, moment, remark
+from common.texts import sentence
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,7 +67,7 @@ def require_success(build: Build) -> None:
         return
     error = build["error"] or {}
     said = [error.get(part, "") for part in ("message", "effect", "next_step")]
-    message = f"Build {build['number']} is {build['state']}: {' '.join(part for part in said if part)}"
+    message = f"Build {build['number']} is {build['state']}: {' '.join(sentence(part) for part in said if part)}"
     raise CliError(message, reason=error.get("reason", ""), exit_code=EXIT_BUILD)
 
 

@@ -28,6 +28,8 @@ def ask_if_permitted(api: Api, services: str, spec: dict[str, Any], items: int |
 def tell(told: dict[str, Any]) -> None:
     if told["problem"]:
         remark(f"source: {told['problem']}")
+    for warning in told.get("warnings", ()):
+        remark(f"warning: {warning}")
     found = told["estimate"]
     if found is None:
         remark("How many items there will be is not known, so neither are engine and memory; say it with --items.")

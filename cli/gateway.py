@@ -64,15 +64,10 @@ def grpc_errors(target: Target) -> Iterator[None]:
 
 
 def _told(error: RecallError, target: Target) -> CliError:
-    from recall_client import InvalidArgument, PermissionDenied, Unauthenticated, Unavailable
+    from recall_client import InvalidArgument, PermissionDenied, Unauthenticated
 
-    exit_codes = {
-        InvalidArgument: EXIT_USAGE,
-        PermissionDenied: EXIT_DENIED,
-        Unauthenticated: EXIT_DENIED,
-        Unavailable: EXIT_UNREACHABLE,
-    }
-    exit_code = exit_codes.get(type(error), EXIT_FAILED)
+    exit_codes = {InvalidArgument: EXIT_USAGE, PermissionDenied: EXIT_DENIED, Unauthenticated: EXIT_DENIED}
+    exit_code = EXIT_UNREACHABLE if _is_unanswered(error) else exit_codes.get(type(error), EXIT_FAILED)
     return CliError(
         error.message, reason=error.reason, field=error.field, remedy=_remedy(error, target), exit_code=exit_code
     )
@@ -82,8 +77,18 @@ def _remedy(error: RecallError, target: Target) -> str:
     """What to do about it, where that is not what the message says."""
     from recall_client import Unavailable
 
-    if isinstance(error, Unavailable):
+    if _is_unanswered(error):
         return f"The gateway is {target.gateway}; is it right (RECALL_GATEWAY)?"
+    if isinstance(error, Unavailable):
+        tenant, _, name = target.service.rpartition("/")
+        return f"`recall alerts --service {name} --tenant {tenant}` tells what is wrong."
     if error.retry_after_seconds:
         return f"Come again in {error.retry_after_seconds:.1f} s."
     return REMEDIES.get(error.reason, "").format(service=target.service)
+
+
+def _is_unanswered(error: RecallError) -> bool:
+    """Whether no gateway has answered: each of its refusals names a reason, and one that gRPC makes up has none."""
+    from recall_client import DeadlineExceeded, Unavailable
+
+    return isinstance(error, Unavailable | DeadlineExceeded) and not error.reason

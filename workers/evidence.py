@@ -39,11 +39,12 @@ class Check:
         return {name: value for name, value in asdict(self).items() if name != "sentence"}
 
     def line(self) -> str:
-        """`recall: 0.9812 (at least 0.95): pass`"""
-        value = "not measured" if self.value is None else f"{self.value:,.6g}"
-        limit = "no limit" if self.limit is None else f"{self.bound} {self.limit:,.6g}"
+        """`recall: 0.9812 (at least 0.95): pass`; what was not measured and has no limit has no verdict either."""
         unit = f" {self.unit}" if self.unit else ""
-        return f"{self.what}: {value}{unit} ({limit}{unit if self.limit is not None else ''}): {self.verdict}"
+        value = "not measured" if self.value is None else f"{self.value:,.6g}{unit}"
+        limit = "no limit" if self.limit is None else f"{self.bound} {self.limit:,.6g}{unit}"
+        told = f"{self.what}: {value} ({limit})"
+        return told if self.value is None and self.limit is None else f"{told}: {self.verdict}"
 
 
 def at_least(

@@ -32,7 +32,9 @@ from versions.reconcile import reconcile
 from versions.selectors import joining_replicas, pending_in_turn, platform_epoch, retirable, short_of_replicas
 from versions.states import BUILD_UNFINISHED, PLACED, ActivationState, BuildState, StepState, VersionState
 from workers import doorbell, reports
+from workers.overrides import told
 from workers.rooms import NodeRooms
+from workers.steps.activate import left_behind
 
 log = logging.getLogger(__name__)
 
@@ -157,8 +159,7 @@ def tend_held_builds() -> None:
     for build in held.filter(error_reason=HELD_BY_SERVICE, service__held_at__isnull=True)[:ROWS_MAX]:
         unless_moved(partial(actions.build_resume, build=build))
     for build in held.filter(error_reason=GROUP_INCOMPLETE).select_related("service__tenant")[:ROWS_MAX]:
-        if not others_of(build).stopped:
-            unless_moved(partial(actions.build_resume, build=build))
+        _tend_group(build)
     # Whoever made its version live resumes such a build, and may have died in between.
     switched = held.filter(
         IS_HELD_BEFORE_SWITCH, versions__number=F("version_number"), versions__activated_at__isnull=False
@@ -171,6 +172,15 @@ def tend_held_builds() -> None:
     for build in _held_since(held, HELD_SECONDS_MAX)[:ROWS_MAX]:
         message = f"Nobody decided within {HELD_SECONDS_MAX // 86_400} days."
         actions.build_expire(build=build, reason="build.expired", message=message)
+
+
+def _tend_group(build: Build) -> None:
+    """Who is left behind may have changed, which the build looks at again itself, or only why."""
+    hold = left_behind(others_of(build))
+    if hold is None or told(hold) != build.report.get("held", {}).get("told"):
+        unless_moved(partial(actions.build_resume, build=build))
+    else:
+        unless_moved(partial(actions.build_hold_retell, build=build, message=hold.message))
 
 
 def close_deleted_services() -> None:

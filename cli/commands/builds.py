@@ -37,7 +37,7 @@ def build(
         return
     remark(f"build {made['number']} of {service}")
     ended = watch_build(api, path, made["number"], log=log)
-    decisive = _same(api, path, ended) if is_duplicate(ended) else ended
+    decisive = _same(api, path, ended, log=log) if is_duplicate(ended) else ended
     if as_json:
         show(ended, as_json=True, human=lambda: None)
         _exit_unless_good(decisive)
@@ -100,13 +100,13 @@ def _act(service: str, number: int, verb: str, body: Body, tenant: str, as_json:
     show(changed, as_json=as_json, human=lambda: _tell_end(changed))
 
 
-def _same(api: Api, path: str, ended: Body) -> Body:
+def _same(api: Api, path: str, ended: Body, *, log: bool) -> Body:
     """The build that has done, or is doing, what `ended` was asked to do; waits for its end."""
     error, number = ended["error"], ended["report"]["same_as"]["build"]
     same = api.get(f"{path}/builds/{number}")
     if same["state"] in WAITING_STATES:
         remark(f"build {number} of this drop runs already, and is followed:")
-        return watch_build(api, path, number)
+        return watch_build(api, path, number, log=log)
     remark(f"nothing to do: {_lowered(error['message'])} {error['effect']} --force builds it again.")
     return same
 

@@ -58,7 +58,8 @@ def lacks() -> str:
         return f"{error}. An administrator has to mend it."
     return (
         "No Milvus instance is configured here. An administrator names one in "
-        f"{SETTING}, such as {EXAMPLE}, for the console, the workers and the agents."
+        f"{SETTING}, such as {EXAMPLE}, for the console, the workers and the agents, and restarts them: processes read "
+        "it when they start."
     )
 
 

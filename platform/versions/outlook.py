@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from catalog.models import Service
 from catalog.notices import made_spec
 from versions.checked import HELD_BY_SERVICE
@@ -11,16 +13,26 @@ from versions.states import BuildState
 
 
 def bad_twin(build: Build) -> Version | None:
-    """A version that was made of the same drop and in the same way as `build`, and that somebody rolled back from.
+    """A version made of the same drop and in the same way as `build`, that somebody rolled back from for good.
 
     In the same way: by the parts of the spec that decide what is in a version. A changed limit, guard or number of
-    replicas makes bad data no better.
+    replicas makes bad data no better. For good: when such a version is live, or went live after the last of them was
+    left, somebody has decided since that the drop may serve.
     """
     if not build.drop_fingerprint:
         return None
     same_drop = Version.objects.filter(service=build.service_id, build__drop_fingerprint=build.drop_fingerprint)
-    bad = same_drop.filter(bad_at__isnull=False).order_by("-number")
-    return next((version for version in bad if made_spec(version.spec) == made_spec(build.spec)), None)
+    made_alike = [version for version in same_drop if made_spec(version.spec) == made_spec(build.spec)]
+    left = max(((version.bad_at, version) for version in made_alike if version.bad_at), key=itemgetter(0), default=None)
+    if left is None:
+        return None
+    left_at, bad = left
+    live = Service.objects.values_list("live_version", flat=True).get(pk=build.service_id)
+    is_redeemed = any(
+        version.number == live or (version.activated_at is not None and version.activated_at > left_at)
+        for version in made_alike
+    )
+    return None if is_redeemed else bad
 
 
 def release_outlook(service: Service) -> str:

@@ -14,8 +14,10 @@ from catalog.patch import merged_spec
 from catalog.selectors import decided_by, living_services_of
 from catalog.sources import source_inspect
 from common.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
+from engines import registry
 from tenants.models import Tenant, is_valid_name
 from versions.estimates import Estimate, estimate
+from versions.selectors import live_version
 
 # What a row takes beside its vector when nobody has seen one: an id and its key.
 ROW_BYTES_UNSEEN = 24
@@ -31,7 +33,8 @@ class Outlook(NamedTuple):
 class Preview(NamedTuple):
     """`spec` with every default. `drop`: what was looked into; `problem`: why it was not, or what a build of it meets.
 
-    `exists`: whether the service is there, so that the spec was laid over the present one.
+    `exists`: whether the service is there, so that the spec was laid over the present one. `warnings`: what of it is
+    right and may hold a build all the same, as sentences.
     """
 
     spec: dict[str, Any]
@@ -39,6 +42,7 @@ class Preview(NamedTuple):
     estimate: Estimate | None
     drop: str
     problem: str
+    warnings: list[str]
 
 
 def outlook(
@@ -74,13 +78,27 @@ def preview(*, tenant: Tenant, spec: Mapping[str, Any], items: int | None = None
     inspection, problem = _looked_into(tenant, stored)
     found = outlook(tenant=tenant, spec=stored, items=items, inspection=inspection, present=present)
     drop = inspection["drop"] if inspection else ""
-    return Preview(stored, present is not None, found.estimate, drop, problem)
+    warnings = _warnings(present, stored) if present else []
+    return Preview(stored, present is not None, found.estimate, drop, problem, warnings)
 
 
 def _present(tenant: Tenant, spec: Mapping[str, Any]) -> Service | None:
     name = spec.get("name")
     known = isinstance(name, str) and is_valid_name(name)
     return living_services_of(tenant).filter(name=name).first() if known else None
+
+
+def _warnings(present: Service, spec: Mapping[str, Any]) -> list[str]:
+    """A first index at a server is compared with one in memory, and the way there and back is part of its p99."""
+    live, engine, guards = live_version(present), spec["engine"]["name"], spec["guards"]
+    remote = registry.remote_names()
+    if live is None or live.engine in remote or engine not in remote or guards["max_p99_ratio"] is None:
+        return []
+    return [
+        f"{engine} asks a server for each search, and version {live.number}, which is live, is searched in memory: "
+        f"guards.max_p99_ratio ({guards['max_p99_ratio']:g}) may hold the first build. Override that build once, or "
+        "raise guards.p99_floor_ms to what callers can bear."
+    ]
 
 
 def _looked_into(tenant: Tenant, spec: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:

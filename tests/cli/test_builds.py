@@ -103,6 +103,20 @@ def test_a_build_that_repeats_a_running_one_says_so_and_follows_that(
         assert misleading not in ran.err
 
 
+def test_the_log_of_a_running_build_that_is_followed_is_told_from_its_beginning(
+    local: Recall, films_service: Service, worked: Callable[[Work], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = claimed(asked(films_service))
+    resolved(first, "20260101")
+    actions.build_say(first, "import_items", "This was said before anybody followed it.")
+    worked(repeating)
+    monkeypatch.setattr("cli.builds.time.sleep", lambda _: actions.build_succeed(first))
+    ran = local("build", "movies", "--wait", "--log")
+    _, followed = ran.err.split("build 1 of this drop runs already, and is followed:")
+    assert "This was said before anybody followed it." in followed
+    assert "Succeeded: version" in followed
+
+
 def test_a_failed_build_is_told_once(local: Recall, films_service: Service, worked: Callable[[Work], None]) -> None:
     worked(failing)
     ran = local("build", "movies", "--wait")
@@ -110,6 +124,20 @@ def test_a_failed_build_is_told_once(local: Recall, films_service: Service, work
     assert ran.error is not None
     assert "There is no drop yet." in ran.error.line()
     assert "There is no drop yet." not in ran.out + ran.err
+
+
+def test_sentences_of_a_failed_build_end_before_the_next_one_begins(
+    local: Recall, films_service: Service, worked: Callable[[Work], None]
+) -> None:
+    def failing_in_an_engine_s_words(build: Build) -> None:
+        claim = claimed(build)
+        actions.step_start(claim, "build_index")
+        actions.build_fail(claim, reason="engine.unavailable", owner="platform", message="server unavailable")
+
+    worked(failing_in_an_engine_s_words)
+    ran = local("build", "movies", "--wait")
+    assert ran.error is not None
+    assert "Build 1 is FAILED: server unavailable. Nothing is serving yet." in ran.error.line()
 
 
 def test_a_failed_build_for_programs_is_one_line_of_json(

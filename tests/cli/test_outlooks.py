@@ -10,6 +10,7 @@ import pytest
 from catalog.models import Service
 from cli import errors
 from cli.sparks import BARS, sparkline
+from engines import registry
 from tenants.actions import quota_update
 from tenants.models import Tenant
 from tests.cli.conftest import Recall
@@ -99,6 +100,26 @@ def test_a_dry_run_of_a_faulty_spec_fails_as_creating_it_would(local: Recall, fi
         ran = local("service", *arguments, "-f", spec_file)
         assert ran.error is not None
         assert (ran.code, ran.error.field) == (errors.EXIT_USAGE, "schema.dimension")
+
+
+def test_a_dry_run_warns_when_searches_that_stay_in_memory_are_going_to_ask_a_server(
+    local: Recall, films: Tenant, spec_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECALL_MILVUS_INSTANCES", "own=http://127.0.0.1:1")
+    local("service", "create", "-f", spec_file)
+    [remote] = registry.remote_names()
+    arguments = ("service", "apply", "-f", spec_file, "--dry-run")
+    Path(spec_file).write_text(f"{SERIES}engine: {remote}\n")
+    first = local(*arguments, "--json").data
+    assert first["outlook"]["warnings"] == [], "nothing is live that it could be compared with"
+    activated(made_version(Service.objects.get()))
+    said = " ".join(local(*arguments).err.split())
+    assert f"warning: {remote} asks a server for each search, and version 1, which is live, is searched in" in said
+    assert "guards.max_p99_ratio (1.3) may hold the first build. Override that build once" in said
+    Path(spec_file).write_text(f"{SERIES}engine: {remote}\nguards: {{max_p99_ratio: null}}\n")
+    assert local(*arguments, "--json").data["outlook"]["warnings"] == []
+    Path(spec_file).write_text(f"{SERIES}engine: flat\n")
+    assert local(*arguments, "--json").data["outlook"]["warnings"] == []
 
 
 def test_a_dry_run_of_apply_tells_what_changes_and_what_it_means(local: Recall, films: Tenant, spec_file: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,31 @@ def test_an_error_of_the_gateway_comes_with_what_to_do(
     ran, _ = asking(refuses, "query", "films/movies", "--vector", "1,2,3")
     assert ran.error.reason == reason
     assert remedy in ran.error.remedy
+
+
+@pytest.mark.parametrize("reason", ["ENGINE_UNAVAILABLE", "REPLICA_UNAVAILABLE"])
+def test_a_gateway_that_says_what_is_away_is_not_taken_for_one_that_is_not_there(asking: Any, reason: str) -> None:
+    def refuses(request: Any, context: grpc.ServicerContext) -> None:
+        refuse(context, grpc.StatusCode.UNAVAILABLE, "it does not answer just now; try again", reason=reason)
+
+    ran, _ = asking(refuses, "query", "films/movies", "--vector", "1,2,3")
+    assert (ran.code, ran.error.reason) == (errors.EXIT_FAILED, reason)
+    assert ran.error.line() == (
+        "it does not answer just now; try again. `recall alerts --service movies --tenant films` tells what is wrong."
+    )
+
+
+def test_where_no_gateway_answers_its_address_is_doubted(recall: Recall, clean_environment: pytest.MonkeyPatch) -> None:
+    clean_environment.setenv("RECALL_API_KEY", "rk_alicekey_secret")
+    clean_environment.setenv("RECALL_GATEWAY", "127.0.0.1:1")
+    refused = recall("query", "films/movies", "--vector", "1,2,3")
+    clean_environment.setattr("cli.commands.query.DEADLINE_MS", 300)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        clean_environment.setenv("RECALL_GATEWAY", f"127.0.0.1:{mute.getsockname()[1]}")
+        unanswered = recall("query", "films/movies", "--vector", "1,2,3")
+    assert (refused.code, unanswered.code) == (errors.EXIT_UNREACHABLE, errors.EXIT_UNREACHABLE)
+    assert "The gateway is 127.0.0.1:1; is it right (RECALL_GATEWAY)?" in refused.error.line()
+    assert "is it right (RECALL_GATEWAY)?" in unanswered.error.line()
 
 
 def test_the_gateway_s_refusal_names_field_and_exit_code(asking: Any) -> None:

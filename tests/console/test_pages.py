@@ -15,11 +15,12 @@ from django.test.utils import CaptureQueriesContext
 
 from alerts.actions import alert_raise
 from alerts.models import Delivery
+from catalog.actions import service_update
 from catalog.models import Service
 from console.views import services
 from tenants.models import ApiKey, Tenant
 from tenants.selectors import key_verify
-from tests.factories import PASSWORD
+from tests.factories import PASSWORD, TESTER, make_service
 from tests.support.history import activated, asked, claimed, made_version, refreshed, resolved
 from versions import actions
 from versions.models import Activation, Build, Replica, Version
@@ -63,6 +64,16 @@ def test_a_viewer_sees_no_button_that_changes_anything(victor: User, films_servi
     content = signed_in(victor).get("/t/films/s/movies/").content.decode()
     assert "Build the newest drop" not in content
     assert "Hold" not in content
+
+
+def test_a_service_says_at_its_head_with_whom_it_goes_live(alice: User, films: Tenant, films_service: Service) -> None:
+    page = "/t/films/s/movies/"
+    assert 'id="group"' not in signed_in(alice).get(page).content.decode()
+    service_update(actor=TESTER, service=films_service, spec={"versions": {"group": "shelf"}})
+    assert "alone in the group shelf" in signed_in(alice).get(page).content.decode()
+    make_service(films, "series", versions={"group": "shelf"})
+    head, _, _ = signed_in(alice).get(page).content.decode().partition('id="status"')
+    assert "goes live together with series (group shelf)" in head
 
 
 def test_a_viewer_who_presses_it_all_the_same_is_refused(victor: User, films_service: Service) -> None:

@@ -333,3 +333,4 @@ def test_an_engine_that_lacks_something_here_cannot_be_chosen_and_says_what_to_d
     told = faults(make_spec(engine="milvus"))["engine.name"]
     assert told.startswith("The engine milvus cannot be chosen: No Milvus instance is configured here.")
     assert "RECALL_MILVUS_INSTANCES" in told
+    assert told.endswith("and restarts them: processes read it when they start.")

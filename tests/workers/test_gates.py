@@ -152,9 +152,13 @@ def test_a_count_that_was_counted_is_not_called_a_promise(films_service, node):
 
 def test_a_first_version_has_nothing_to_be_compared_with_and_says_so(films, node):
     service = make_service(films, guards={"min_overlap_at_k": None, "max_score_drift_percent": None})
-    checks = evidence_of(finish(published(service)))
+    build = finish(published(service))
+    checks = evidence_of(build)
     assert [each["note"] for each in checks.values() if each["value"] is None] == ["no version is live yet"] * 2
     assert (checks["p99"]["value"], checks["p99"]["limit"]) == (1.0, None)
+    said = list(build.lines.values_list("text", flat=True))
+    assert "drift of the mean score: not measured (no limit)" in said
+    assert "p99: 1 ms (no limit): pass" in said
 
 
 def test_a_first_version_passes_guards_that_compare_with_live(films, node):
@@ -162,6 +166,7 @@ def test_a_first_version_passes_guards_that_compare_with_live(films, node):
     build = finish(published(service))
     assert build.state == "SUCCEEDED"
     assert evidence_of(build)["overlap with live at 100"]["limit"] == 0.9
+    assert build.lines.filter(text="drift of the mean score: not measured (at most 1 %): pass").exists()
 
 
 def test_what_cannot_be_compared_with_live_is_held_when_it_has_a_guard_and_told_when_not(films, node):

@@ -85,7 +85,7 @@ def test_a_build_waits_before_the_switch_until_all_have_come_as_far(movies, seri
     assert build_view(build)["step"] == "activate"
     told = "Waits for its group: build 2 of series, which waits for a worker."
     assert build.steps.get(name="activate").detail == told
-    assert f"Waits: {told}" in lines(build)
+    assert told in lines(build)
 
     move = carried(pending(series))
     assert ring(build).state == "RUNNING"
@@ -151,6 +151,41 @@ def test_when_the_other_stops_it_is_held_and_goes_on_by_itself_when_that_is_mend
     assert finish(brought_to_the_switch(move)).state == "SUCCEEDED"
     assert finish(build).state == "SUCCEEDED"
     assert live(movies, series) == (2, 2)
+
+
+def test_a_build_that_is_held_for_another_one_says_what_stops_that_one_by_now(movies, series):
+    build = ring(published(movies))
+    move = stopped(pending(series), "HELD")
+    build = ring(build)
+    sweep.tend_held_builds()
+    assert Alert.objects.get(reason="group.incomplete").count == 1, "nothing new is said while nothing changes"
+    Build.objects.filter(pk=move.pk).update(error_reason="activate.bad_drop")
+    sweep.tend_held_builds()
+    build.refresh_from_db()
+    told = "series, which cannot: build 2 of series is held (activate.bad_drop)."
+    assert (build.state, build.error_reason) == ("HELD", "group.incomplete")
+    alert = Alert.objects.get(reason="group.incomplete")
+    for said in (build.error_message, alert.message, build.steps.get(name="activate").detail):
+        assert told in said
+    assert told in lines(build)[-1]
+    actions.build_override(actor=TESTER, build=build, reason="Series can follow tomorrow.")
+    assert told in AuditEvent.objects.get(verb="build.override").before["message"]
+    assert finish(build).state == "SUCCEEDED"
+
+
+def test_a_build_looks_again_when_fewer_or_more_would_be_left_behind(movies, series, films):
+    grouped(live_alone(films, "shorts"))
+    build = published(movies)
+    stopped(pending(series), "FAILED")
+    build = ring(build)
+    assert build.error_message.startswith("It moves together with series, which")
+    shorts = stopped(pending(Service.objects.get(name="shorts")), "FAILED")
+    sweep.tend_held_builds()
+    build = ring(build)
+    assert build.error_message.startswith("It moves together with series, shorts, which")
+    actions.build_retry(actor=TESTER, build=shorts)
+    sweep.tend_held_builds()
+    assert ring(build).error_message.startswith("It moves together with series, which")
 
 
 def test_an_override_switches_without_the_other_and_is_audited(movies, series):

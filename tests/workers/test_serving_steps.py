@@ -290,6 +290,32 @@ def test_a_drop_that_was_rolled_back_does_not_come_back_by_itself_when_the_servi
     assert (finish(again).state, refreshed(films_service).live_version) == ("SUCCEEDED", 3)
 
 
+def test_a_drop_that_went_live_again_after_it_was_rolled_back_is_not_bad_any_more(films_service, node):
+    left = rolled_back(films_service)
+    service_release(actor=TESTER, service=films_service)
+    overridden = finish(same_drop_again(films_service, left))
+    actions.build_override(actor=TESTER, build=overridden, reason="It was the caller's mistake.")
+    finish(overridden)
+    assert refreshed(films_service).live_version == 3
+    assert finish(same_drop_again(films_service, left)).state == "SUCCEEDED"
+    finish(published(films_service))
+    beside_another = finish(same_drop_again(films_service, left))
+    assert (beside_another.state, refreshed(films_service).live_version) == ("SUCCEEDED", 6)
+    actions.version_rollback(actor=TESTER, service=films_service, reason="half the ids are gone after all")
+    service_release(actor=TESTER, service=films_service)
+    again = finish(same_drop_again(films_service, left))
+    assert (again.state, again.error_reason) == ("HELD", "activate.bad_drop")
+    assert "made version 6, which was rolled back: half the ids are gone after all." in again.error_message
+
+
+def test_a_rollback_between_versions_of_one_drop_leaves_a_good_drop(films_service, node):
+    first = finish(published(films_service))
+    finish(same_drop_again(films_service, first))
+    actions.version_rollback(actor=TESTER, service=films_service, reason="its index is slow")
+    service_release(actor=TESTER, service=films_service)
+    assert finish(same_drop_again(films_service, first)).state == "SUCCEEDED"
+
+
 def test_a_released_service_takes_the_next_good_drop_and_the_old_one_under_a_corrected_spec(films_service, node):
     left = rolled_back(films_service)
     good = finish(published(films_service))

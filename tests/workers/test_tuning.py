@@ -15,6 +15,7 @@ from engines.base import IndexSpec
 from tests.factories import make_service
 from versions import selectors
 from workers.children.tuning import KNOWN_QUERIES, POINTS_BEYOND, QUERIES_MAX, work
+from workers.steps.tune_search import params_text
 
 POOR = {"M": 4, "ef_construction": 20}
 
@@ -128,6 +129,11 @@ def test_fewer_items_than_neighbours_asked_for_are_all_found(tmp_path):
     measured = measure(tmp_path, some(4), at=100)
     assert measured["recall"] == 1.0
     assert np.load(tmp_path / layout.KNOWN_ROWS).shape == (KNOWN_QUERIES, 10)
+
+
+def test_what_is_left_to_the_engine_is_not_told_as_an_effort():
+    assert params_text({"ef": 100, "nprobe": None}) == "ef 100"
+    assert params_text({"nprobe": None}) == ""
 
 
 @pytest.mark.servers

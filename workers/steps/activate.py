@@ -16,7 +16,7 @@ from common.texts import sentence
 from documents.store import Stamp
 from versions import actions, routes
 from versions.checked import APPROVAL_REQUIRED, HELD_BY_SERVICE
-from versions.groups import GATE, GROUP_INCOMPLETE, others_of, whereabouts
+from versions.groups import GATE, GROUP_INCOMPLETE, Others, others_of, whereabouts
 from versions.models import Activation, Build, Version
 from versions.outlook import bad_twin
 from versions.selectors import activations_of, live_version, platform_epoch
@@ -195,7 +195,11 @@ def _by_approval(version: Version, service: Service) -> Hold | None:
 
 def _by_stopped(ctx: BuildContext) -> Hold | None:
     """Others of its group that have stopped on their way: this one would leave them behind."""
-    others = others_of(ctx.build)
+    return left_behind(others_of(ctx.build))
+
+
+def left_behind(others: Others) -> Hold | None:
+    """Holds for those of a group that have stopped, by what stops each of them now."""
     if not others.stopped:
         return None
     told = " ".join(_stopped_text(build) for build in others.stopped)

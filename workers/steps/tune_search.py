@@ -111,10 +111,15 @@ def _to_try(spec: Mapping[str, Any], description: EngineDescription) -> tuple[di
 
 def _point(point: Mapping[str, Any]) -> str:
     """`ef 80: recall 0.9671, 0.213 ms`"""
-    effort = ", ".join(f"{name} {point[name]}" for name in EFFORTS if name in point)
+    effort = params_text({name: point[name] for name in EFFORTS if name in point})
     return f"{effort or 'Without an effort'}: recall {point['recall']:.4f}, {point['ms']:.3f} ms"
 
 
 def _detail(tuned: Mapping[str, Any]) -> str:
-    said = ", ".join(f"{name} {value}" for name, value in tuned["search_params"].items())
+    said = params_text(tuned["search_params"])
     return f"{said}: recall {tuned['recall']:.4f}" if said else f"recall {tuned['recall']:.4f}, nothing to tune"
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """`ef 80`: without what is left to the engine."""
+    return ", ".join(f"{name} {value}" for name, value in params.items() if value is not None)

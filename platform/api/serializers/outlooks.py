@@ -93,3 +93,6 @@ class EstimateOut(serializers.Serializer[Any]):
     fits = serializers.BooleanField(allow_null=True, help_text="Whether all limits are kept; null without an estimate.")
     drop = serializers.CharField(help_text="The drop that was looked into; empty when none could be.")
     problem = serializers.CharField(help_text="Why none could be, or what a build of that drop would fail with.")
+    warnings = serializers.ListField(
+        child=serializers.CharField(), help_text="What is right and may hold a build all the same, as sentences."
+    )

@@ -15,9 +15,10 @@ from common.actor import SYSTEM, Actor
 from common.dispatch import after_commit
 from common.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, QuotaExceeded, StateConflict
 from common.transitions import move
-from versions.actions.alarms import MADE_WAY, build_alerts_end, made_way_alert
+from versions.actions.alarms import MADE_WAY, build_alert, build_alerts_end, made_way_alert
 from versions.actions.lines import say
 from versions.actions.retirement import build_abandon
+from versions.actions.runs import DETAIL_CHARACTERS_MAX, MESSAGE_CHARACTERS_MAX
 from versions.groups import MOVE
 from versions.models import Build, BuildStep
 from versions.selectors import version_of
@@ -164,6 +165,26 @@ def build_resume(*, build: Build) -> Build:
     say(build.pk, "What held it is gone: goes on.", step=held.get("step", ""))
     _audit(build, SYSTEM, "build.resume", before=held)
     return build
+
+
+@transaction.atomic
+def build_hold_retell(*, build: Build, message: str) -> None:
+    """Says in other words what holds a build: the same thing, for another cause. Said already, nothing changes.
+
+    Raises StateConflict when the build was moved since it was read.
+    """
+    build = _fresh(build)
+    held = build.report.get("held", {})
+    if held.get("message") == message:
+        return
+    unmoved = Build.objects.filter(pk=build.pk, state=BuildState.HELD, fence=build.fence)
+    report = {**build.report, "held": {**held, "message": message}}
+    if unmoved.update(error_message=message[:MESSAGE_CHARACTERS_MAX], report=report) != 1:
+        raise StateConflict(f"{_state_text(_fresh(build))}; what held it is no matter any more.")
+    build.steps.filter(state=StepState.HELD).update(detail=message[:DETAIL_CHARACTERS_MAX])
+    say(build.pk, f"Held still: {message}", step=held.get("step", ""), level=LineLevel.WARNING)
+    evidence = {"step": held.get("step", ""), "checks": held.get("evidence", [])}
+    build_alert(build, reason=build.error_reason, message=message, evidence=evidence)
 
 
 @transaction.atomic

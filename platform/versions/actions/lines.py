@@ -17,7 +17,7 @@ LINES_MAX = 300
 LINE_CHARACTERS_MAX = 500
 # A step that waits is asked again every few seconds; what it says then is kept so often.
 WAITING_SECONDS = 30
-WAITS = "Waits: "
+WAITS = "Waits"
 
 
 def say(build_id: int, text: str, *, step: str = "", level: LineLevel = LineLevel.INFO) -> None:
@@ -37,7 +37,7 @@ def say_waiting(build_id: int, text: str, *, step: str) -> None:
     since = timezone.now() - timedelta(seconds=WAITING_SECONDS)
     said = BuildLine.objects.filter(build_id=build_id, step=step, text__startswith=WAITS, at__gt=since)
     if text and not said.exists():
-        say(build_id, f"{WAITS}{text}", step=step)
+        say(build_id, text if text.startswith(f"{WAITS} ") else f"{WAITS}: {text}", step=step)
 
 
 def _one_line(text: str) -> str:
