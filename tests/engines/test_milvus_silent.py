@@ -255,10 +255,11 @@ def test_a_build_waits_for_an_instance_that_has_lost_its_query_nodes(
 
 
 def test_more_copies_than_an_instance_has_query_nodes_are_refused_by_name(
-    own: MilvusServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: MilvusServer, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few_query_nodes(1, monkeypatch)
-    with pytest.raises(ParamsInvalid, match=r"params\.replicas: 4 are more than the query nodes") as refused:
+    told = rf"params\.replicas: 4 are more than the query nodes of the instance {name}"
+    with pytest.raises(ParamsInvalid, match=told) as refused:
         registry.builder("milvus").build(replace(FLAT, params=dict(FLAT.params) | {"replicas": 4}), EYE, tmp_path, int)
     assert refused.value.field == "params.replicas"
 
