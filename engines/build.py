@@ -1,9 +1,9 @@
 """The build child: `python -m engines.build SPEC.json` builds one index in a process of its own, on a leash: it gives
 way to others (`nice`), keeps to some cores (`cpus`, `spec.threads`) and to a cap of memory, and dies with its parent.
 
-Prints JSON lines on standard output: {"rows_done": n, "rows": N} about once a second and at the end, then
-{"done": true, "seconds": s, "peak_rss_bytes": b}, or {"error": {"reason", "owner", "message"}} and an exit code that is
-not 0. A child that ends without either was killed, or its engine crashed.
+Prints JSON lines on standard output: {"rows_done": n, "rows": N} about once a second and at the end, {"note": sentence}
+where people are to be told something, then {"done": true, "seconds": s, "peak_rss_bytes": b}, or {"error": {"reason",
+"owner", "message"}} and an exit code that is not 0. A child that ends without either was killed, or its engine crashed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NoReturn
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engines import registry
+from engines import notes, registry
 from engines.base import Float32, IndexSpec
 from engines.errors import BuildFailed, EngineError, OutOfMemory, ParamsInvalid, VectorsInvalid
 from engines.leash import (
@@ -87,7 +87,8 @@ def build(order: BuildOrder) -> None:
         watch_memory(order.memory_bytes_max, end_for_memory)
         cap_memory(order.memory_bytes_max)
     spec = order.spec if order.seed is None else replace(order.spec, seed=order.seed)
-    builder.build(spec, vectors, order.out_dir, Progress(order.rows))
+    notes.listen(lambda sentence: say({"note": sentence}))
+    builder.build(spec, vectors, order.out_dir, Progress(order.rows, order.out_dir))
     failpoint("build_child.before_answer")
 
 
@@ -111,18 +112,28 @@ def open_vectors(path: Path, rows: int) -> Float32:
 
 
 class Progress:
-    """Says how many rows are done, at most once in PROGRESS_SECONDS, and always at the end."""
+    """Says how many rows are done, at most once in PROGRESS_SECONDS, and always at the end; at first, where that is."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, index_dir: Path) -> None:
         self._rows = rows
+        self._index_dir = index_dir
+        self._is_placed = False
         self._said_at = 0.0
 
     def __call__(self, rows_done: int) -> None:
+        if not self._is_placed:
+            self._is_placed = True
+            self._say_places()
         now = time.monotonic()
         if rows_done < self._rows and now - self._said_at < PROGRESS_SECONDS:
             return
         self._said_at = now
         say({"rows_done": rows_done, "rows": self._rows})
+
+    def _say_places(self) -> None:
+        """A build of hours is to be found at its server while it goes on; an index that is its files is nowhere."""
+        if names := registry.place_names(self._index_dir):
+            notes.tell(f"The index is made at {', '.join(names)}.")
 
 
 def as_engine_error(error: Exception) -> EngineError:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -41,6 +41,22 @@ class ItemBytes:
 ItemBytesOf = Callable[[int, Metric, Mapping[str, object]], ItemBytes]
 
 
+class ParamFault(NamedTuple):
+    """What is wrong with a parameter that is right in itself, as sentences for people with the remedy."""
+
+    param: str
+    message: str
+
+
+# From dimension and the engine's own (complete) parameters, each of them right in itself.
+ParamFaultsOf = Callable[[int, Mapping[str, object]], Iterable[ParamFault]]
+
+
+def no_faults(dimension: int, params: Mapping[str, object]) -> Iterable[ParamFault]:  # noqa: ARG001 - every engine is asked the same
+    """Of parameters that go together whatever they are, with vectors of any dimension."""
+    return ()
+
+
 def nothing_lacks() -> str:
     """An engine that is all in its library needs nothing configured."""
     return ""
@@ -60,6 +76,7 @@ class EngineDescription:
     loads_without_stalling: bool  # It may be opened inside a process that is serving.
     filters: bool  # A search can be told which rows are allowed.
     item_bytes: ItemBytesOf  # A build is admitted by it, before anything is built.
+    param_faults: ParamFaultsOf = no_faults  # A spec is refused for them, before anything is built.
     effort: Effort | None = None  # None: nothing to tune.
     # The most hits that the index gives for a query; who wants more is answered by a scan of all rows. None: no limit.
     hits_max: int | None = None

@@ -122,6 +122,11 @@ def places_of(index_dir: Path) -> frozenset[str]:
     )
 
 
+def place_names(index_dir: Path) -> list[str]:
+    """The same places for people, who know the engine: as whoever configured them called them, in order."""
+    return sorted(place.partition(":")[2] for place in places_of(index_dir))
+
+
 def is_more_than_files(index_dir: Path) -> bool:
     """Whether the index in `index_dir`, or what a build that died left of it, has to be removed before its files."""
     files = (describe(name).reference_file for name in ENGINES)

@@ -115,14 +115,16 @@ class BuildContext:
         return folder
 
     def run_child(self, module: str, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Runs a child with the platform's priority, cores and memory cap; its progress becomes the step's."""
+        """Runs a child with the platform's priority, cores and memory cap; its progress becomes the step's, and what it
+        tells people lines of the build's log."""
         limits = {
             "nice": settings.BUILD_NICE,
             "cpus": settings.BUILD_CPUS,
             "memory_bytes_max": settings.BUILD_MEMORY_BYTES_MAX,
         }
         full = {**limits, "parent_pid": os.getpid(), **order}
-        return run_child(module, full, self.folder("run"), check=self.lease.check, progress=RowProgress(self))
+        folder = self.folder("run")
+        return run_child(module, full, folder, check=self.lease.check, progress=RowProgress(self), say=self.say)
 
     def poll(self, look: Callable[[], AnswerT | None]) -> AnswerT | None:
         """What `look` finds within POLL_SECONDS_MAX, or None. Before each look the nodes' reports become rows.

@@ -16,6 +16,8 @@ def versions(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -
     """The versions of a service, newest first, with the live one marked."""
     api = open_api()
     found = list(api.pages(f"{api.service_path(service, tenant)}/versions", "versions"))
+    # Indexes that are files lie nowhere else.
+    is_placed = any(one["places"] for one in found)
     rows = [
         (
             one["number"],
@@ -24,6 +26,7 @@ def versions(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -
             count(one["items"]),
             bytes_text(one["bytes"]),
             f"{one['engine']['name']} (auto)" if one["engine"]["reason"] else one["engine"]["name"],
+            *([", ".join(one["places"])] if is_placed else []),
             one["recall"],
             one["p99_ms"],
             "bad" if one["bad"] else "",
@@ -32,7 +35,8 @@ def versions(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -
         )
         for one in found
     ]
-    columns = ("version", "", "state", "items", "size", "engine", "recall", "p99 ms", "", "made", "why")
+    places = ("place",) if is_placed else ()
+    columns = ("version", "", "state", "items", "size", "engine", *places, "recall", "p99 ms", "", "made", "why")
 
     def tell() -> None:
         table(columns, rows, empty="No versions yet.")

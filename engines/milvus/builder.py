@@ -125,6 +125,6 @@ class _Rising:
 
 
 def _check_codes(params: MilvusParams, dimension: int) -> None:
-    if params.index_type == "IVF_PQ" and dimension % params.codes(dimension):
-        message = f"params.pq_codes: the dimension, {dimension}, is no multiple of {params.pq_codes}"
-        raise ParamsInvalid(message, field="params.pq_codes")
+    """A spec that was stored is not checked again. What its index has no use for does no harm."""
+    if fault := params.codes_fault(dimension):
+        raise ParamsInvalid(f"params.pq_codes: {fault}", field="params.pq_codes")

@@ -104,7 +104,7 @@ class Collection:
             # An instance that was silent for a while has lost its own nodes, and is about to find them or to end.
             if replicas == 1:
                 raise EngineUnavailable(f"{error.message}: it has no query node just now") from error
-            message = f"params.replicas: {replicas} are more than the query nodes that the instance has"
+            message = f"params.replicas: {replicas} are more than the query nodes of the instance {self._instance.name}"
             raise ParamsInvalid(message, field="params.replicas") from error
 
     def _load(self, client: MilvusClient) -> None:

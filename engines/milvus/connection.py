@@ -16,6 +16,7 @@ from engines.milvus.errors import InstanceAway, InstanceSilent, as_ours
 from engines.milvus.errors import NotLoaded as NotLoaded
 from engines.milvus.instances import SETTING, Address, SettingWrong, configured
 from engines.milvus.library import MilvusClient
+from engines.milvus.waiting import Waiting
 
 # An instance that refuses is known at once; one that is silent is waited for so long.
 CONNECT_SECONDS_MAX: Final = 5.0
@@ -55,6 +56,7 @@ class Instance:
         self._connecting = threading.Lock()
         self._pool = ThreadPoolExecutor(CALLS_AT_ONCE_MAX, f"milvus-{address.name}")
         self._circuit = Circuit(address.name, self._beat)
+        self._waiting = Waiting(address.name)
         # Calls that nobody waits for any more, and that have a thread yet.
         self._given_up: set[Future[Any]] = set()
 
@@ -86,20 +88,28 @@ class Instance:
         return _in_a_thread(lambda: self._heard(call, client))
 
     def tell(self, call: Callable[[MilvusClient], AnswerT]) -> AnswerT:
-        """The same for what a build has done: it may take hours, and the circuit does not end it.
+        """The same for what a build has done: it may take hours, and the circuit does not end it. Its log says when
+        nothing is heard meanwhile.
 
         Raises EngineUnavailable, also when the instance has not been heard for SILENCE_SECONDS_MAX.
         """
         client = self._connected()
         pending = _in_a_thread(lambda: self._heard(call, client))
+        told = False
         while not wait((pending,), SILENCE_POLL_SECONDS).done:
             silent_seconds = self._circuit.silent_seconds()
+            silence = f"the instance {self.name} has not been heard for {silent_seconds:.0f} s"
             if silent_seconds > SILENCE_SECONDS_MAX:
-                raise EngineUnavailable(f"the instance {self.name} has not been heard for {silent_seconds:.0f} s")
-        return pending.result()
+                raise EngineUnavailable(silence)
+            told |= self._waiting.lasts(silent_seconds, silence, seconds_max=SILENCE_SECONDS_MAX)
+        answer = pending.result()
+        if told:
+            self._waiting.ends()
+        return answer
 
     def insist(self, work: Callable[[], AnswerT]) -> AnswerT:
         """What `work` gives, which asks the instance for what may be asked twice: again while it is away, or not ready.
+        The log of the build says so, and when it goes on.
 
         Raises EngineUnavailable when it has not been heard, or has refused, for SILENCE_SECONDS_MAX.
         """
@@ -107,13 +117,18 @@ class Instance:
         while True:
             asked_at = time.monotonic()
             try:
-                return work()
-            except EngineUnavailable:
+                answer = work()
+            except EngineUnavailable as error:
                 now = time.monotonic()
                 # What was at work for so long before it failed begins to be refused only now.
                 refused_since = now if now - asked_at > SILENCE_SECONDS_MAX else min(refused_since, now)
-                if max(now - refused_since, self._circuit.silent_seconds()) > SILENCE_SECONDS_MAX:
+                waited_seconds = max(now - refused_since, self._circuit.silent_seconds())
+                if waited_seconds > SILENCE_SECONDS_MAX:
                     raise
+                self._waiting.lasts(waited_seconds, error.message, seconds_max=SILENCE_SECONDS_MAX)
+            else:
+                self._waiting.ends()
+                return answer
             time.sleep(AGAIN_SECONDS)
 
     def _connected(self) -> MilvusClient:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import ceil
 from typing import Literal
 
 from pydantic import Field
 
-from engines.description import Effort, EngineDescription, EngineParams, ItemBytes, Metric
+from engines.description import Effort, EngineDescription, EngineParams, ItemBytes, Metric, ParamFault
 from engines.graph import FLOAT32_BYTES, GraphSearchParams
 from engines.milvus.instances import lacks
 
@@ -27,6 +27,14 @@ ROWS_PER_CANDIDATE = 16
 PQ_BITS = 8
 # A code of one byte for so many dimensions, where the dimension allows it.
 PQ_DIMENSIONS = 4
+
+# The parameters that not every index has.
+INDEXES_WITH: Mapping[str, tuple[IndexType, ...]] = {
+    "M": ("HNSW",),
+    "ef_construction": ("HNSW",),
+    "nlist": ("IVF_FLAT", "IVF_PQ"),
+    "pq_codes": ("IVF_PQ",),
+}
 
 # Of one row at the instance: its number and its time stamp.
 ROW_BYTES = 16
@@ -96,6 +104,16 @@ class MilvusParams(EngineParams):
         width = next(width for width in range(min(PQ_DIMENSIONS, dimension), dimension + 1) if dimension % width == 0)
         return dimension // width
 
+    def codes_fault(self, dimension: int) -> str:
+        """Why vectors of so many dimensions cannot be kept as so many codes; empty when they can."""
+        codes = self.codes(dimension)
+        if self.index_type != "IVF_PQ" or dimension % codes == 0:
+            return ""
+        divisors = [number for number in range(1, dimension + 1) if dimension % number == 0]
+        below, above = [each for each in divisors if each < codes], [each for each in divisors if each > codes]
+        near = ", ".join(map(str, [*below[-2:], *above[:2]]))
+        return f"The dimension, {dimension}, is no multiple of {codes}. Leave it at 0, or take one of {near}."
+
 
 class MilvusSearchParams(GraphSearchParams):
     """How hard a search looks."""
@@ -129,6 +147,18 @@ def item_bytes(dimension: int, metric: Metric, params: Mapping[str, object]) -> 
     return ItemBytes(building=0, serving=held, stored=0)
 
 
+def param_faults(dimension: int, params: Mapping[str, object]) -> Iterator[ParamFault]:
+    """A parameter that the index has not would be passed over, and whoever set it would look for what it does."""
+    told = MilvusParams.model_validate(dict(params))
+    for name, indexes in INDEXES_WITH.items():
+        default = MilvusParams.model_fields[name].default
+        if told.index_type not in indexes and getattr(told, name) != default:
+            message = f"{told.index_type} has no {name}, only {' and '.join(indexes)}. Leave it out, or at {default}."
+            yield ParamFault(name, message)
+    if fault := told.codes_fault(dimension):
+        yield ParamFault("pq_codes", fault)
+
+
 DESCRIPTION = EngineDescription(
     name="milvus",
     summary="Approximate search in a Milvus instance or cluster, for what outgrows one machine; an administrator "
@@ -142,6 +172,7 @@ DESCRIPTION = EngineDescription(
     # A set of rows is no filter that a server could be told: see README.md.
     filters=False,
     item_bytes=item_bytes,
+    param_faults=param_faults,
     effort=Effort("ef", below_top_k=False),
     hits_max=TOP_K_AT_SERVER_MAX,
     reference_file=REFERENCE_FILE,

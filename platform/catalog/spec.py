@@ -133,7 +133,11 @@ def _engine_faults(engine: blocks.Engine, schema: blocks.Schema | None) -> Itera
     description = registry.describe(engine.name)
     if lack := description.lacks():
         yield {"field": "engine.name", "message": f"The engine {engine.name} cannot be chosen: {lack}"}
-    yield from _param_faults(description.params_model, engine.params, ("engine", "params"))
+    faults = list(_param_faults(description.params_model, engine.params, ("engine", "params")))
+    yield from faults
+    if schema is not None and not faults:
+        for fault in description.param_faults(schema.dimension, _filled(description.params_model, engine.params)):
+            yield {"field": f"engine.params.{fault.param}", "message": fault.message}
     if schema is not None and schema.metric not in description.metrics:
         message = f"The engine {engine.name} knows {', '.join(description.metrics)}, not {schema.metric}."
         yield {"field": "schema.metric", "message": message}

@@ -14,6 +14,7 @@ from versions import changes
 from versions.comparisons import items_between, newer_first, overlap_between
 from versions.models import Version, VersionComparison
 from versions.states import ComparisonState
+from versions.views import places
 
 # Of the answers that two versions share: below this a person is told that they are unlike.
 UNLIKE_BELOW = 0.5
@@ -54,6 +55,7 @@ def _told(version: Version) -> dict[str, Any]:
         "p99_ms": version.p99_ms,
         "model_version": version.model_version,
         "drop": version.build.drop_name,
+        "places": places(version),
         "completed_at": version.completed_at,
     }
 

@@ -110,6 +110,7 @@ def version_view(version: Version) -> dict[str, Any]:
         "searchable_items": version.searchable_items,
         "bytes": version.bytes,
         "engine": {"name": version.engine, "params": version.engine_params, "reason": engine_reason(version)},
+        "places": places(version),
         "search_params": version.search_params,
         "recall": version.recall,
         "p99_ms": version.p99_ms,
@@ -232,6 +233,11 @@ def _report(version: Version) -> dict[str, Any]:
 def engine_reason(version: Version) -> str:
     """Why the platform chose the version's engine; empty where the spec names it."""
     return str(version.report.get("index", {}).get("reason", ""))
+
+
+def places(version: Version) -> list[str]:
+    """The servers at which the version's index is, as its build found; none of an index that is its files."""
+    return list(version.report.get("index", {}).get("places", ()))
 
 
 def _why(version: Version) -> str:

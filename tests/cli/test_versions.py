@@ -87,6 +87,15 @@ def test_a_list_of_versions_gives_the_reason_of_a_rollback(local: Recall, films_
     assert "Old titles came back." in local("versions", "movies").out
 
 
+def test_a_list_of_versions_gives_the_places_of_those_that_have_one(local: Recall, films_service: Service) -> None:
+    made_version(films_service)
+    assert "place" not in local("versions", "movies").out
+    made_version(films_service, report={"index": {"places": ["green"]}})
+    heading, _, placed, files = local("versions", "movies").out.splitlines()
+    assert "place" in heading
+    assert ("green" in placed, "green" in files) == (True, False)
+
+
 def test_a_switch_names_the_gateways_that_lag_behind(local: Recall, films_service: Service, valkey: Valkey) -> None:
     version = made_version(films_service)
     serving(valkey, "g1", 10**6)

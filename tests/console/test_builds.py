@@ -47,6 +47,13 @@ def test_a_step_says_what_it_does_and_how_far_it_is(alice: User, films_service: 
     assert "3.0 MB/s" in text_of(signed_in(alice), 1)
 
 
+def test_an_index_at_a_server_is_told_with_its_place(alice: User, films_service: Service) -> None:
+    claim = claimed(asked(films_service))
+    actions.step_start(claim, "build_index")
+    actions.step_done(claim, "build_index", report={"index": {"places": ["green"]}}, context={})
+    assert "· index at green" in text_of(signed_in(alice), 1)
+
+
 def test_a_step_that_is_not_over_says_how_long_it_took_last_time(alice: User, films_service: Service) -> None:
     claim = claimed(asked(films_service))
     actions.step_start(claim, "build_index")

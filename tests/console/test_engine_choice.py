@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -32,6 +33,29 @@ def test_the_pages_say_that_it_was_chosen_and_why(alice: User, chosen: Version) 
     assert REASON in service
     version = client.get(f"/t/films/s/movies/versions/{chosen.number}/").content.decode()
     assert f"auto chose faiss: {REASON}." in version
+
+
+@pytest.fixture
+def placed(films_service: Service) -> Version:
+    """A version whose index is at a server."""
+    return activated(made_version(films_service, engine="faiss", report={"index": {"places": ["green"]}}))
+
+
+def test_the_pages_say_at_which_server_an_index_is(alice: User, placed: Version) -> None:
+    page = f"/t/films/s/movies/versions/{placed.number}/"
+    tile = re.compile(r"Place\s*</div>\s*<div[^>]*>\s*green")
+    client = Client()
+    client.force_login(alice, backend="django.contrib.auth.backends.ModelBackend")
+    assert tile.search(client.get(page).content.decode())
+    files = made_version(placed.service)
+    assert "Place" not in client.get(f"/t/films/s/movies/versions/{files.number}/").content.decode()
+    # Who is about to switch from one to the other sees both.
+    assert '<th scope="row">Place</th><td>green</td><td>–</td>' in client.get("/t/films/s/movies/").content.decode()
+
+
+def test_json_says_at_which_server_an_index_is(placed: Version) -> None:
+    assert version_view(placed)["places"] == ["green"]
+    assert version_view(made_version(placed.service))["places"] == []
 
 
 def test_json_says_why_it_was_chosen(chosen: Version) -> None:

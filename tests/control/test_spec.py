@@ -111,6 +111,41 @@ def test_it_takes_every_engine_with_every_metric_that_it_knows(engine):
         assert parse_spec(make_spec(engine=engine, schema={"dimension": 8, "metric": metric})).engine.name == engine
 
 
+@pytest.fixture
+def an_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECALL_MILVUS_INSTANCES", "blue=http://127.0.0.1:1")
+
+
+def at_a_server(dimension: int, **params: object) -> dict[str, Any]:
+    schema = {"dimension": dimension, "metric": "ip"}
+    return make_spec(engine={"name": "milvus", "params": params}, schema=schema)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "codes", "near"),
+    [(32, 5, "2, 4, 8, 16"), (7, 2, "1, 7"), (32, 64, "16, 32"), (30, 4, "2, 3, 5, 6")],
+)
+def test_codes_that_do_not_divide_the_dimension_are_refused_with_some_that_do(an_instance, dimension, codes, near):
+    told = faults(at_a_server(dimension, index_type="IVF_PQ", pq_codes=codes))
+    message = f"The dimension, {dimension}, is no multiple of {codes}. Leave it at 0, or take one of {near}."
+    assert told == {"engine.params.pq_codes": message}
+
+
+@pytest.mark.parametrize(("dimension", "codes"), [(32, 0), (32, 8), (7, 0), (7, 7)])
+def test_codes_that_divide_the_dimension_are_taken(an_instance, dimension, codes):
+    spec = parse_spec(at_a_server(dimension, index_type="IVF_PQ", pq_codes=codes))
+    assert spec.engine.params["pq_codes"] == codes
+
+
+def test_parameters_that_the_index_has_not_are_refused_unless_they_are_at_their_defaults(an_instance):
+    told = faults(at_a_server(32, nlist=10, pq_codes=5, M=8))
+    assert told == {
+        "engine.params.nlist": "HNSW has no nlist, only IVF_FLAT and IVF_PQ. Leave it out, or at 1024.",
+        "engine.params.pq_codes": "HNSW has no pq_codes, only IVF_PQ. Leave it out, or at 0.",
+    }
+    assert parse_spec(at_a_server(32, nlist=1_024, pq_codes=0, M=8)).engine.params["M"] == 8
+
+
 def test_a_spec_cannot_be_changed():
     spec = parse_spec(make_spec())
     with pytest.raises(ValueError, match="frozen"):

@@ -58,6 +58,10 @@ def test_it_builds_what_can_be_opened_and_says_how_far_it_is(engine: str, tmp_pa
     code, lines = _run(order)
     assert code == 0
     *progress, done = lines
+    # At first, of an index at a server, where it is.
+    if registry.describe(engine).remote:
+        [place] = registry.place_names(tmp_path / "index")
+        assert progress.pop(0) == {"note": f"The index is made at {place}."}
     assert progress[-1] == {"rows_done": 5_000, "rows": 5_000}
     assert [line["rows_done"] for line in progress] == sorted({line["rows_done"] for line in progress})
     assert set(done) == {"done", "seconds", "peak_rss_bytes"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 import zlib
@@ -15,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines import registry
+from engines import notes, registry
 from engines.base import IndexSearcher, IndexSpec, SearchEffort
 from engines.errors import EngineError, EngineUnavailable, ParamsInvalid
-from engines.milvus import collection, connection
+from engines.milvus import collection, connection, waiting
 from engines.milvus.breaker import FAILURES_MAX
 from engines.milvus.connection import CALL_SECONDS_MAX, CALLS_AT_ONCE_MAX, CollectionGone, Instance, instance
 from engines.milvus.errors import InstanceAway, InstanceSilent
@@ -195,6 +196,53 @@ def test_a_build_survives_that_its_instance_is_away_for_a_while_once_all_is_inse
     assert told(OPENED) == 1
 
 
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a build's log says."""
+    said: list[str] = []
+    monkeypatch.setattr(notes, "_listener", said.append)
+    return said
+
+
+@pytest.mark.parametrize("away", [killed, frozen])
+def test_a_build_that_waits_for_its_instance_says_so_once_and_once_that_it_goes_on(
+    own: MilvusServer,
+    away: Callable[[MilvusServer], Callable[[], None]],
+    meanwhile: ThreadPoolExecutor,
+    noted: list[str],
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "TOLD_SECONDS", 0.5)
+    back: list[Future[None]] = []
+
+    def goes_away() -> None:
+        comes_back = away(own)
+
+        def later() -> None:
+            until(lambda: noted, "the log to say that the build waits")
+            time.sleep(AWAY_SECONDS)
+            comes_back()
+
+        back.append(meanwhile.submit(later))
+
+    after("create_index", goes_away, monkeypatch)
+    registry.builder("milvus").build(FLAT, EYE, tmp_path, int)
+    back[0].result(WAIT_SECONDS_MAX)
+    waits, goes_on = noted
+    assert re.match(f"Waits: the instance {name}.* It is waited for up to 300 s.$", waits)
+    assert re.match(rf"Goes on: {name} answers again, after [1-9]\d* s\.$", goes_on)
+
+
+def test_what_a_build_waits_for_is_not_told_when_it_is_soon_over(
+    own: MilvusServer, noted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_query_nodes(1, monkeypatch)
+    registry.builder("milvus").build(FLAT, EYE, tmp_path, int)
+    assert noted == []
+
+
 def test_a_build_waits_for_an_instance_that_has_lost_its_query_nodes(
     own: MilvusServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,10 +255,11 @@ def test_a_build_waits_for_an_instance_that_has_lost_its_query_nodes(
 
 
 def test_more_copies_than_an_instance_has_query_nodes_are_refused_by_name(
-    own: MilvusServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: MilvusServer, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few_query_nodes(1, monkeypatch)
-    with pytest.raises(ParamsInvalid, match=r"params\.replicas: 4 are more than the query nodes") as refused:
+    told = rf"params\.replicas: 4 are more than the query nodes of the instance {name}"
+    with pytest.raises(ParamsInvalid, match=told) as refused:
         registry.builder("milvus").build(replace(FLAT, params=dict(FLAT.params) | {"replicas": 4}), EYE, tmp_path, int)
     assert refused.value.field == "params.replicas"
 
@@ -259,13 +308,16 @@ def test_a_build_ends_when_its_instance_goes_away_while_rows_are_inserted(
 
 
 def test_a_build_notices_that_the_instance_is_away_for_good(
-    own: MilvusServer, searcher: IndexSearcher, monkeypatch: pytest.MonkeyPatch, name: str
+    own: MilvusServer, searcher: IndexSearcher, monkeypatch: pytest.MonkeyPatch, name: str, noted: list[str]
 ) -> None:
-    monkeypatch.setattr(connection, "SILENCE_SECONDS_MAX", 2.0)
+    monkeypatch.setattr(connection, "SILENCE_SECONDS_MAX", 4.0)
     monkeypatch.setattr(connection, "SILENCE_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(waiting, "TOLD_SECONDS", 0.5)
     own.freeze()
     with pytest.raises(EngineUnavailable, match=rf"the instance {name} has not been heard for \d+ s"):
         instance(name).tell(lambda client: client.flush("any", timeout=WAIT_SECONDS_MAX))
+    [waits] = noted
+    assert waits.startswith(f"Waits: the instance {name} has not been heard for ")
 
 
 def test_when_every_thread_is_stuck_the_next_call_is_refused_at_once(

@@ -29,6 +29,13 @@ def test_its_progress_is_heard_and_its_last_word_returned(tmp_path):
     assert heard == [(1, 2), (2, 2)]
 
 
+def test_what_it_tells_people_is_passed_on_as_it_is(tmp_path):
+    said: list[str] = []
+    order = {"say": [{"note": "Waits: nobody answers."}, {"rows_done": 1, "rows": 1}, {"done": True}]}
+    run_child("tests.workers.babbler", order, tmp_path, check=lambda: None, progress=lambda *_: None, say=said.append)
+    assert said == ["Waits: nobody answers."]
+
+
 def test_its_error_becomes_the_steps(tmp_path):
     error = {"reason": "drop.bad_id_type", "owner": "user", "message": "Ids are text."}
     with pytest.raises(StepFailed) as failed:

@@ -76,6 +76,7 @@ def test_a_service_lives_on_two_instances_and_leaves_nothing_at_them(films, call
         for number, where in ((1, "blue"), (2, "green")):
             assert state(build_of(service, str(number), **drop(FEW + number))) == "SUCCEEDED"
             assert place(service, number)[0] == where
+            assert told_place(service, number) == ([where], [f"The index is made at {where}."])
             answers_rightly(client, version=number, items=FEW + number)
         assert collections() == {place(service, 1), place(service, 2)}
 
@@ -117,6 +118,13 @@ def test_a_service_changes_its_engine_by_builds_and_goes_back(films, callers_of,
             answers_rightly(client, version=number, items=FEW + number)
         actions.version_rollback(actor=TESTER, service=service, from_version=3)
         answers_rightly(client, version=2, items=FEW + 2)
+
+
+def told_place(service: Service, number: int) -> tuple[list[str], list[str]]:
+    """Where a version is, as its team sees it, and what its build's log said of that."""
+    version = selectors.version_get(service, number)
+    said = version.build.lines.filter(text__startswith="The index is made at").values_list("text", flat=True)
+    return selectors.version_view(version)["places"], list(said)
 
 
 def drop(items: int) -> dict[str, object]:

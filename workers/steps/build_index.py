@@ -8,6 +8,7 @@ from pathlib import Path
 from django.conf import settings
 
 from bundles import layout
+from engines import registry
 from engines.base import IndexSpec
 from versions import actions
 from versions.estimates import chosen_engine, engine_params
@@ -40,6 +41,7 @@ def step(ctx: BuildContext) -> Outcome:
         "reason": why,
         "params": order["spec"]["params"],
         "partition_rows": imported["partition_rows"],
+        "places": registry.place_names(out_dir),
         "seconds": done["seconds"],
         "rows_per_second": round(rows / max(done["seconds"], 1e-3)),
         "peak_rss_bytes": done["peak_rss_bytes"],

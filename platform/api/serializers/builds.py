@@ -8,7 +8,8 @@ from rest_framework import serializers
 
 REPORT_HELP = (
     "What the steps found. `evidence` lists every check as {name, what, value, bound, limit, unit, verdict, note}; the "
-    "verdict is pass, warn or hold. `tune` is the curve of search effort, recall and milliseconds."
+    "verdict is pass, warn or hold. `tune` is the curve of search effort, recall and milliseconds. `index.places` "
+    "names the servers at which the index is; empty: it is files."
 )
 
 
@@ -102,6 +103,10 @@ class VersionOut(serializers.Serializer[Any]):
     searchable_items = serializers.IntegerField()
     bytes = serializers.IntegerField()
     engine = VersionEngineOut()
+    places = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="The servers at which its index is, by the names that administrators gave them; empty: it is files.",
+    )
     search_params = serializers.DictField()
     recall = serializers.FloatField(allow_null=True)
     p99_ms = serializers.FloatField(allow_null=True)
