@@ -1,6 +1,7 @@
 """What a switch from one version to another changes, from what is stored: nothing is computed for it.
 
-For the confirmations of activate and roll back, which a person reads before they press.
+How well both are is told with it, as audits have found them. For the confirmations of activate and roll back, which a
+person reads before they press.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from django.db.models import Q
 from versions import changes
 from versions.comparisons import items_between, newer_first, overlap_between
 from versions.models import Version, VersionComparison
+from versions.standing import Condition, conditions_of, is_worse
 from versions.states import ComparisonState
 
 # Of the answers that two versions share: below this a person is told that they are unlike.
@@ -21,8 +23,10 @@ UNLIKE_BELOW = 0.5
 
 def switches_from(live: Version | None, targets: Iterable[Version]) -> dict[int, dict[str, Any]]:
     """The number of each target -> what a switch to it changes."""
-    rows = _comparisons_of(live) if live is not None else {}
-    return {target.number: _switch(live, target, rows) for target in targets}
+    rows, goals = _comparisons_of(live) if live is not None else {}, list(targets)
+    found = conditions_of([*goals, *([live] if live is not None else [])])
+    here = found[live.pk] if live is not None else None
+    return {goal.number: {**_switch(live, goal, rows), **_health(found[goal.pk], here)} for goal in goals}
 
 
 def _switch(live: Version | None, target: Version, rows: Mapping[tuple[int, int], VersionComparison]) -> dict[str, Any]:
@@ -44,6 +48,12 @@ def _switch(live: Version | None, target: Version, rows: Mapping[tuple[int, int]
         "is_other_model": live is not None and live.model_version != target.model_version,
         "schema": changes.schema_changes(live, target) if live is not None else [],
     }
+
+
+def _health(there: Condition, here: Condition | None) -> dict[str, Any]:
+    """How both stand; `is_worse`: callers would hear worse then, which is refused unless it is wanted `anyway`."""
+    healths = {"here": here, "there": there, "is_worse": is_worse(there, here)}
+    return {"health": healths}
 
 
 def _told(version: Version) -> dict[str, Any]:
