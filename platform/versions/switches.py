@@ -14,6 +14,7 @@ from django.db.models import Q
 from versions import changes
 from versions.comparisons import items_between, newer_first, overlap_between
 from versions.models import Version, VersionComparison
+from versions.selectors import needing_a_load
 from versions.standing import Condition, conditions_of, is_worse
 from versions.states import ComparisonState
 
@@ -24,9 +25,10 @@ UNLIKE_BELOW = 0.5
 def switches_from(live: Version | None, targets: Iterable[Version]) -> dict[int, dict[str, Any]]:
     """The number of each target -> what a switch to it changes."""
     rows, goals = _comparisons_of(live) if live is not None else {}, list(targets)
-    found = conditions_of([*goals, *([live] if live is not None else [])])
+    found, unloaded = conditions_of([*goals, *([live] if live is not None else [])]), needing_a_load(goals)
     here = found[live.pk] if live is not None else None
-    return {goal.number: {**_switch(live, goal, rows), **_health(found[goal.pk], here)} for goal in goals}
+    there = {goal.number: None if goal.number in unloaded else found[goal.pk] for goal in goals}
+    return {goal.number: {**_switch(live, goal, rows), **_health(there[goal.number], here)} for goal in goals}
 
 
 def _switch(live: Version | None, target: Version, rows: Mapping[tuple[int, int], VersionComparison]) -> dict[str, Any]:
@@ -50,10 +52,12 @@ def _switch(live: Version | None, target: Version, rows: Mapping[tuple[int, int]
     }
 
 
-def _health(there: Condition, here: Condition | None) -> dict[str, Any]:
-    """How both stand; `is_worse`: callers would hear worse then, which is refused unless it is wanted `anyway`."""
-    healths = {"here": here, "there": there, "is_worse": is_worse(there, here)}
-    return {"health": healths}
+def _health(there: Condition | None, here: Condition | None) -> dict[str, Any]:
+    """How both stand, None of what is loaded and checked first, and where nothing is live.
+
+    `is_worse`: callers would hear worse then, which is refused unless it is wanted `anyway`.
+    """
+    return {"health": {"here": here, "there": there, "is_worse": there is not None and is_worse(there, here)}}
 
 
 def _told(version: Version) -> dict[str, Any]:

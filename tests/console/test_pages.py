@@ -398,6 +398,9 @@ def test_a_live_version_that_is_down_stands_above_everything_with_the_way_out(
     assert "A rollback would go to version 1, but that has answered nobody" in banner()
     Version.objects.filter(number=1).update(cold_at=Now(), unrouted_at=Now())
     assert "version 1, which is loaded and checked before it answers" in banner()
+    page = client.get("/t/films/s/movies/").content.decode()
+    assert "<td>is loaded and checked first</td>" in page
+    assert 'name="anyway"' not in page, "it is checked, and never refused"
     Version.objects.filter(number=1).update(bad_at=Now())
     assert "There is no version to roll back to" in banner()
     alert_resolve(service=films_service, reason="engine.unavailable", subject="version 2")

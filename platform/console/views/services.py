@@ -102,7 +102,6 @@ def _context(request: HttpRequest, caller: Caller, tenant: Tenant, service: Serv
     activatable = [version for version, view in zip(shown, views, strict=True) if view["activatable"]]
     goals = [*activatable, *([target] if target else [])]
     switches, critical = switches_from(live, goals), list(critical_of(service)[:CRITICAL_SHOWN_MAX])
-    loads_first = selectors.needing_a_load(goals)
     return {
         "tenant": tenant,
         "service": service,
@@ -118,8 +117,8 @@ def _context(request: HttpRequest, caller: Caller, tenant: Tenant, service: Serv
         "whole_history": whole,
         "switches": switches,
         "critical": critical,
-        "way_out": _way_out(switches, target, loads_first) if critical else "",
-        "loads_first": loads_first,
+        "way_out": _way_out(switches, target) if critical else "",
+        "loads_first": selectors.needing_a_load(goals),
         "loading": reload_told(reload) if reload else "",
         "replicas": [selectors.replica_view(replica) for replica in selectors.replicas_of(service)],
         "activations": activations.shown,
@@ -137,13 +136,13 @@ def _with(versions: list[Version], others: Iterable[Version | None]) -> list[Ver
     return [found[number] for number in sorted(found, reverse=True)]
 
 
-def _way_out(switches: Mapping[int, Mapping[str, Any]], target: Version | None, loads_first: set[int]) -> str:
+def _way_out(switches: Mapping[int, Mapping[str, Any]], target: Version | None) -> str:
     """Where a rollback leads, for who stands before a critical alert; what is wrong and why that alert says itself."""
     if target is None:
         return "There is no version to roll back to: what is wrong has to be mended, or a drop built again."
-    if target.number in loads_first:
-        return f"A rollback goes to version {target.number}, which is loaded and checked before it answers."
     there = switches[target.number]["health"]["there"]
+    if there is None:
+        return f"A rollback goes to version {target.number}, which is loaded and checked before it answers."
     if there.standing == Standing.WELL:
         return f"A rollback goes to version {target.number}, which is well."
     return f"A rollback would go to version {target.number}, but that {there.text}."
