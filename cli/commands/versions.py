@@ -8,7 +8,7 @@ import typer
 
 from cli.api import open_api
 from cli.comparisons import await_comparison, tell_comparison
-from cli.options import Reason, ServiceName, Tenant
+from cli.options import Anyway, Reason, ServiceName, Tenant
 from cli.output import Json, bytes_text, count, moment, pairs, remark, show, table
 
 
@@ -93,12 +93,14 @@ def activate(
     service: ServiceName,
     number: Annotated[int, typer.Argument(metavar="N", help="The version's number.", min=1)],
     reason: Reason = "",
+    anyway: Anyway = False,
     tenant: Tenant = "",
     as_json: Json = False,
 ) -> None:
     """Make a loaded version live, without a failed call."""
     api = open_api()
-    done = api.post(f"{api.service_path(service, tenant)}:activate", {"version": number, "reason": reason})
+    body = {"version": number, "reason": reason, "anyway": anyway}
+    done = api.post(f"{api.service_path(service, tenant)}:activate", body)
     show(done, as_json=as_json, human=lambda: _tell(done))
 
 
@@ -106,12 +108,13 @@ def rollback(
     service: ServiceName,
     reason: Reason = "",
     from_version: Annotated[int | None, typer.Option(help="Only if this version is live.", min=1)] = None,
+    anyway: Anyway = False,
     tenant: Tenant = "",
     as_json: Json = False,
 ) -> None:
     """Go back to the version that was live before; the one left is marked bad, and the service is put on hold."""
     api = open_api()
-    body = {"reason": reason, "from_version": from_version}
+    body = {"reason": reason, "from_version": from_version, "anyway": anyway}
     done = api.post(f"{api.service_path(service, tenant)}:rollback", body)
     show(done, as_json=as_json, human=lambda: _tell(done))
     if done["changed"]:

@@ -83,6 +83,11 @@ def unresolved_in(tenants: Iterable[Tenant]) -> QuerySet[Alert]:
     return alerts.order_by(graveness, "-opened_at")
 
 
+def critical_of(service: Service) -> QuerySet[Alert]:
+    """Those of `service` that callers feel and that are not over, newest first."""
+    return unresolved_in([service.tenant]).filter(service=service, severity=Severity.CRITICAL)
+
+
 def in_trouble(services: Collection[int]) -> set[int]:
     """Those of these services (by key) with a critical alert that is not over."""
     critical = Alert.objects.filter(service__in=services, severity=Severity.CRITICAL, state__in=ALERT_UNRESOLVED)

@@ -1,6 +1,7 @@
 """What a switch from one version to another changes, from what is stored: nothing is computed for it.
 
-For the confirmations of activate and roll back, which a person reads before they press.
+How well both are is told with it, as audits have found them. For the confirmations of activate and roll back, which a
+person reads before they press.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from django.db.models import Q
 from versions import changes
 from versions.comparisons import items_between, newer_first, overlap_between
 from versions.models import Version, VersionComparison
+from versions.selectors import needing_a_load
+from versions.standing import Condition, conditions_of, is_worse
 from versions.states import ComparisonState
 from versions.views import places
 
@@ -22,8 +25,11 @@ UNLIKE_BELOW = 0.5
 
 def switches_from(live: Version | None, targets: Iterable[Version]) -> dict[int, dict[str, Any]]:
     """The number of each target -> what a switch to it changes."""
-    rows = _comparisons_of(live) if live is not None else {}
-    return {target.number: _switch(live, target, rows) for target in targets}
+    rows, goals = _comparisons_of(live) if live is not None else {}, list(targets)
+    found, unloaded = conditions_of([*goals, *([live] if live is not None else [])]), needing_a_load(goals)
+    here = found[live.pk] if live is not None else None
+    there = {goal.number: None if goal.number in unloaded else found[goal.pk] for goal in goals}
+    return {goal.number: {**_switch(live, goal, rows), **_health(there[goal.number], here)} for goal in goals}
 
 
 def _switch(live: Version | None, target: Version, rows: Mapping[tuple[int, int], VersionComparison]) -> dict[str, Any]:
@@ -45,6 +51,14 @@ def _switch(live: Version | None, target: Version, rows: Mapping[tuple[int, int]
         "is_other_model": live is not None and live.model_version != target.model_version,
         "schema": changes.schema_changes(live, target) if live is not None else [],
     }
+
+
+def _health(there: Condition | None, here: Condition | None) -> dict[str, Any]:
+    """How both stand, None of what is loaded and checked first, and where nothing is live.
+
+    `is_worse`: callers would hear worse then, which is refused unless it is wanted `anyway`.
+    """
+    return {"health": {"here": here, "there": there, "is_worse": there is not None and is_worse(there, here)}}
 
 
 def _told(version: Version) -> dict[str, Any]:

@@ -173,6 +173,24 @@ def test_a_rollback_goes_back_once_however_often_it_is_asked(machine: Caller, tw
     assert Activation.objects.count() == 1
 
 
+@pytest.mark.parametrize("verb", ["rollback", "activate"])
+def test_a_version_that_is_not_well_is_gone_to_only_by_who_says_so(
+    machine: Caller, two_versions: Service, verb: str
+) -> None:
+    Replica.objects.filter(version__number=1).update(sick_reason="AWAY", sick_since=Now())
+    body = {"version": 1} if verb == "activate" else {}
+    refused = machine.post(f"{MOVIES}:{verb}", body)
+    assert (refused.status, refused.error["code"], refused.error["reason"]) == (
+        400,
+        "FAILED_PRECONDITION",
+        "VERSION_NOT_WELL",
+    )
+    assert "`anyway`" in refused.error["message"]
+    assert machine.get(MOVIES).body["live_version"] == 2
+    done = machine.post(f"{MOVIES}:{verb}", {**body, "anyway": True})
+    assert (done.status, done.body["to_version"]) == (200, 1)
+
+
 def test_there_may_be_nothing_to_roll_back_to(machine: Caller, films_service: Service) -> None:
     answer = machine.post(f"{MOVIES}:rollback", {})
     assert (answer.status, answer.error["code"], answer.error["reason"]) == (

@@ -56,6 +56,28 @@ def test_a_rollback_says_that_it_holds_the_service_and_that_all_gateways_serve(
     assert "release" not in again.err
 
 
+def test_a_switch_to_a_version_that_is_not_well_is_refused_unless_somebody_wants_it_anyway(
+    local: Recall, films_service: Service, valkey: Valkey
+) -> None:
+    for _ in range(2):
+        activated(made_version(films_service))
+    serving(valkey, "g1", 10**6)
+    Replica.objects.filter(version__number=1).update(sick_reason="AWAY", sick_since=Now())
+
+    for command in (("rollback", "movies"), ("activate", "movies", "1")):
+        refused = local(*command)
+        assert refused.code != 0
+        assert "the server that its engine asks is away" in str(refused.error)
+        assert "--anyway" in str(refused.error)
+
+    gone = local("rollback", "movies", "--anyway")
+    assert (gone.code, "live      1" in gone.out) == (0, True)
+    Replica.objects.update(sick_reason="", sick_since=None)
+    Replica.objects.filter(version__number=2).update(sick_reason="SLOW", sick_since=Now())
+    assert local("activate", "movies", "2").code != 0
+    assert local("activate", "movies", "2", "--anyway").code == 0
+
+
 def test_replicas_say_what_is_sick_and_which_version_each_serves(local: Recall, films_service: Service) -> None:
     activated(made_version(films_service))
     said = {"verdict": "WRONG", "sick_reason": "WRONG", "sick_since": Now(), "withheld": True, "served_version": 7}

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from alerts.actions import alert_raise
+from alerts.actions import alert_raise, alert_resolve
 from alerts.models import Delivery
 from catalog.actions import service_update
 from catalog.models import Service
@@ -368,6 +368,54 @@ def test_a_version_whose_replicas_are_lost_is_said_to_be_loaded_first(alice: Use
     Replica.objects.filter(version__number=1).update(state="LOADING")
     page = signed_in(alice).get("/t/films/s/movies/").content.decode()
     assert "Version 1 answers as soon as it is loaded and checked" in page
+
+
+def test_a_rollback_to_a_version_that_is_not_well_is_told_and_needs_a_tick(alice: User, films_service: Service) -> None:
+    for _ in range(2):
+        activated(made_version(refreshed(films_service)))
+    client, asked_for = signed_in(alice), {"from_version": "2", "to_version": "1"}
+    assert 'name="anyway"' not in client.get("/t/films/s/movies/").content.decode()
+    Replica.objects.filter(version__number=1).update(sick_reason="AWAY", sick_since=Now())
+    page = client.get("/t/films/s/movies/").content.decode()
+    assert "<td>is well</td>" in page
+    assert "the server that its engine asks is away, for 0 s" in page
+    assert "Go to version 1 anyway" in page
+    refused = client.post("/t/films/s/movies/rollback/", asked_for, follow=True).content.decode()
+    assert "nothing was changed" in refused
+    assert refreshed(films_service).live_version == 2
+    client.post("/t/films/s/movies/rollback/", {**asked_for, "anyway": "on"})
+    assert refreshed(films_service).live_version == 1
+
+
+def test_a_live_version_that_is_down_stands_above_everything_with_the_way_out(
+    alice: User, films_service: Service
+) -> None:
+    for _ in range(2):
+        activated(made_version(refreshed(films_service)))
+    client = signed_in(alice)
+
+    def banner() -> str:
+        return client.get("/t/films/s/movies/status/").content.decode().partition('id="service-head"')[2]
+
+    alert_raise(service=films_service, reason="replica.slow", subject="r1", message="It is slow.")
+    assert "alert-danger" not in banner(), "a warning does not stand above everything"
+    alert_raise(
+        service=films_service, reason="engine.unavailable", subject="version 2", message="Blue.", severity="critical"
+    )
+    assert "<strong>engine.unavailable</strong> version 2, for 0 s: Blue." in banner()
+    assert "/alerts/?team=films&amp;service=movies&amp;severity=critical" in banner()
+    assert "A rollback goes to version 1, which is well." in banner()
+    Replica.objects.filter(version__number=1).update(sick_reason="AWAY", sick_since=Now())
+    assert "A rollback would go to version 1, but that has answered nobody" in banner()
+    Version.objects.filter(number=1).update(cold_at=Now(), unrouted_at=Now())
+    assert "version 1, which is loaded and checked before it answers" in banner()
+    page = client.get("/t/films/s/movies/").content.decode()
+    assert "<td>is loaded and checked first</td>" in page
+    assert 'name="anyway"' not in page, "it is checked, and never refused"
+    Version.objects.filter(number=1).update(bad_at=Now())
+    assert "There is no version to roll back to" in banner()
+    alert_resolve(service=films_service, reason="engine.unavailable", subject="version 2")
+    assert "There is no version to roll back to" not in banner()
 
 
 def test_a_form_that_does_not_say_what_its_page_told_is_refused(alice: User, films_service: Service) -> None:

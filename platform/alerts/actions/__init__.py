@@ -8,6 +8,7 @@ from alerts.actions.alerts import (
     alert_acknowledge,
     alert_raise,
     alert_resolve,
+    alert_reword,
     alerts_resolve,
     webhook_secret_rotate,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "alert_acknowledge",
     "alert_raise",
     "alert_resolve",
+    "alert_reword",
     "alerts_resolve",
     "webhook_secret_rotate",
 ]

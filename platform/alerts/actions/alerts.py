@@ -72,6 +72,16 @@ def alert_resolve(*, service: Service, reason: str, subject: str = "") -> None:
         _resolve(alert)
 
 
+def alert_reword(*, alert: Alert, severity: str, message: str) -> None:
+    """Says the same of things that have changed around it: it does not count as happening again, and nobody is told.
+
+    One that is over meanwhile stays over. Raises ValueError for another severity than alert_raise knows.
+    """
+    said = {"severity": Severity(severity), "message": message[:MESSAGE_CHARACTERS_MAX]}
+    if (alert.severity, alert.message) != (said["severity"], said["message"]):
+        Alert.objects.filter(pk=alert.pk, state__in=ALERT_UNRESOLVED).update(**said)
+
+
 @transaction.atomic
 def alerts_resolve(*, service: Service, subjects: Sequence[str] | None = None) -> None:
     """Resolves every alert about `subjects`, whatever its reason; all of the service's when these are not given."""

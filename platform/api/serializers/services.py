@@ -101,7 +101,13 @@ class BuildIn(StrictSerializer):
     force = serializers.BooleanField(default=False, help_text="Build even what was built before.")
 
 
-class ActivateIn(ReasonIn):
+class SwitchIn(ReasonIn):
+    anyway = serializers.BooleanField(
+        default=False, help_text="Also to a version that is not well while what is live is better (VERSION_NOT_WELL)."
+    )
+
+
+class ActivateIn(SwitchIn):
     version = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
     expected_live_generation = serializers.IntegerField(
         allow_null=True,
@@ -112,7 +118,7 @@ class ActivateIn(ReasonIn):
     )
 
 
-class RollbackIn(ReasonIn):
+class RollbackIn(SwitchIn):
     from_version = serializers.IntegerField(
         allow_null=True,
         default=None,

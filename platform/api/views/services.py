@@ -119,6 +119,7 @@ class ServiceActivateView(ServiceApiView):
             number=asked["version"],
             reason=asked["reason"],
             expected_live_generation=asked["expected_live_generation"],
+            anyway=asked["anyway"],
         )
         return Response(_acknowledged(activation))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -11,6 +12,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
+from alerts.selectors import critical_of
 from catalog.actions import service_hold, service_release
 from catalog.models import Service
 from common.errors import Conflict
@@ -26,6 +28,7 @@ from versions.models import Activation, Build, Version
 from versions.outlook import release_outlook
 from versions.overview import overviews
 from versions.selectors import open_reload
+from versions.standing import Standing
 from versions.states import ActivationState, BuildState
 from versions.switches import switches_from
 from versions.traffic import history_of, rows_of
@@ -33,6 +36,8 @@ from versions.traffic import history_of, rows_of
 # Of builds, versions and switches; with ?history=all.
 BUILDS_SHOWN_MAX, BUILDS_OF_HISTORY_MAX = 10, 200
 VERSIONS_SHOWN_MAX, VERSIONS_OF_HISTORY_MAX = 20, 200
+# Of the critical alerts above everything else; the page of alerts has them all.
+CRITICAL_SHOWN_MAX = 3
 # Gateways take a switch within moments, or the sweeper names who lags; the page asks for so long.
 SWITCH_SECONDS_WATCHED = 60
 # The last hour as a table, in steps of five minutes.
@@ -96,6 +101,7 @@ def _context(request: HttpRequest, caller: Caller, tenant: Tenant, service: Serv
     views = [selectors.version_view(version) for version in shown]
     activatable = [version for version, view in zip(shown, views, strict=True) if view["activatable"]]
     goals = [*activatable, *([target] if target else [])]
+    switches, critical = switches_from(live, goals), list(critical_of(service)[:CRITICAL_SHOWN_MAX])
     return {
         "tenant": tenant,
         "service": service,
@@ -109,7 +115,9 @@ def _context(request: HttpRequest, caller: Caller, tenant: Tenant, service: Serv
         "versions_left_out": max(0, versions.left_out - (len(shown) - len(versions.shown))),
         "has_history": max(builds.left_out, activations.left_out, versions.left_out) > 0,
         "whole_history": whole,
-        "switches": switches_from(live, goals),
+        "switches": switches,
+        "critical": critical,
+        "way_out": _way_out(switches, target) if critical else "",
         "loads_first": selectors.needing_a_load(goals),
         "loading": reload_told(reload) if reload else "",
         "replicas": [selectors.replica_view(replica) for replica in selectors.replicas_of(service)],
@@ -126,6 +134,18 @@ def _with(versions: list[Version], others: Iterable[Version | None]) -> list[Ver
     """The newest versions and these, each once, newest first."""
     found = {version.number: version for version in (*versions, *others) if version is not None}
     return [found[number] for number in sorted(found, reverse=True)]
+
+
+def _way_out(switches: Mapping[int, Mapping[str, Any]], target: Version | None) -> str:
+    """Where a rollback leads, for who stands before a critical alert; what is wrong and why that alert says itself."""
+    if target is None:
+        return "There is no version to roll back to: what is wrong has to be mended, or a drop built again."
+    there = switches[target.number]["health"]["there"]
+    if there is None:
+        return f"A rollback goes to version {target.number}, which is loaded and checked before it answers."
+    if there.standing == Standing.WELL:
+        return f"A rollback goes to version {target.number}, which is well."
+    return f"A rollback would go to version {target.number}, but that {there.text}."
 
 
 def _is_under_way(builds: list[Build], activations: list[Activation]) -> bool:

@@ -78,6 +78,7 @@ def activate(request: HttpRequest, tenant: str, service: str, number: int) -> Ht
         number=number,
         reason=request.POST.get("reason", ""),
         expected_live_generation=seen,
+        anyway=request.POST.get("anyway") == "on",
     )
     messages.success(request, activation.loading or f"Version {number} is live.")
     return redirect("console:service", owner.name, found.name)
@@ -95,6 +96,7 @@ def rollback(request: HttpRequest, tenant: str, service: str) -> HttpResponse:
         from_version=from_version,
         expected_target=_told_number(request, "to_version"),
         reason=request.POST.get("reason", ""),
+        anyway=request.POST.get("anyway") == "on",
     )
     if activation.loading:
         messages.warning(request, activation.loading)

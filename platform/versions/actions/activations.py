@@ -21,16 +21,16 @@ from common.transitions import move
 from documents.store import Stamp
 from failpoints import failpoint
 from versions import routes
-from versions.actions.alarms import activation_alert, activation_alert_end
+from versions.actions.alarms import activation_alert, activation_alert_end, alerts_follow_live
 from versions.actions.builds import build_resume
 from versions.actions.claims import Claim, fenced_unless_cancelled
+from versions.actions.refusals import refuse_unchecked, refuse_worse, servable
 from versions.actions.replicas import replicas_let_in
 from versions.actions.standby import reload_end, reload_request, reload_told
-from versions.checked import HELD_BEFORE_SWITCH, is_checked
+from versions.checked import HELD_BEFORE_SWITCH
 from versions.models import Activation, Build, Reload, Version
 from versions.selectors import (
     activations_of,
-    is_loaded,
     live_version,
     needing_a_load,
     open_reload,
@@ -55,6 +55,7 @@ def version_activate(
     number: int,
     reason: str = "",
     expected_live_generation: int | None = None,
+    anyway: bool = False,
     claim: Claim | None = None,
     overridden: bool = False,
 ) -> Activation:
@@ -66,7 +67,8 @@ def version_activate(
     `claim` says that its build asks, not a person; that is refused while the service is on hold, unless that very hold,
     as it is in `service`, was `overridden`, and when the build is another worker's by now (FenceLost) or shall be
     cancelled (CancelAsked). Raises FailedPrecondition when the version cannot serve, or (VERSION_NOT_CHECKED) when a
-    person asks before its build has checked it; Conflict (LIVE_MOVED) when the live pointer was moved since
+    person asks before its build has checked it, or (VERSION_NOT_WELL) when callers would hear worse from it than from
+    what is live, unless they want it `anyway`; Conflict (LIVE_MOVED) when the live pointer was moved since
     `expected_live_generation` (or since this call began), or a hold of the service began or ended at this moment.
     """
     passed_hold = _hold_of(service) if overridden else {}
@@ -78,12 +80,14 @@ def version_activate(
     version = version_get(service, number)
     expected = service.live_generation if expected_live_generation is None else expected_live_generation
     if claim is None and version.state == VersionState.READY:
-        _refuse_unchecked(version)
+        refuse_unchecked(version)
         if needing_a_load([version]):
             if expected != service.live_generation:
                 raise _live_moved(service)
             return _load_first(actor, "activate", service, version, reason)
-    version = _servable(version)
+        if not anyway:
+            refuse_worse(target=version, live=live_version(service))
+    version = servable(version)
     unchanged = _hold_of(service) if claim is not None else {}
     where = {"live_generation": expected, **unchanged}
     activation = _switch(actor, "activate", service, version, reason, where, claim=claim)
@@ -99,6 +103,7 @@ def version_rollback(
     from_version: int | None = None,
     expected_target: int | None = None,
     reason: str = "",
+    anyway: bool = False,
 ) -> Activation:
     """Goes back to the newest version older than live that was live once and is not marked bad.
 
@@ -106,8 +111,9 @@ def version_rollback(
     what is live stays until then. Marks the version it leaves as bad and puts the service on hold, so that no build
     activates anything until it is released. When `from_version` is given and not live, nothing changes: the answer is
     the newest activation with `changed` False, so that a double click does no harm. Raises FailedPrecondition when
-    there is nothing to go back to, Conflict (ROLLBACK_TARGET_MOVED) when it would be another one than
-    `expected_target`, which whoever asks was told of.
+    there is nothing to go back to, or (VERSION_NOT_WELL) when callers would hear worse there than now, unless they want
+    it `anyway`; Conflict (ROLLBACK_TARGET_MOVED) when it would be another one than `expected_target`, which whoever
+    asks was told of.
     """
     service = _fresh(service)
     if from_version is not None and service.live_version != from_version:
@@ -125,6 +131,8 @@ def version_rollback(
         raise Conflict(message, reason="ROLLBACK_TARGET_MOVED")
     if needing_a_load([target]):
         return _load_first(actor, "rollback", service, target, reason, left=left)
+    if not anyway:
+        refuse_worse(target=target, live=left)
     try:
         return _switch(
             actor, "rollback", service, target, reason, {"live_generation": service.live_generation}, left=left
@@ -153,6 +161,7 @@ def live_clear(*, actor: Actor, service: Service, reason: str) -> Service:
     if found.update(**_pointer_to(None, held)) != 1:
         raise _live_moved(service)
     now = _fresh(service)
+    alerts_follow_live(now)
     record(
         actor=actor,
         verb="service.clear",
@@ -251,6 +260,7 @@ def _switch(
         raise _live_moved(service)
     _mark(version, left, reason)
     now = _fresh(service)
+    alerts_follow_live(now)
     activation = Activation.objects.create(
         service=service,
         kind=kind,
@@ -304,21 +314,9 @@ def _mark(version: Version, left: Version | None, reason: str) -> None:
     hot = {"cold_at": None, "unrouted_at": None}
     if ready.update(activated_at=Now(), bad_at=None, bad_reason="", **hot) != 1:
         raise StateConflict(f"Version {version.number} is not READY any more.")
-    _servable(version)
+    servable(version)
     if left is not None:
         Version.objects.filter(pk=left.pk).update(bad_at=Now(), bad_reason=reason or "Rolled back.")
-
-
-def _servable(version: Version) -> Version:
-    """Raises FailedPrecondition, with what to do, for a version that cannot serve."""
-    what = f"Version {version.number} is {version.state}"
-    if version.state != VersionState.READY:
-        message = f"{what} and cannot serve. Build its drop again, with force."
-        raise FailedPrecondition(message, reason="VERSION_NOT_READY")
-    if not is_loaded(version):
-        message = f"{what} but loaded on no node. Override its build when that is held, else build its drop again."
-        raise FailedPrecondition(message, reason="VERSION_NOT_LOADED")
-    return version
 
 
 def _load_first(
@@ -344,15 +342,6 @@ def _load_first(
     )
     answer.changed, answer.loading = changed, reload_told(under_way)
     return answer
-
-
-def _refuse_unchecked(version: Version) -> None:
-    if is_checked(version):
-        return
-    build = version.build
-    remedy = "Override that build, with a reason." if build.state == BuildState.HELD else "Wait for that build."
-    message = f"Version {version.number} is not checked yet: build {build.number}, which makes it, is {build.state}."
-    raise FailedPrecondition(f"{message} {remedy}", reason="VERSION_NOT_CHECKED")
 
 
 def _resume_waiting_build(version: Version) -> None:

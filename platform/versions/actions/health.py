@@ -14,12 +14,14 @@ from django.utils import timezone
 from alerts.actions import alert_raise, alert_resolve
 from alerts.states import Severity
 from catalog.models import Service
+from versions.actions.alarms import ENGINE_UNAVAILABLE, engine_alert, engine_alert_follow
 from versions.actions.replicas import tell_gateways
 from versions.actions.retirement import placements_changed
 from versions.models import Replica, Version
 from versions.seen import HealthSeen
 from versions.selectors import fresh_nodes, healthy_replicas, is_loaded, is_wrong_in_itself, open_reloads
 from versions.states import ReplicaState, Verdict
+from versions.subjects import version_subject_of
 from versions.verdicts import Finding
 
 log = logging.getLogger(__name__)
@@ -37,8 +39,6 @@ CURE = ("RESTART", "WARM", "CHECK")
 # Of a replica on a new node, in this order: a right answer is what it may not do without.
 JOIN = ("CHECK", "WARM")
 VERSION_WRONG = "version.wrong"
-# Of a version whose replicas are well but for the server that its engine asks.
-ENGINE_UNAVAILABLE = "engine.unavailable"
 # A sick replica becomes worse, and then well. What was found wrong is never routed again for being merely slow.
 GRAVENESS = (Verdict.AWAY, Verdict.FAILED, Verdict.STALE, Verdict.SLOW, Verdict.FROZEN, Verdict.WRONG)
 
@@ -99,6 +99,8 @@ def replica_treat(*, replica: Replica, finding: Finding | None) -> None:
         log.warning("%s is %s: %s.", sick, sick.sick_reason, "out of the routes" if withheld else "in the routes")
         if finding is not None:
             _raise(sick, finding)
+    if sick.sick_reason == Verdict.AWAY:
+        engine_alert_follow(sick.version)
     is_curable = withheld and is_left_alone and sick.sick_reason != Verdict.AWAY
     if is_curable and sick.state == ReplicaState.READY and _cure_is_due(sick):
         _give_cure(sick)
@@ -244,6 +246,9 @@ def _raise(replica: Replica, finding: Finding) -> None:
         return
     if finding.verdict == Verdict.WRONG:
         _version_alert_end(replica.version)
+    if finding.verdict == Verdict.AWAY:
+        engine_alert(version=replica.version, node=replica.node.name, error=finding.message, evidence=finding.evidence)
+        return
     service: Service = replica.version.service
     live = service.live_version == replica.version.number
     alone = not healthy_replicas(replica.version).exclude(pk=replica.pk).exists()
@@ -271,7 +276,7 @@ def _raise_of_version(version: Version, finding: Finding) -> None:
     alert_raise(
         service=version.service,
         reason=VERSION_WRONG,
-        subject=_version_subject(version),
+        subject=version_subject_of(version.number),
         message=message,
         severity=Severity.CRITICAL if version.service.live_version == version.number else Severity.WARNING,
         evidence={"version": version.number, "nodes": nodes, **finding.evidence},
@@ -279,16 +284,10 @@ def _raise_of_version(version: Version, finding: Finding) -> None:
 
 
 def _version_alert_end(version: Version) -> None:
-    alert_resolve(service=version.service, reason=VERSION_WRONG, subject=_version_subject(version))
-
-
-def _version_subject(version: Version) -> str:
-    return f"version {version.number}"
+    alert_resolve(service=version.service, reason=VERSION_WRONG, subject=version_subject_of(version.number))
 
 
 def _told(replica: Replica, finding: Finding, *, alone: bool) -> str:
-    if finding.verdict == Verdict.AWAY:
-        return _told_of_an_engine(replica, finding, alone=alone)
     what = f"Replica {_subject(replica)} of version {replica.version.number} on {replica.node.name}: {finding.message}."
     if finding.verdict == Verdict.FAILED:
         return f"{what} Its agent goes on trying; look into the node's log of this replica."
@@ -302,23 +301,13 @@ def _told(replica: Replica, finding: Finding, *, alone: bool) -> str:
     return f"{what} It is out of the routes until it is restarted, warmed up and checked; the others answer."
 
 
-def _told_of_an_engine(replica: Replica, finding: Finding, *, alone: bool) -> str:
-    what = f"The server that the engine of version {replica.version.number} asks does not answer: {finding.message}."
-    if alone:
-        return (
-            f"{what} Callers are told UNAVAILABLE (ENGINE_UNAVAILABLE), and are answered again as soon as the server "
-            "is back, for which an administrator has to look. If that takes long, roll back to a version elsewhere."
-        )
-    return f"{what} That is so on {replica.node.name}, which is out of the routes until it is over; the others answer."
-
-
 def _alert(verdict: str) -> str:
     return ENGINE_UNAVAILABLE if verdict == Verdict.AWAY else f"replica.{verdict.lower()}"
 
 
 def _alert_subject(replica: Replica, verdict: str) -> str:
     """A server is away for all replicas of a version, as a rule: that is one alert."""
-    return _version_subject(replica.version) if verdict == Verdict.AWAY else _subject(replica)
+    return version_subject_of(replica.version.number) if verdict == Verdict.AWAY else _subject(replica)
 
 
 def _alert_end(replica: Replica, verdict: str) -> None:

@@ -17,6 +17,7 @@ from common.dispatch import call_after_commit
 from common.errors import FailedPrecondition, StateConflict
 from common.transitions import move
 from versions import routes
+from versions.actions.alarms import reload_alert_end
 from versions.models import Build, Node, Projection, Replica, Version
 from versions.selectors import open_reloads, rollback_target, version_of
 from versions.states import REPLICA, VERSION, BuildState, ReplicaState, VersionState
@@ -37,6 +38,7 @@ def version_retire(*, version: Version) -> Version:
     move(version, VERSION, VersionState.RETIRING, where={"state": VersionState.READY}, retiring_at=Now())
     # Its drain begins anew, unless it was cold, and no gateway has routed to it for long.
     Version.objects.filter(pk=version.pk, cold_at__isnull=True).update(unrouted_at=None)
+    reload_alert_end(version)
     _audit(version, "version.retire")
     return version
 

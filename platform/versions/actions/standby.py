@@ -12,20 +12,18 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from alerts.actions import alert_raise, alert_resolve
-from alerts.states import Severity
 from audit.actions import record
 from catalog.models import Service
 from common.actor import Actor
 from common.errors import Conflict
 from versions import routes
+from versions.actions.alarms import reload_alert, reload_alert_end
 from versions.actions.replicas import orders_set, replicas_let_in, replicas_reload
 from versions.actions.retirement import replicas_withdraw
 from versions.models import Node, Reload, Replica, Version
 from versions.selectors import load_seconds, open_reload
 from versions.states import ReplicaState, VersionState
 
-RELOAD_FAILED = "version.reload_failed"
 HELD_REASON_CHARACTERS_MAX = 500
 # How the reason of a hold begins that a rollback has left which did not happen.
 ROLLBACK_FAILED = "The rollback did not happen: "
@@ -118,15 +116,11 @@ def reload_end(*, reload: Reload, failure: str = "", actor: Actor, is_wanted: bo
         loading = Service.objects.filter(pk=reload.service_id, held_reason=_rolling_back(reload))
         loading.update(held_reason=f"{ROLLBACK_FAILED}{failure}"[:HELD_REASON_CHARACTERS_MAX])
     orders_set(reload.version, lambda _: [])
-    subject = f"version {reload.version.number}"
     if not failure or not is_wanted:
-        alert_resolve(service=reload.service, reason=RELOAD_FAILED, subject=subject)
+        reload_alert_end(reload.version)
         return True
     replicas_withdraw(Replica.objects.filter(version=reload.version, state=ReplicaState.FAILED))
-    message = f"Version {reload.version.number} was to be loaded again and was not: {failure}"
-    alert_raise(
-        service=reload.service, reason=RELOAD_FAILED, subject=subject, message=message, severity=Severity.CRITICAL
-    )
+    reload_alert(version=reload.version, failure=failure)
     _audit(reload, actor, "version.reload_failed")
     return True
 
