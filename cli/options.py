@@ -11,8 +11,6 @@ Tenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant; not nee
 ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="A service's name, or tenant/name.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Stands in the audit trail.")]
 ReasonNeeded = Annotated[str, typer.Option("--reason", "-r", help="Stands in the audit trail; needed.")]
-Anyway = Annotated[
-    bool, typer.Option("--anyway", help="Also to a version that is not well while what is live is better.")
-]
+Anyway = Annotated[bool, typer.Option("--anyway", help="Also to a version that answers nobody just now.")]
 # Whether it is there `read_spec` says: typer's own look does not know that - is no file.
 SpecFile = Annotated[Path, typer.Option("--file", "-f", help="YAML or JSON; - is stdin.")]

@@ -70,8 +70,11 @@ def conditions_of(versions: Iterable[Version]) -> dict[int, Condition]:
 
 
 def is_worse(target: Condition, live: Condition | None) -> bool:
-    """Whether callers would hear worse than they do; where nothing is live they hear nothing, and nothing is worse."""
-    return live is not None and target.standing < live.standing
+    """Whether callers who are answered would not be. Late, or not looked at of late, is no reason to keep bad data.
+
+    Where nothing is live they hear nothing, and nothing is worse.
+    """
+    return live is not None and target.standing == Standing.MUTE < live.standing
 
 
 def _condition(serving: list[Replica]) -> Condition:

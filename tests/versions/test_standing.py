@@ -75,8 +75,9 @@ def test_from_a_well_version_nobody_goes_to_one_whose_server_is_away_without_say
     [
         ("WRONG", "", True),
         ("FROZEN", "", True),
-        ("SLOW", "", True),
-        ("STALE", "", True),
+        ("FAILED", "", True),
+        ("SLOW", "", False),
+        ("STALE", "", False),
         ("AWAY", "SLOW", True),
         ("SLOW", "SLOW", False),
         ("SLOW", "AWAY", False),

@@ -103,7 +103,7 @@ class BuildIn(StrictSerializer):
 
 class SwitchIn(ReasonIn):
     anyway = serializers.BooleanField(
-        default=False, help_text="Also to a version that is not well while what is live is better (VERSION_NOT_WELL)."
+        default=False, help_text="Also to a version that answers nobody just now (VERSION_NOT_WELL)."
     )
 
 

@@ -172,7 +172,7 @@ def _engine_said(version: Version, evidence: Mapping[str, Any]) -> dict[str, str
     else:
         told = (
             "It is not live, so that callers notice nothing. Until the server is back, for which an administrator has "
-            "to look, a rollback or an activation that goes to it is refused while what is live is better."
+            "to look, a rollback or an activation that goes to it is refused while what is live answers."
         )
     return {"severity": Severity.CRITICAL if live and not others else Severity.WARNING, "message": f"{what} {told}"}
 

@@ -36,8 +36,8 @@ def refuse_worse(*, target: Version, live: Version | None) -> None:
 
     Who rolls back at 3 am has looked at the answers of what is live, and not at the health of what was live before:
     from bad answers to none is what nobody means without saying so. Where what is live answers nobody itself there is
-    nothing to lose: any version may be the way out, also a sick one, whose server may be the first to come back. The
-    same where both answer slowly.
+    nothing to lose: any version may be the way out, also a sick one, whose server may be the first to come back. One
+    that is slow, or that a busy node has not looked at of late, is gone to as ever: bad data are worse.
     """
     if live is None:
         return
