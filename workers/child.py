@@ -1,8 +1,8 @@
 """Runs the heavy part of a step in a process of its own, which says what it does in JSON lines on standard output.
 
-{"rows_done": n, "rows": N} or {"bytes_done": n, "bytes": N} while it works, {"done": true, ...} at its end,
-{"error": {"reason", "owner", "message"}} when it failed. The child dies with this process (PDEATHSIG), and at once when
-`check` raises.
+{"ready": true} when it is about to begin, where somebody waits for that, {"rows_done": n, "rows": N} or
+{"bytes_done": n, "bytes": N} while it works, {"done": true, ...} at its end, {"error": {"reason", "owner", "message"}}
+when it failed. The child dies with this process (PDEATHSIG), and at once when `check` raises.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ STDERR_TAIL_BYTES = 2_000
 EXIT_SECONDS_MAX = 30
 
 Check = Callable[[], None]
+Ready = Callable[[], None]
 
 
 class Progress(Protocol):
@@ -38,7 +39,19 @@ class Progress(Protocol):
     def __call__(self, done: int, expected: int, unit: str = "rows", /) -> None: ...
 
 
-def run_child(module: str, order: dict[str, Any], folder: Path, *, check: Check, progress: Progress) -> dict[str, Any]:
+def _nobody_waits() -> None:
+    """Most children say nothing before they have done something."""
+
+
+def run_child(
+    module: str,
+    order: dict[str, Any],
+    folder: Path,
+    *,
+    check: Check,
+    progress: Progress,
+    ready: Ready = _nobody_waits,
+) -> dict[str, Any]:
     """Runs `python -m module ORDER.json` to its end and returns the line that says it is done.
 
     `check` is called several times a second; when it raises, the child is killed at once. The order and the child's
@@ -58,7 +71,7 @@ def run_child(module: str, order: dict[str, Any], folder: Path, *, check: Check,
             env=with_huge_pages(os.environ),
         )
     try:
-        done = _follow(child, check, progress)
+        done = _follow(child, check, progress, ready)
     finally:
         child.kill()
         status = child.wait(EXIT_SECONDS_MAX)
@@ -67,7 +80,7 @@ def run_child(module: str, order: dict[str, Any], folder: Path, *, check: Check,
     return done
 
 
-def _follow(child: subprocess.Popen[bytes], check: Check, progress: Progress) -> dict[str, Any] | None:
+def _follow(child: subprocess.Popen[bytes], check: Check, progress: Progress, ready: Ready) -> dict[str, Any] | None:
     """The child's last word; None when it ended without one."""
     assert child.stdout is not None  # noqa: S101 - it was asked for
     done: dict[str, Any] | None = None
@@ -77,6 +90,8 @@ def _follow(child: subprocess.Popen[bytes], check: Check, progress: Progress) ->
             raise StepFailed(error["reason"], error["message"], owner=error.get("owner", "platform"))
         if line.get("done"):
             done = line
+        elif line.get("ready"):
+            ready()
         elif "rows_done" in line:
             progress(int(line["rows_done"]), int(line["rows"]))
         elif "bytes_done" in line:
