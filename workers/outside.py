@@ -27,7 +27,9 @@ CHILD = "workers.children.removing"
 # With servers, from when the child is ready: less than a tick of the sweeper that asks for it.
 SECONDS_MAX = 25.0
 # Until it is. What is imported in 1 s takes many times that where every core is busy, and this says nothing of servers.
-START_SECONDS_MAX = 60.0
+START_SECONDS_MAX = 120.0
+# It takes a second of CPU in all, for which a worker waits: as nice as a build it would wait for every build.
+NICE_MAX = 10
 # Whoever died in a tick of several errands is forgotten after so long.
 TICK_SECONDS_FORGOTTEN = 2 * int(START_SECONDS_MAX + SECONDS_MAX)
 MEMORY_BYTES_MAX = 2**30
@@ -79,7 +81,7 @@ def asked(child: str, order: dict[str, Any]) -> dict[str, Any]:
     """What a child says that asks the servers of engines. Raises StepFailed, also when it takes too long."""
     limits = {
         "parent_pid": os.getpid(),
-        "nice": settings.BUILD_NICE,
+        "nice": min(settings.BUILD_NICE, NICE_MAX),
         "cpus": settings.BUILD_CPUS,
         "memory_bytes_max": MEMORY_BYTES_MAX,
     }
