@@ -32,7 +32,8 @@ class IndexSpec:
     `partition_rows` says how many rows each partition has, of which the first ones lie in the first; empty: as nearly
     the same as can be. `beside` are the index folders of what serves while this is built, the foremost first: an engine
     that asks servers builds at one that does not serve. `together` are those of builds under way that this one is to
-    move with: it is made where they are. All three count for building only.
+    move with: it is made where they are. `own` is the one of `beside` that answers for this service, if any does: it is
+    not made there because another server does not answer just now. All of them count for building only.
     """
 
     metric: Metric
@@ -41,6 +42,7 @@ class IndexSpec:
     partition_rows: tuple[int, ...] = ()
     beside: tuple[str, ...] = ()
     together: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     threads: int = 1
     params: Mapping[str, object] = field(default_factory=dict)
     seed: int = SEED

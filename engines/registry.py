@@ -41,6 +41,7 @@ class Entry(NamedTuple):
     releaser: str = ""
     aliaser: str = ""
     places: str = ""
+    things: str = ""
 
 
 ENGINES: dict[str, Entry] = {
@@ -61,6 +62,7 @@ ENGINES: dict[str, Entry] = {
         releaser="engines.milvus.removal:release",
         aliaser="engines.milvus.aliases:keep",
         places="engines.milvus.placing:instances_of",
+        things="engines.milvus.reference:names_in",
     ),
 }
 
@@ -131,6 +133,23 @@ def is_more_than_files(index_dir: Path) -> bool:
     """Whether the index in `index_dir`, or what a build that died left of it, has to be removed before its files."""
     files = (describe(name).reference_file for name in ENGINES)
     return any(any(index_dir.rglob(file)) for file in files if file)
+
+
+def things_of(index_dir: Path) -> frozenset[str]:
+    """What the index in `index_dir` is made of outside its folder, as names that can be compared; empty where it is its
+    files. Asks no server, imports no library. Raises EngineError when the folder does not tell.
+    """
+    return frozenset(
+        f"{name}:{thing}" for name, entry in ENGINES.items() if entry.things for thing in _load(entry.things)(index_dir)
+    )
+
+
+def import_errands() -> None:
+    """Imports what `remove`, `release` and `keep_aliases` need, which may take long where the machine is busy."""
+    for entry in ENGINES.values():
+        for errand in (entry.remover, entry.releaser, entry.aliaser):
+            if errand:
+                _load(errand)
 
 
 def remove(going: Sequence[Path], staying: Sequence[Path]) -> dict[Path, str]:

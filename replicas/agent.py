@@ -21,6 +21,7 @@ from pathlib import Path
 import structlog
 
 from documents.store import POLL_SECONDS, DocumentReader
+from engines import settings as engine_settings
 from recallpb.internal.v1 import documents_pb2
 from replicas.identity import read
 from replicas.keeper import Keeper
@@ -34,6 +35,7 @@ from replicas.settings import AgentSettings, make_run_dir
 log = structlog.get_logger()
 
 REPORT_SECONDS = 1.0
+EXIT_SETTINGS = 2
 EXIT_LOCKED = 4
 
 
@@ -203,10 +205,14 @@ async def _wait(event: asyncio.Event, seconds_max: float) -> None:
 
 
 def main() -> int:
-    """0 after SIGTERM, 4 when another agent holds the node."""
+    """0 after SIGTERM, 2 when a setting is wrong, 4 when another agent holds the node."""
     parser = argparse.ArgumentParser(prog="python -m replicas.agent")
     parser.add_argument("--stop-replicas", action="store_true", help="stop every replica of this node, and end")
     arguments = parser.parse_args()
+    # Whatever it says, what runs can be stopped.
+    if not arguments.stop_replicas and (wrong := engine_settings.wrong()):
+        sys.stderr.write(f"agent: {wrong}\n")
+        return EXIT_SETTINGS
     settings = AgentSettings()
     configure_logs(node=settings.node)
     for folder in (settings.agent_dir, settings.log_dir):

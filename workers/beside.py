@@ -42,6 +42,12 @@ class Beside:
         return tuple(map(str, [*live, *self.moving, *loaded]))
 
     @property
+    def own(self) -> tuple[str, ...]:
+        """The service's own live version, if it lies at a server."""
+        live = (version for version in self.versions if is_live(version) and version.service_id == self.service.pk)
+        return tuple(str(index_of(version)) for version in live)
+
+    @property
     def together(self) -> tuple[str, ...]:
         """Where its group's builds are made, unless something of the group is live there."""
         others = other_members_of(self.service)

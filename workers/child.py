@@ -1,8 +1,9 @@
 """Runs the heavy part of a step in a process of its own, which says what it does in JSON lines on standard output.
 
-{"rows_done": n, "rows": N} or {"bytes_done": n, "bytes": N} while it works, {"note": sentence} for people, {"done":
-true, ...} at its end, {"error": {"reason", "owner", "message"}} when it failed. The child dies with this process
-(PDEATHSIG), and at once when `check` raises.
+{"ready": true} when it is about to begin, where somebody waits for that, {"rows_done": n, "rows": N} or
+{"bytes_done": n, "bytes": N} while it works, {"note": sentence} for people, {"done": true, ...} at its end, {"error":
+{"reason", "owner", "message"}} when it failed. The child dies with this process (PDEATHSIG), and at once when `check`
+raises.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ EXIT_SECONDS_MAX = 30
 Check = Callable[[], None]
 # Hears what a child tells people.
 Say = Callable[[str], None]
+Ready = Callable[[], None]
 
 
 class Progress(Protocol):
@@ -44,8 +46,19 @@ def nobody_hears(_: str) -> None:
     """Of a child that belongs to no build there is no log."""
 
 
+def _nobody_waits() -> None:
+    """Most children say nothing before they have done something."""
+
+
 def run_child(
-    module: str, order: dict[str, Any], folder: Path, *, check: Check, progress: Progress, say: Say = nobody_hears
+    module: str,
+    order: dict[str, Any],
+    folder: Path,
+    *,
+    check: Check,
+    progress: Progress,
+    say: Say = nobody_hears,
+    ready: Ready = _nobody_waits,
 ) -> dict[str, Any]:
     """Runs `python -m module ORDER.json` to its end and returns the line that says it is done.
 
@@ -66,7 +79,7 @@ def run_child(
             env=with_huge_pages(os.environ),
         )
     try:
-        done = _follow(child, check, progress, say)
+        done = _follow(child, check, progress, say, ready)
     finally:
         child.kill()
         status = child.wait(EXIT_SECONDS_MAX)
@@ -75,7 +88,9 @@ def run_child(
     return done
 
 
-def _follow(child: subprocess.Popen[bytes], check: Check, progress: Progress, say: Say) -> dict[str, Any] | None:
+def _follow(
+    child: subprocess.Popen[bytes], check: Check, progress: Progress, say: Say, ready: Ready
+) -> dict[str, Any] | None:
     """The child's last word; None when it ended without one."""
     assert child.stdout is not None  # noqa: S101 - it was asked for
     done: dict[str, Any] | None = None
@@ -85,6 +100,8 @@ def _follow(child: subprocess.Popen[bytes], check: Check, progress: Progress, sa
             raise StepFailed(error["reason"], error["message"], owner=error.get("owner", "platform"))
         if line.get("done"):
             done = line
+        elif line.get("ready"):
+            ready()
         elif "rows_done" in line:
             progress(int(line["rows_done"]), int(line["rows"]))
         elif "bytes_done" in line:

@@ -26,8 +26,9 @@ from engines import registry
 from versions import actions
 from versions.models import Build, Version
 from versions.states import BUILD_FINAL, PLACED, BuildState, VersionState
-from workers import outside
+from workers import notes, outside
 from workers.folders import fence_of_index
+from workers.outside import Left
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,9 @@ FAILED_WORK_SECONDS = 3_600
 ORPHAN_SECONDS = 6 * 3_600
 # A worker that has lost its build may be about to write the collection whose name it has just written.
 HALF_MADE_SECONDS = 60
+# An errand that was not done may say more of this machine than of a server; so many in a row are worth an alert.
+UNHEARD_IN_A_ROW = 4
+UNHEARD_FILE = "unheard.json"
 
 # The first part is the service's key; folders from before it was there are without.
 ARTIFACT_NAME = re.compile(r"^\.?(s\d+-)?v\d+-b\d+-f\d+$")
@@ -78,8 +82,8 @@ def delete_orphans() -> None:
     orphans += [(path, settings.RECALL_WORK) for path in folders if path not in known]
     orphans = orphans[:LOOKED_AT_MAX]
     held_back = outside.held_back([path for path, _ in orphans], lambda: known)
-    for path, why in held_back.items():
-        log.warning("%s, which no row knows, has to stay for now: %s", path, why)
+    for path, left in held_back.items():
+        log.warning("%s, which no row knows, has to stay for now: %s", path, left.why)
     for path, root in [orphan for orphan in orphans if orphan[0] not in held_back][:DELETED_MAX]:
         _delete(path, root)
 
@@ -144,16 +148,31 @@ def _wanted(*, but: Collection[Path]) -> list[Path]:
     return [path for path in map(Path, named) if path not in but]
 
 
-def _tell(staying: list[Leaving], why: dict[Path, str]) -> None:
-    """An alert for each service of which something has to stay; over when nothing has. A deleted one has no alerts."""
-    left: dict[Service, dict[str, str]] = {}
+def _tell(staying: list[Leaving], left: dict[Path, Left]) -> None:
+    """An alert for each service of which something has to stay; over when nothing has. A deleted one has no alerts.
+
+    Of an errand that was not done, for whatever reason, only the log tells at first.
+    """
+    in_a_row = _unheard_in_a_row(any(left[each.path].unheard for each in staying))
+    kept = {each.service.pk for each in staying if each.service.deleted_at is None}
+    told: dict[Service, dict[str, str]] = {}
     for each in staying:
-        log.warning("%s has to stay for now: %s", each.path, why[each.path])
-        if each.service.deleted_at is None:
-            left.setdefault(each.service, {})[each.name] = why[each.path]
-    for service, told in left.items():
-        actions.left_behind_alert(service=service, left=told)
-    actions.left_behind_alerts_end(but=[service.pk for service in left])
+        why, unheard = left[each.path]
+        log.warning("%s has to stay for now: %s", each.path, why)
+        if each.service.pk in kept and not (unheard and in_a_row < UNHEARD_IN_A_ROW):
+            told.setdefault(each.service, {})[each.name] = f"{why} So {in_a_row} times in a row." if unheard else why
+    for service, reasons in told.items():
+        actions.left_behind_alert(service=service, left=reasons)
+    actions.left_behind_alerts_end(but=kept)
+
+
+def _unheard_in_a_row(unheard: bool) -> int:
+    """How many ticks of this machine in a row had an errand that was not done, this one included."""
+    tries = int(notes.read(UNHEARD_FILE).get("tries", 0))
+    now = tries + 1 if unheard else 0
+    if now != tries:
+        notes.write(UNHEARD_FILE, {"tries": str(now)})
+    return now
 
 
 def _is_anothers(version: Version) -> bool:

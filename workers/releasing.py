@@ -38,8 +38,8 @@ def release_idle() -> None:
     going = [Path(artifact) for artifact in idle if told.get(artifact) != idle[artifact]]
     going = list(islice((path for path in going if path.is_dir()), VERSIONS_MAX))
     left = outside.held_back(going, partial(_needed, but=versions), child=CHILD)
-    for path, why in left.items():
-        log.warning("%s keeps its memory at its engine's server for now: %s", path, why)
+    for path, each in left.items():
+        log.warning("%s keeps its memory at its engine's server for now: %s", path, each.why)
     released = {str(path): idle[str(path)] for path in going if path not in left}
     kept = {artifact: use for artifact, use in told.items() if artifact in idle}
     if kept | released != told:

@@ -14,6 +14,7 @@ from workers import (
     drafts,
     files,
     making_way,
+    outside,
     pipeline,
     releasing,
     samples,
@@ -100,19 +101,18 @@ def sweep_comparisons(**_unknown: Any) -> None:
 
 @shared_task(name="sweep.files")
 def sweep_files(**_unknown: Any) -> None:
-    files.delete_files()
-    files.delete_orphans()
+    outside.alone(files.delete_files, files.delete_orphans)
     samples.delete_old()
 
 
 @shared_task(name="sweep.aliases")
 def sweep_aliases(**_unknown: Any) -> None:
-    aliases.keep_aliases()
+    outside.alone(aliases.keep_aliases)
 
 
 @shared_task(name="sweep.memory")
 def sweep_memory(**_unknown: Any) -> None:
-    releasing.release_idle()
+    outside.alone(releasing.release_idle)
 
 
 @shared_task(name="sweep.alerts")

@@ -17,7 +17,7 @@ from cli.launcher.environment import children_environment
 from cli.launcher.leftovers import Leftovers, running_replicas, stop_leftovers, stop_replicas, take_over
 from cli.launcher.lock import locked
 from cli.launcher.plans import GATEWAY, platform_plans, valkey_plan
-from cli.launcher.settings import LauncherSettings
+from cli.launcher.settings import LauncherSettings, check_engines
 from cli.launcher.state import PlatformState, read_state
 from cli.launcher.supervisor import Interrupted, Supervisor, Tell
 from replicas.logs import cap_log
@@ -31,6 +31,7 @@ PRIVATE_UMASK = 0o077
 
 def up(settings: LauncherSettings, *, tell: Tell, ready: Callable[[PlatformState], None]) -> None:
     """Runs the platform until SIGTERM or Ctrl-C. Calls `ready` once everything answers."""
+    check_engines()
     os.umask(PRIVATE_UMASK)
     settings.make_folders()
     with locked(settings.run):
@@ -53,6 +54,7 @@ def up(settings: LauncherSettings, *, tell: Tell, ready: Callable[[PlatformState
 
 def up_detached(settings: LauncherSettings, *, tell: Tell) -> PlatformState:
     """Starts a launcher in a session of its own and returns when the platform is ready. Raises CliError."""
+    check_engines()
     settings.make_folders()
     log = settings.logs / "launcher.log"
     cap_log(log, settings.log_bytes_max)

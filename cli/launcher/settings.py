@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from cli.errors import CliError
+from engines import settings as engine_settings
 from replicas.settings import MIB, NodeSettings
 
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (what to call when the user chose to bind it)
@@ -96,6 +97,12 @@ def read_settings() -> LauncherSettings:
         first = error.errors()[0]
         name = "RECALL_" + "_".join(str(part) for part in first["loc"]).upper()
         raise CliError(f"{name}: {first['msg']}.", field=name) from error
+
+
+def check_engines() -> None:
+    """Before any process is started that would refuse the same. Raises CliError that names the variable."""
+    if wrong := engine_settings.wrong():
+        raise CliError(wrong)
 
 
 def _claim(bind: str, port: int, name: str) -> int:

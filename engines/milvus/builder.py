@@ -12,7 +12,7 @@ from engines.errors import BuildFailed, EngineError, ParamsInvalid
 from engines.milvus.collection import Collection
 from engines.milvus.connection import Instance, instance
 from engines.milvus.params import DESCRIPTION, REFERENCE_FILE, MilvusParams
-from engines.milvus.placing import building_instance
+from engines.milvus.placing import building_instance, refuses_connections
 from engines.milvus.reference import NAME_PREFIX, Reference
 
 # A server takes messages of 64 MiB by default; smaller ones tell progress, too.
@@ -34,7 +34,9 @@ class MilvusBuilder:
         params = parse_params(MilvusParams, spec.params)
         _check_codes(params, spec.dimension)
         vectors = check_vectors(vectors, spec.dimension)
-        where = instance(building_instance(spec.beside, spec.together))
+        where = instance(building_instance(spec.beside, spec.together, spec.own, refuses=refuses_connections))
+        # Before there is a name: where nobody could be told of it, nothing can be left that has it.
+        where.connect()
         # Nobody else has this name, so that no build and no other platform at this instance meets it.
         collection = Collection(where, f"{NAME_PREFIX}{secrets.token_hex(NAME_BYTES)}")
         Reference(

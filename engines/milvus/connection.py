@@ -46,6 +46,10 @@ CALLS_AT_ONCE_MAX: Final = 16
 AnswerT = TypeVar("AnswerT")
 
 
+class InstanceUnknown(EngineUnavailable):
+    """This process's setting does not name the instance, or not any more."""
+
+
 class Instance:
     """One instance as this process knows it; made once, used by any number of threads, never closed."""
 
@@ -59,6 +63,10 @@ class Instance:
         self._waiting = Waiting(address.name)
         # Calls that nobody waits for any more, and that have a thread yet.
         self._given_up: set[Future[Any]] = set()
+
+    def connect(self) -> None:
+        """Tells it nothing. Raises EngineUnavailable."""
+        self._connected()
 
     def ask(self, call: Callable[[MilvusClient], AnswerT], until: float | None = None) -> AnswerT:
         """What `call` gives, by one of the pool's threads, waited for `until` a moment of time.monotonic(). The library
@@ -196,14 +204,14 @@ _making = threading.Lock()
 
 
 def instance(name: str) -> Instance:
-    """The instance of this name. Raises EngineUnavailable when this process's setting does not name it."""
+    """The instance of this name. Raises InstanceUnknown, and EngineUnavailable when the setting is wrong."""
     try:
         address = configured().get(name)
     except SettingWrong as error:
         raise EngineUnavailable(str(error), field="engine") from error
     if address is None:
         message = f"the instance {name}, where the index is, is not one of {SETTING} in this process"
-        raise EngineUnavailable(message, field="engine")
+        raise InstanceUnknown(message, field="engine")
     with _making:
         if address not in _instances:
             _instances[address] = Instance(address)

@@ -34,6 +34,12 @@ class Address:
         """Host and port, as they stand in errors of the library."""
         return self.uri.partition("://")[2]
 
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """The same, to connect to."""
+        host, _, port = self.place.rpartition(":")
+        return host.strip("[]"), int(port)
+
 
 def configured() -> dict[str, Address]:
     """Every instance by name, in the order of the setting; empty when nothing is set. Raises SettingWrong."""

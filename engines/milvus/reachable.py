@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from engines.errors import EngineUnavailable
 from engines.milvus.connection import Instance, instance
 
-# Whoever sends the errand gives it 25 s, importing the library included, and hears nothing of one that takes longer.
+# Whoever sends the errand gives it 25 s, the library being imported, and hears nothing of one that takes longer.
 # Connecting to an instance that is silent takes 5 s.
 MEETING_SECONDS_MAX: Final = 15.0
 

@@ -80,6 +80,11 @@ def references_in(index_dir: Path) -> list[Reference]:
     return [read_reference(file.parent) for file in sorted(index_dir.rglob(REFERENCE_FILE))]
 
 
+def names_in(index_dir: Path) -> frozenset[str]:
+    """The collections of an index, each with its instance. Raises IndexUnreadable."""
+    return frozenset(f"{each.instance}/{each.collection}" for each in references_in(index_dir))
+
+
 def _sync_names(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

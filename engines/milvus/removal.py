@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from engines.errors import EngineError
 from engines.milvus.collection import Collection
+from engines.milvus.connection import InstanceUnknown
+from engines.milvus.instances import SETTING
 from engines.milvus.reachable import Reachable, in_any_order
 from engines.milvus.reference import Reference, references_in
+
+# Of a name that is not configured any more. Where there is no such collection there is nothing left to do.
+REMEDY: Final = (
+    f"An administrator has to name it again in {SETTING}; if it is gone for good, point its name at any instance "
+    "that is there: what is not found counts as removed."
+)
 
 
 def remove(going: Sequence[Path], staying: Sequence[Path]) -> dict[Path, str]:
@@ -35,6 +44,8 @@ def _each(going: Sequence[Path], staying: Sequence[Path], what: Callable[[Collec
                 if _place(each) not in kept:
                     with reachable.at(each.instance) as where:
                         what(Collection(where, each.collection))
+        except InstanceUnknown as error:
+            left[folder] = f"{error.message}. {REMEDY}"
         except EngineError as error:
             left[folder] = error.message
     return left

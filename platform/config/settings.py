@@ -17,9 +17,14 @@ from django.core.exceptions import ImproperlyConfigured
 
 from config.drain import drain_seconds
 from config.env import env_bool, env_int, env_list, env_secret, env_str
+from engines import settings as engine_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 VERSION = "0.1.0"
+
+# Engines read what is theirs where they need it, which would be long after the start.
+if _engines_wrong := engine_settings.wrong():
+    raise ImproperlyConfigured(_engines_wrong)
 
 # Where all state lives.
 RECALL_HOME = Path(env_str("RECALL_HOME", str(Path.cwd() / "var"))).resolve()

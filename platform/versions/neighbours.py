@@ -20,15 +20,18 @@ def versions_beside(service: Service) -> list[Version]:
     """Versions of all services whose indexes lie at servers and are loaded, the most needed first.
 
     Live ones of the service and of its group, live ones of everybody else, then what else is loaded, in the same order.
-    Services of one group are told the same, so that their builds choose the same place.
+    Services of one group are told the same, so that their builds choose the same place, and those that lie apart come
+    together there. Whoever leaves the servers by the next build comes with nobody, and after the others.
     """
     there = Version.objects.filter(engine__in=registry.remote_names(), service__deleted_at__isnull=True)
     loaded = Q(service__live_version=F("number")) | Q(replicas__state__in=PLACED)
     found = there.exclude(artifact="").filter(loaded).select_related("service").distinct().only(*READ)
-    group = set(members_of(service).values_list("pk", flat=True))
+    engines = dict(members_of(service).values_list("pk", "spec__engine__name"))
+    leaving = {key for key, engine in engines.items() if engine not in registry.remote_names()}
 
-    def need(version: Version) -> tuple[bool, bool, int, int]:
-        return not is_live(version), version.service_id not in group, version.service_id, -version.number
+    def need(version: Version) -> tuple[bool, bool, bool, int, int]:
+        key = version.service_id
+        return not is_live(version), key not in engines, key in leaving, key, -version.number
 
     return sorted(found, key=need)[:BESIDE_MAX]
 

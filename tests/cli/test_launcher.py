@@ -19,7 +19,7 @@ from cli.errors import CliError
 from cli.launcher import checks, valkey
 from cli.launcher.child import Child, Plan
 from cli.launcher.environment import children_environment
-from cli.launcher.launch import status
+from cli.launcher.launch import status, up, up_detached
 from cli.launcher.leftovers import stop_leftovers, take_over
 from cli.launcher.lock import locked
 from cli.launcher.plans import GATEWAY, PREDECESSOR, platform_plans, redis_url, valkey_plan
@@ -79,6 +79,32 @@ def test_a_wrong_setting_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RECALL_CONSOLE_PORT", "eight thousand")
     with pytest.raises(CliError, match="RECALL_CONSOLE_PORT"):
         read_settings()
+
+
+def test_a_wrong_setting_of_an_engine_starts_nothing(
+    settings: LauncherSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECALL_MILVUS_INSTANCES", "bluetypo")
+    with pytest.raises(CliError, match="RECALL_MILVUS_INSTANCES: entry 1 is not a name and an address"):
+        up(settings, tell=print, ready=lambda _state: pytest.fail("it is up"))
+    with pytest.raises(CliError, match="RECALL_MILVUS_INSTANCES"):
+        up_detached(settings, tell=print)
+    assert not settings.state_file.exists()
+
+
+@pytest.mark.parametrize("module", ["workers.app", "config.wsgi", "replicas.agent"])
+def test_no_process_starts_with_a_wrong_setting_of_an_engine(
+    module: str, settings: LauncherSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers and console as their servers import them; the agent is a program."""
+    monkeypatch.setenv("RECALL_MILVUS_INSTANCES", "bluetypo")
+    monkeypatch.setenv("RECALL_HOME", str(settings.home))
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
+    ended = subprocess.run([sys.executable, "-m", module], capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode != 0
+    assert ended.stderr.splitlines()[-1].endswith(
+        "RECALL_MILVUS_INSTANCES: entry 1 is not a name and an address, such as blue=http://10.0.0.5:19530."
+    )
 
 
 def test_a_second_launcher_is_told_who_holds_the_home(settings: LauncherSettings) -> None:

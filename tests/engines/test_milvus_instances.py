@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engines import registry
+from engines import registry, settings
 from engines.base import IndexSpec
 from engines.errors import EngineUnavailable, ParamsInvalid
 from engines.milvus.connection import instance
-from engines.milvus.instances import SettingWrong, configured, lacks
+from engines.milvus.instances import Address, SettingWrong, configured, lacks
 from engines.milvus.params import REFERENCE_FILE
-from engines.milvus.placing import building_instance
+from engines.milvus.placing import building_instance, refuses_connections
 from engines.milvus.reference import Reference
 
 SETTING = "RECALL_MILVUS_INSTANCES"
@@ -75,7 +77,22 @@ def test_a_wrong_setting_is_named_and_never_quoted(value: str, says: str, monkey
     with pytest.raises(SettingWrong, match=says) as wrong:
         configured()
     assert SETTING in lacks()
+    assert settings.wrong() == f"{wrong.value}."
     assert SECRET not in str(wrong.value) + lacks()
+
+
+def test_what_is_not_set_is_not_wrong_and_who_looks_imports_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.wrong() == ""
+    monkeypatch.setenv(SETTING, "blue=http://10.0.0.5:19530")
+    assert settings.wrong() == ""
+    code = (
+        "import sys\n"
+        "from engines import settings\n"
+        "settings.wrong()\n"
+        "print(*(name in sys.modules for name in ('numpy', 'pydantic', 'pymilvus')))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["False"] * 3
 
 
 def test_a_password_is_neither_in_what_an_address_shows_nor_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +135,57 @@ def test_a_build_is_made_where_nothing_serves_or_else_what_is_least_needed(
     monkeypatch.setenv(SETTING, ",".join(f"{name}=http://127.0.0.1:1" for name in ("blue", "green", "red")))
     folders = [index_on(name, tmp_path / str(place)) for place, name in enumerate(beside)]
     assert building_instance([str(folder) for folder in folders]) == chosen
+
+
+def refusing(*names: str) -> Callable[[Address], bool]:
+    return lambda address: address.name in names
+
+
+@pytest.mark.parametrize(
+    ("live", "away", "chosen"),
+    [
+        ((), ("red",), "blue"),
+        # All that is free is away, or is none: others' callers come before a build that cannot be.
+        (("blue",), ("green",), "red"),
+        (("green", "blue"), ("red",), "blue"),
+        # But the service's own do not.
+        (("blue", "green"), ("red", "green"), "red"),
+        (("blue",), ("red", "green"), "green"),
+        # Where none answers the choice is what it was, and so is what the build says.
+        (("blue",), ("blue", "green", "red"), "green"),
+    ],
+)
+def test_an_instance_that_refuses_connections_is_passed_over_and_not_for_that_of_the_own_live_version(
+    live: tuple[str, ...], away: tuple[str, ...], chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SETTING, ",".join(f"{name}=http://127.0.0.1:1" for name in ("blue", "green", "red")))
+    folders = [str(index_on(name, tmp_path / name)) for name in live]
+    assert building_instance(folders, (), folders[:1], refuses=refusing(*away)) == chosen
+
+
+def test_builds_under_way_are_not_joined_where_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SETTING, "blue=http://127.0.0.1:1,green=http://127.0.0.1:2")
+    group = [str(index_on("green", tmp_path / "group"))]
+    assert building_instance((), group) == "green"
+    assert building_instance((), group, refuses=refusing("green")) == "blue"
+
+
+def test_whether_an_instance_refuses_is_tried_by_connecting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = Address("blue", f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert not refuses_connections(address)
+    assert refuses_connections(address)
+    assert Address("blue", "tcp://[::1]:19530").endpoint == ("::1", 19530)
+
+
+def test_a_build_that_reaches_nobody_leaves_no_name_of_a_collection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can have been made there, so that nothing is to be removed, also where nobody knows it any more."""
+    monkeypatch.setenv(SETTING, "red=http://127.0.0.1:1")
+    with pytest.raises(EngineUnavailable, match="the instance red: Fail connecting to server on its address"):
+        registry.builder("milvus").build(IndexSpec("ip", 4), np.eye(4, dtype=np.float32), tmp_path, int)
+    assert not registry.is_more_than_files(tmp_path)
 
 
 def test_the_only_instance_builds_also_what_it_serves_and_other_engines_do_not_count(

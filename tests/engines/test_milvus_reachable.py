@@ -67,6 +67,18 @@ def test_what_is_to_be_removed_at_others_waits_for_silent_instances_by_chance_an
         assert set(remove([well, *away], monkeypatch)) == set(away)
 
 
+def test_a_name_that_is_not_configured_any_more_is_left_with_what_to_do_about_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SETTING, "green=http://127.0.0.1:1")
+    folder = index_at_silent(0, tmp_path / "index")
+    assert removal.remove([folder], []) == {
+        folder: "the instance silent-0, where the index is, is not one of RECALL_MILVUS_INSTANCES in this process. "
+        "An administrator has to name it again in RECALL_MILVUS_INSTANCES; if it is gone for good, point its name at "
+        "any instance that is there: what is not found counts as removed."
+    }
+
+
 def test_one_that_was_met_in_time_is_asked_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SETTING, "blue=http://127.0.0.1:1,green=http://127.0.0.1:1")
     errand = Reachable()

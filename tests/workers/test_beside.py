@@ -113,6 +113,41 @@ def test_a_build_joins_its_group_where_nobody_of_it_is_live(films, at, tmp_path,
     assert building_instance(there.indexes, there.together) == "green"
 
 
+def test_a_group_that_lies_apart_comes_together_at_one_place(films, at, monkeypatch):
+    """Which one of them is served at already: the other way round they would only change places, each time."""
+    monkeypatch.setenv("RECALL_MILVUS_INSTANCES", "blue=http://h:1,green=http://h:2")
+    movies, series = (grouped(films, name) for name in ("movies", "series"))
+    at(movies, "blue")
+    at(series, "green")
+    assert (place_for(movies), place_for(series)) == ("green", "green")
+
+
+def test_who_has_nobody_to_come_together_with_is_not_made_where_its_own_live_version_is(films, at, monkeypatch):
+    monkeypatch.setenv("RECALL_MILVUS_INSTANCES", "blue=http://h:1,green=http://h:2")
+    movies, series = (grouped(films, name) for name in ("movies", "series"))
+    at(movies, "blue")
+    at(series, "green")
+    service_update(actor=TESTER, service=refreshed(movies), spec={"engine": "hnsw"})
+    assert place_for(series) == "blue"
+
+
+def grouped(films, name: str) -> Service:
+    return make_service(films, name, engine=REMOTE, versions={"group": "shelf"})
+
+
+def place_for(service: Service) -> str:
+    there = beside.look(refreshed(service))
+    return building_instance(there.indexes, there.together, there.own)
+
+
+def test_the_own_live_version_is_told_apart_from_those_beside_it(films, films_service, at):
+    at(make_service(films, "series"), "blue")
+    assert beside.look(refreshed(films_service)).own == ()
+    at(films_service, "green", live=False)
+    live = at(films_service, "blue")
+    assert beside.look(refreshed(films_service)).own == (str(Path(live.artifact) / "index"),)
+
+
 def test_two_teams_that_build_at_once_get_different_instances(films_service, books_service, at, three, indexing):
     at(films_service, "blue")
     at(books_service, "blue")

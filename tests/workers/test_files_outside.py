@@ -25,6 +25,7 @@ from versions import actions
 from versions.actions import Claim
 from versions.models import Build, Version
 from workers import files, outside
+from workers.outcomes import StepFailed
 
 pytestmark = [pytest.mark.django_db, pytest.mark.servers, pytest.mark.usefixtures("milvus")]
 
@@ -291,13 +292,121 @@ def test_a_file_that_a_tenant_delivered_names_no_collection(films_service, folde
     assert wanted in names_of()
 
 
-def test_a_removal_that_takes_too_long_is_given_up_for_this_time(films_service, folders, settings, monkeypatch):
+def test_a_removal_that_takes_too_long_is_given_up_for_this_time_and_alerted_when_it_was_so_several_times(
+    films_service, folders, settings, monkeypatch, caplog
+):
+    settings.RECALL_HOME = folders / "home"
     _, path, collection = retired(films_service, settings)
-    monkeypatch.setattr(outside, "SECONDS_MAX", 0.0)
+    with monkeypatch.context() as hasty:
+        hasty.setattr(outside, "SECONDS_MAX", 0.0)
+        hasty.setattr(files, "UNHEARD_IN_A_ROW", 2)
+        files.delete_files()
+        assert f"{path} has to stay for now: It was not done within 0 s. It lies at lite." in caplog.text
+        assert not Alert.objects.exists()
+        files.delete_files()
+        assert path.is_dir()
+        assert (
+            "version 1: It was not done within 0 s. It lies at lite. So 2 times in a row."
+            in Alert.objects.get().message
+        )
+        assert collection in names_of()
+    files.delete_files()
+    assert not path.exists()
+    assert Alert.objects.get().state == "RESOLVED"
+
+
+def test_the_time_with_servers_counts_from_when_the_child_is_ready(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    limit = outside._Limit()
+    now = outside.START_SECONDS_MAX - 1
+    limit.check()
+    limit.begin()
+    now += outside.SECONDS_MAX - 1
+    limit.check()
+    now += 2
+    with pytest.raises(StepFailed, match="It was not done within 25 s"):
+        limit.check()
+
+
+def test_an_errand_that_another_worker_is_at_is_left_to_it(valkey):
+    ran: list[str] = []
+
+    def tick() -> None:
+        ran.append("ran")
+        outside.alone(tick)
+
+    outside.alone(tick)
+    assert ran == ["ran"]
+    outside.alone(tick)
+    assert ran == ["ran", "ran"]
+
+
+def test_a_child_says_when_it_is_ready(films_service, folders, settings, monkeypatch):
+    _, path, _ = retired(films_service, settings)
+    heard: list[str] = []
+
+    class Listening(outside._Limit):
+        def begin(self) -> None:
+            heard.append("ready")
+            super().begin()
+
+    monkeypatch.setattr(outside, "_Limit", Listening)
+    files.delete_files()
+    assert (path.exists(), heard) == (False, ["ready"])
+
+
+def test_a_child_that_never_begins_is_given_up_and_says_what_is_too_slow(
+    films_service, folders, settings, monkeypatch, caplog
+):
+    settings.RECALL_HOME = folders / "home"
+    _, path, _ = retired(films_service, settings)
+    monkeypatch.setattr(outside, "START_SECONDS_MAX", 0.0)
     files.delete_files()
     assert path.is_dir()
-    assert "It was not done within 0 s." in Alert.objects.get().message
+    assert "It had not begun within 0 s: the machine is too busy." in caplog.text
+    assert not Alert.objects.exists()
+
+
+def test_an_alert_of_a_silent_server_is_not_over_because_an_errand_was_not_done(
+    films_service, folders, settings, own, monkeypatch
+):
+    settings.RECALL_HOME = folders / "home"
+    retired(films_service, settings)
+    own.kill()
+    files.delete_files()
+    monkeypatch.setattr(outside, "SECONDS_MAX", 0.0)
+    files.delete_files()
+    alert = Alert.objects.get()
+    assert (alert.state, alert.count) == ("OPEN", 1)
+    assert "the instance own" in alert.message
+
+
+def test_no_process_is_started_where_all_that_goes_is_also_what_something_that_stays_is_made_of(
+    films_service, folders, settings, monkeypatch
+):
+    """As after every build that went well: its version is made of the same."""
+    monkeypatch.setattr(outside, "run_child", lambda *_args, **_more: pytest.fail("a process was started"))
+    work = settings.RECALL_WORK / "films" / "movies" / "s1-build-1-f1"
+    collection = built(work / "index-f1")
+    claim = claimed(asked(films_service))
+    resolved(claim, "drop-1")
+    actions.work_dir_set(claim, str(work))
+    artifact = settings.RECALL_ARTIFACTS / "films" / "movies" / "s1-v1-b1-f1"
+    linked(work / "index-f1", artifact)
+    completed(claim, artifact=str(artifact))
+    actions.build_succeed(claim)
+    files.delete_files()
+    assert (work.exists(), artifact.is_dir()) == (False, True)
     assert collection in names_of()
+
+
+def test_what_cannot_be_read_is_asked_about_all_the_same(films_service, folders, settings, caplog):
+    _, path, _ = retired(films_service, settings)
+    (path / "index" / REFERENCE_FILE).write_text("{")
+    files.delete_files()
+    assert path.is_dir()
+    assert f"{path} has to stay for now: {REFERENCE_FILE} does not say which collection" in caplog.text
 
 
 def test_no_process_is_started_where_every_index_is_its_files(films_service, folders, settings, monkeypatch):

@@ -12,10 +12,12 @@ from typing import Any
 
 from engines import registry
 from engines.base import ServiceName
-from workers.children.program import Order, run
+from workers.children.program import Order, run, say_ready
 
 
 def work(order: Order) -> dict[str, Any]:
+    registry.import_errands()
+    say_ready()
     live = {
         ServiceName(tenant, name): None if folder is None else Path(folder) for tenant, name, folder in order["live"]
     }

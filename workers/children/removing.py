@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from engines import registry
-from workers.children.program import Order, run
+from workers.children.program import Order, run, say_ready
 
 
 def work(order: Order) -> dict[str, Any]:
     """Raises EngineError."""
+    registry.import_errands()
+    say_ready()
     going, staying = ([Path(folder) for folder in order[name]] for name in ("going", "staying"))
     return {"left": {str(folder): why for folder, why in registry.remove(going, staying).items()}}
 

@@ -25,7 +25,7 @@ def step(ctx: BuildContext) -> Outcome:
     engine, why = chosen_engine(ctx.spec, rows)
     out_dir = ctx.folder("index")
     there = beside.look(ctx.service)
-    spec = replace(index_spec(ctx, engine), beside=there.indexes, together=there.together)
+    spec = replace(index_spec(ctx, engine), beside=there.indexes, together=there.together, own=there.own)
     order = {
         "engine": engine,
         "spec": asdict(spec),
