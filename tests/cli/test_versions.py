@@ -73,7 +73,7 @@ def test_a_switch_to_a_version_that_is_not_well_is_refused_unless_somebody_wants
     gone = local("rollback", "movies", "--anyway")
     assert (gone.code, "live      1" in gone.out) == (0, True)
     Replica.objects.update(sick_reason="", sick_since=None)
-    Replica.objects.filter(version__number=2).update(sick_reason="SLOW", sick_since=Now())
+    Replica.objects.filter(version__number=2).update(sick_reason="WRONG", sick_since=Now())
     assert local("activate", "movies", "2").code != 0
     assert local("activate", "movies", "2", "--anyway").code == 0
 

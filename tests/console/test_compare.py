@@ -110,13 +110,14 @@ def test_confirmations_say_what_changes(bob: User, victor: User, films: Tenant, 
     Version.objects.filter(pk=newer.pk).update(model_version="mind-8", recall=0.5)
     text = text_of(client.get("/t/films/s/movies/").content)
     assert "Version 2 answers from now on, instead of version 1." in text
-    assert "Version 1, now Version 2, then Items 100 120 30 added, 10 removed Recall 1.000 0.500" in text
+    assert "Version 1, now Version 2, then Health" in text
+    assert "Items 100 120 30 added, 10 removed Recall 1.000 0.500" in text
     assert re.search(r"Model – mind-8 another one Drop drop-0001 drop-0002 Built \d+ s ago \d+ s ago", text)
     assert "Schema the same" in text
 
     activated(version=newer)
     text = text_of(client.get("/t/films/s/movies/").content)
     assert "Version 1 answers from now on. Version 2 is marked bad" in text
-    assert "Version 2, now Version 1, then Items 120 100 10 added, 30 removed" in text
+    assert "Items 120 100 10 added, 30 removed" in text
     assert refreshed(films_service).live_version == 2
     assert "then Items" not in text_of(signed_in(victor).get("/t/films/s/movies/").content)
