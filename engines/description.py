@@ -52,7 +52,7 @@ class ParamFault(NamedTuple):
 ParamFaultsOf = Callable[[int, Mapping[str, object]], Iterable[ParamFault]]
 
 
-def no_faults(dimension: int, params: Mapping[str, object]) -> Iterable[ParamFault]:  # noqa: ARG001 - every engine is asked the same
+def no_faults(_dimension: int, _params: Mapping[str, object]) -> Iterable[ParamFault]:
     """Of parameters that go together whatever they are, with vectors of any dimension."""
     return ()
 

@@ -70,7 +70,7 @@ def held_back(going: Iterable[Path], staying: Callable[[], Iterable[Path]], *, c
     blind = {folder_of[index]: unseen[owner] for index, owner in owner_of.items() if owner in unseen}
     wanted = [index for folder in kept for index in _indexes(folder) if index not in folder_of]
     seen = [index for index, folder in folder_of.items() if folder not in blind]
-    left = _left(child, _alone(seen, wanted), wanted)
+    left = _left(child, _in_need_of_a_server(seen, wanted), wanted)
     return {
         **{folder: Left(f"{away}, which may be made of the same, is not there.") for folder, away in blind.items()},
         **{folder_of[index]: why for index, why in left.items()},
@@ -92,7 +92,7 @@ def asked(child: str, order: dict[str, Any]) -> dict[str, Any]:
         )
 
 
-def _alone(going: list[Path], staying: list[Path]) -> list[Path]:
+def _in_need_of_a_server(going: list[Path], staying: list[Path]) -> list[Path]:
     """Those of `going` that are made of something of which nothing in `staying` is made; the others need no server.
 
     What cannot be read is no reason to leave anything out: the child finds the same, and says so.
@@ -122,8 +122,8 @@ def _left(child: str, going: list[Path], staying: list[Path]) -> dict[Path, Left
 
 def _places_text(index: Path) -> str:
     """What may not have answered, by the name that its administrators gave it."""
-    places = sorted(place.partition(":")[2] for place in registry.places_of(index))
-    return f" It lies at {', '.join(places)}." if places else ""
+    names = registry.place_names(index)
+    return f" It lies at {', '.join(names)}." if names else ""
 
 
 def _done(child: str, going: list[Path], staying: list[Path]) -> dict[Path, Left]:

@@ -27,9 +27,8 @@ class MilvusBuilder:
     """Writes one small file that names the collection, then the collection. What fails takes both with it."""
 
     def build(self, spec: IndexSpec, vectors: Float32, out_dir: Path, progress: Progress) -> None:
-        """Raises ParamsInvalid, also when no instance is configured (`engine`) or it has fewer
-        query nodes than `replicas`, VectorsInvalid, EngineUnavailable,
-        BuildFailed."""
+        """Raises ParamsInvalid, also when no instance is configured (`engine`) or it has fewer query
+        nodes than `replicas`, VectorsInvalid, EngineUnavailable, BuildFailed."""
         check_spec(spec, DESCRIPTION)
         params = parse_params(MilvusParams, spec.params)
         _check_codes(params, spec.dimension)

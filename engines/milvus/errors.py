@@ -21,7 +21,7 @@ UNAVAILABLE_STATUSES: Final = frozenset({"RESOURCE_EXHAUSTED", "UNAUTHENTICATED"
 CONNECTION_REPLACED: Final = "Cannot invoke RPC"
 NO_SUCH_COLLECTION: Final = 100
 NOT_LOADED_CODES: Final = frozenset({101, 103})
-# Servers say it of more copies than it has query nodes, and of one while it has none.
+# A server says it of more copies than it has query nodes, and of one while it has none.
 FEW_QUERY_NODES: Final = "nodes not enough"
 
 # As the transport writes it, whatever name was configured.
