@@ -258,16 +258,22 @@ def test_an_orphan_leaves_no_collection_unless_a_version_is_made_of_it(films_ser
     assert names_of() & {lost, good} == {good}
 
 
-def test_a_disk_that_is_away_does_not_look_like_an_index_that_nobody_wants(films_service, folders, settings):
+def went_well(service, settings):
+    """A build whose version is made of the same as its working folder: both, and their collection."""
     work = settings.RECALL_WORK / "films" / "movies" / "s1-build-1-f1"
     collection = built(work / "index-f1")
-    claim = claimed(asked(films_service))
+    claim = claimed(asked(service))
     resolved(claim, "drop-1")
     actions.work_dir_set(claim, str(work))
     artifact = settings.RECALL_ARTIFACTS / "films" / "movies" / "s1-v1-b1-f1"
     linked(work / "index-f1", artifact)
     completed(claim, artifact=str(artifact))
     actions.build_succeed(claim)
+    return work, artifact, collection
+
+
+def test_a_disk_that_is_away_does_not_look_like_an_index_that_nobody_wants(films_service, folders, settings):
+    work, artifact, collection = went_well(films_service, settings)
     away = settings.RECALL_ARTIFACTS.rename(settings.RECALL_ARTIFACTS.with_name("away"))
     files.delete_files()
     assert work.is_dir()
@@ -387,15 +393,7 @@ def test_no_process_is_started_where_all_that_goes_is_also_what_something_that_s
 ):
     """As after every build that went well: its version is made of the same."""
     monkeypatch.setattr(outside, "run_child", lambda *_args, **_more: pytest.fail("a process was started"))
-    work = settings.RECALL_WORK / "films" / "movies" / "s1-build-1-f1"
-    collection = built(work / "index-f1")
-    claim = claimed(asked(films_service))
-    resolved(claim, "drop-1")
-    actions.work_dir_set(claim, str(work))
-    artifact = settings.RECALL_ARTIFACTS / "films" / "movies" / "s1-v1-b1-f1"
-    linked(work / "index-f1", artifact)
-    completed(claim, artifact=str(artifact))
-    actions.build_succeed(claim)
+    work, artifact, collection = went_well(films_service, settings)
     files.delete_files()
     assert (work.exists(), artifact.is_dir()) == (False, True)
     assert collection in names_of()
