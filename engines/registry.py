@@ -1,8 +1,8 @@
 """Which engines there are. Reads their descriptions; imports an engine's library only to build or to open.
 
 A new engine is a folder with params.py, builder.py, searcher.py and README.md, with placing.py, removal.py and perhaps
-aliases.py where an index is more than its files, settings.py where it reads the environment, and a row here. Partitions come with it: `engines.partitioned` is
-imported late because it brings numpy, which a web process does without.
+aliases.py where an index is more than its files, settings.py where it reads the environment, and a row here. Partitions
+come with it: `engines.partitioned` is imported late because it brings numpy, which a web process does without.
 """
 
 from __future__ import annotations
