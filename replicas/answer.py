@@ -197,14 +197,16 @@ def _search(loaded: LoadedVersion, effort: Effort, group: list[Work]) -> None:
 
 
 def _search_once(loaded: LoadedVersion, effort: Effort, group: list[Work]) -> tuple[Rows, Floats]:
-    vectors = np.concatenate([work.encoded.vectors for work in group])
-    width = max(work.width for work in group)
-    ef = max(work.ef for work in group) or None
-    wanted = SearchEffort(ef=ef, nprobe=effort.nprobe, exact=effort.exact, until=_until(group))
-    allowed = group[0].allowed
-    if allowed is None:
+    first = group[0]
+    if len(group) == 1:
+        vectors, width, ef = first.encoded.vectors, first.width, first.ef
+    else:
+        vectors = np.concatenate([work.encoded.vectors for work in group])
+        width, ef = max(work.width for work in group), max(work.ef for work in group)
+    wanted = SearchEffort(ef=ef or None, nprobe=effort.nprobe, exact=effort.exact, until=_until(group))
+    if first.allowed is None:
         return loaded.searcher.search(vectors, width, wanted)
-    return loaded.subsets.search(vectors, width, wanted, allowed)
+    return loaded.subsets.search(vectors, width, wanted, first.allowed)
 
 
 def _until(group: list[Work]) -> float | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from recallpb.internal.v1 import replica_pb2
@@ -51,6 +50,56 @@ class Arrival:
     is_callers: bool = False
 
 
+class UnderWay:
+    """`with` it around each call until its reply was sent, so that the host knows when it may end."""
+
+    def __init__(self) -> None:
+        self._counting = threading.Lock()
+        self._calls = 0
+        self._last_at = time.monotonic()
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long no call has been under way."""
+        with self._counting:
+            return 0.0 if self._calls else time.monotonic() - self._last_at
+
+    def __enter__(self) -> None:
+        with self._counting:
+            self._calls += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._counting:
+            self._calls -= 1
+            self._last_at = time.monotonic()
+
+
+class _Place:
+    """One of its lane's few places, for as long as the `with` lasts; whoever comes waits for one.
+
+    Entering raises DeadlinePassed, CallerGone. (These are classes and not generators: each call goes through them.)
+    """
+
+    __slots__ = ("_arrival", "_places")
+
+    def __init__(self, places: Places, arrival: Arrival) -> None:
+        self._places = places
+        self._arrival = arrival
+
+    def __enter__(self) -> None:
+        came = time.monotonic()
+        seconds_left = self._arrival.deadline - came
+        if seconds_left <= 0 or not self._places.take(self._arrival.lane, seconds_left):
+            raise DeadlinePassed
+        has_waited = time.monotonic() - came > WAIT_SECONDS_UNHEARD
+        if has_waited and not self._arrival.is_awaited():
+            self.__exit__()
+            raise CallerGone
+
+    def __exit__(self, *_: object) -> None:
+        self._places.give_back(self._arrival.lane)
+
+
 class Calls:
     """Of one loaded version. Of each lane at most `answer_threads` are worked on at once; the others wait in line."""
 
@@ -69,46 +118,17 @@ class Calls:
         self._writer = ResponseWriter(loaded, replica_id)
         self._answer_bytes_max = settings.replica_answer_bytes_max - MESSAGE_SPARE_BYTES
         self._places = Places(settings.answer_threads)
-        self._counting = threading.Lock()
-        self._under_way = 0
-        self._last_call_at = time.monotonic()
+        self.under_way = UnderWay()
 
-    @property
-    def quiet_seconds(self) -> float:
-        """How long no call has been under way."""
-        with self._counting:
-            return 0.0 if self._under_way else time.monotonic() - self._last_call_at
+    def place(self, arrival: Arrival) -> _Place:
+        """`with` it around the work on a call. Raises DeadlinePassed, CallerGone."""
+        return _Place(self._places, arrival)
 
-    @contextmanager
-    def under_way(self) -> Iterator[None]:
-        """Around each call until its reply was sent, so that the host knows when it may end."""
-        with self._counting:
-            self._under_way += 1
-        try:
-            yield
-        finally:
-            with self._counting:
-                self._under_way -= 1
-                self._last_call_at = time.monotonic()
-
-    @contextmanager
-    def place(self, arrival: Arrival) -> Iterator[None]:
-        """One of its lane's few places; whoever comes waits for one. Raises DeadlinePassed, CallerGone."""
-        came = time.monotonic()
-        seconds_left = arrival.deadline - came
-        if seconds_left <= 0 or not self._places.take(arrival.lane, seconds_left):
-            raise DeadlinePassed
-        try:
-            has_waited = time.monotonic() - came > WAIT_SECONDS_UNHEARD
-            if has_waited and not arrival.is_awaited():
-                raise CallerGone
-            yield
-        finally:
-            self._places.give_back(arrival.lane)
-
-    def answer(self, request: replica_pb2.AnswerRequest, arrival: Arrival) -> replica_pb2.AnswerResponse:
-        """One answer for each request, in order; one query's error is its own. ReplyFull befalls none before one of
-        the reply has been answered.
+    def answer(
+        self, request: replica_pb2.AnswerRequest, arrival: Arrival, response: replica_pb2.AnswerResponse
+    ) -> None:
+        """Writes one answer for each request, in order, to `response`; one query's error is its own. ReplyFull befalls
+        none before one of the reply has been answered.
 
         Raises NotServed when another version is asked, InvalidQuery when the request's columns differ in length, and
         as `place`.
@@ -123,7 +143,7 @@ class Calls:
             raise InvalidQuery("", "COLUMNS_DIFFER", message)
         with self.place(arrival):
             outcomes = self._outcomes(_read(request, arrival.at), self._sample if arrival.is_callers else None)
-            return replica_pb2.AnswerResponse(answers=self._write(outcomes))
+            self._write(outcomes, response)
 
     def get_items(self, request: recall_pb2.GetItemsRequest, arrival: Arrival) -> bytes:
         """Items by id: a serialised GetItemsResponse. Raises InvalidQuery, AnswerTooLarge, and as `place`."""
@@ -146,9 +166,8 @@ class Calls:
         answers = iter(answer(self._loaded, queries, self.limits, observe))
         return [next(answers) if isinstance(query, Query) else query for query in read]
 
-    def _write(self, outcomes: list[Outcome]) -> list[replica_pb2.Answer]:
+    def _write(self, outcomes: list[Outcome], response: replica_pb2.AnswerResponse) -> None:
         responses = iter(self._writer.write([outcome for outcome in outcomes if isinstance(outcome, Answer)]))
-        answers: list[replica_pb2.Answer] = []
         bytes_left = self._answer_bytes_max
         for outcome in outcomes:
             result = next(responses) if isinstance(outcome, Answer) else outcome
@@ -156,10 +175,9 @@ class Calls:
                 result = self._no_room(result)
             if isinstance(result, bytes):
                 bytes_left -= len(result)
-                answers.append(replica_pb2.Answer(response=result))
+                response.answers.add(response=result)
             else:
-                answers.append(replica_pb2.Answer(error=error_message(result)))
-        return answers
+                response.answers.add(error=error_message(result))
 
     def _no_room(self, response: bytes) -> ReplicaError:
         too_large = len(response) > self._answer_bytes_max

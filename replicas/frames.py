@@ -150,7 +150,7 @@ class FrameServer:
             # What it sends is not read to its end, so that nothing can follow.
             _send(connection, _refusal(QuestionTooLarge(self._request_bytes_max)))
             return False
-        with self._calls.under_way():
+        with self._calls.under_way:
             question = _rest(connection, received[HEAD.size :], size)
             if question is None:
                 return False
@@ -181,11 +181,16 @@ def _reply(raw: bytes, calls: Calls, is_awaited: Callable[[], bool]) -> replica_
     lane = Lane.QUICK if question.lane == replica_pb2.QUICK else Lane.COSTLY
     arrival = Arrival(now, deadline, is_awaited, lane, is_callers=True)
     kind = question.WhichOneof("question")
+    reply = replica_pb2.Reply()
     if kind == "answer":
-        return replica_pb2.Reply(answer=calls.answer(question.answer, arrival))
+        reply.answer.SetInParent()
+        # In place: a message that is given to another one is copied, by way of its bytes.
+        calls.answer(question.answer, arrival, reply.answer)
+        return reply
     if kind == "get_items":
         request = recall_pb2.GetItemsRequest.FromString(question.get_items)
-        return replica_pb2.Reply(items=calls.get_items(request, arrival))
+        reply.items = calls.get_items(request, arrival)
+        return reply
     raise InvalidQuery("", "QUESTION_UNKNOWN", "this replica knows no such question; it may be older than its caller")
 
 

@@ -153,7 +153,7 @@ def _server(settings: HostSettings) -> grpc.aio.Server:
 async def _drain(calls: Calls, seconds_max: float) -> None:
     """Wait until no call is under way: a server that is stopped cancels what it has not yet taken up."""
     for _ in range(math.ceil(seconds_max / QUIET_POLL_SECONDS)):
-        if calls.quiet_seconds >= QUIET_SECONDS:
+        if calls.under_way.quiet_seconds >= QUIET_SECONDS:
             return
         await asyncio.sleep(QUIET_POLL_SECONDS)
     log.warning("drained_too_long", seconds=seconds_max)

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
@@ -23,7 +22,7 @@ from recallpb.internal.v1 import documents_pb2, replica_pb2
 from recallpb.v1 import recall_pb2
 from replicas import orders
 from replicas.audits import Auditor
-from replicas.calls import Arrival, Calls
+from replicas.calls import Arrival, Calls, UnderWay
 from replicas.client import STATUS_TRAILER
 from replicas.errors import InternalError, ReplicaError
 from replicas.identity import Identity
@@ -57,8 +56,9 @@ class ReplicaServicer:
 
     async def answer(self, request: replica_pb2.AnswerRequest, _: Context) -> replica_pb2.AnswerResponse:
         """One answer for each request, in order; one query's error is its own. Another version refuses the call."""
-        arrival = Arrival(time.monotonic())
-        return await self._run(self._answering, lambda: self._calls.answer(request, arrival))
+        arrival, response = Arrival(time.monotonic()), replica_pb2.AnswerResponse()
+        await self._run(self._answering, lambda: self._calls.answer(request, arrival, response))
+        return response
 
     async def get_items(self, request: recall_pb2.GetItemsRequest, _: Context) -> recall_pb2.GetItemsResponse:
         """Items by id."""
@@ -94,9 +94,9 @@ class ReplicaServicer:
         pool = self._answering if request.kind == AUDIT else self._ordered
         return await self._run(pool, lambda: perform(request.order_id))
 
-    def under_way(self) -> AbstractContextManager[None]:
-        """Around each call; see Calls.under_way."""
-        return self._calls.under_way()
+    @property
+    def under_way(self) -> UnderWay:
+        return self._calls.under_way
 
     def warm_up(self) -> None:
         """Before the first call. What cannot be warmed up serves all the same; CHECK says how it answers."""
@@ -192,7 +192,7 @@ def _guarded(servicer: ReplicaServicer, method: Method) -> Method:
 
     async def call(request: Any, context: Context) -> Any:
         try:
-            with servicer.under_way():
+            with servicer.under_way:
                 return await method(request, context)
         except grpc.aio.AbortError:
             raise

@@ -205,7 +205,8 @@ class ResponseWriter:
         """One serialised response for each answer; one that cannot be written is its own error."""
         if not answers:
             return []
-        ids = self._loaded.ids_of(np.concatenate([answer.rows for answer in answers]))
+        rows = [answer.rows for answer in answers]
+        ids = self._loaded.ids_of(rows[0] if len(rows) == 1 else np.concatenate(rows))
         written: list[bytes | InternalError] = []
         first = 0
         for answer in answers:

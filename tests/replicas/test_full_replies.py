@@ -40,7 +40,9 @@ def answers_to(calls: Calls, made: MadeArtifact, *top_ks: int) -> list[replica_p
         for top_k in top_ks
     ]
     request = replica_pb2.AnswerRequest(requests=asked, version=made.version)
-    return list(calls.answer(request, Arrival(time.monotonic())).answers)
+    response = replica_pb2.AnswerResponse()
+    calls.answer(request, Arrival(time.monotonic()), response)
+    return list(response.answers)
 
 
 def reasons(answers: list[replica_pb2.Answer]) -> list[str]:
