@@ -88,10 +88,16 @@ class AnswerBatch:
         """Until the latest deadline."""
         return self._deadline - self._now
 
-    def message(self, version: int) -> replica_pb2.AnswerRequest:
-        return replica_pb2.AnswerRequest(
-            requests=self._payloads, deadlines_ms=self._deadlines_ms, queued_us=self._queued_us, version=version
-        )
+    def question(self, version: int) -> replica_pb2.Question:
+        """To a replica of this version."""
+        question = replica_pb2.Question(lane=LANES[self.lane])
+        # In place: a message that is given to another one is copied, by way of its bytes.
+        asked = question.answer
+        asked.version = version
+        asked.requests.extend(self._payloads)
+        asked.deadlines_ms.extend(self._deadlines_ms)
+        asked.queued_us.extend(self._queued_us)
+        return question
 
 
 class ReplicaClient:
@@ -111,8 +117,7 @@ class ReplicaClient:
 
         Raises for all ReplicaLost, DeadlineExceeded, InternalError, or InvalidRequest when they fit no frame.
         """
-        question = replica_pb2.Question(answer=batch.message(self._version), lane=LANES[batch.lane])
-        answers = (await self._ask(question, timeout_seconds)).answer.answers
+        answers = (await self._ask(batch.question(self._version), timeout_seconds)).answer.answers
         if len(answers) != len(batch):
             raise InternalError(f"{len(answers)} answers to {len(batch)} queries")
         outcomes = [answer.response or _error_of(answer.error) for answer in answers]

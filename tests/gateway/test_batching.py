@@ -277,7 +277,7 @@ class ScantReplica(ScriptedReplica):
 
     async def answer(self, batch: AnswerBatch, *, timeout_seconds: float) -> list[Outcome]:
         assert timeout_seconds > 0
-        payloads = list(batch.message(version=1).requests)
+        payloads = list(batch.question(version=1).answer.requests)
         self.sizes.append(len(payloads))
         self.asked += payloads
         answered: list[Outcome] = [b"answer to " + payload for payload in payloads[: self.room]]
