@@ -128,20 +128,16 @@ def _kinds_taken(described: ModelInput, feature: Feature) -> tuple[str, ...]:
 
 
 def _integers(described: ModelInput, values: list[Any]) -> list[Any]:
-    for value in values:
-        if not INT64_MIN <= value <= INT64_MAX:
-            raise _bad_value(described, "a whole number of more than 64 bits")
+    if values and not (min(values) >= INT64_MIN and max(values) <= INT64_MAX):
+        raise _bad_value(described, "a whole number of more than 64 bits")
     return values
 
 
 def _floats(described: ModelInput, values: list[Any]) -> list[Any]:
-    for value in values:
-        if not math.isfinite(value):
-            raise FeatureInvalid(
-                described.name,
-                "FEATURE_NOT_FINITE",
-                f"the feature {shown_name(described.name)} holds NaN or an infinite value",
-            )
+    # As a rule the sum tells: of great numbers only is it infinite, too.
+    if not math.isfinite(sum(values)) and not all(map(math.isfinite, values)):
+        message = f"the feature {shown_name(described.name)} holds NaN or an infinite value"
+        raise FeatureInvalid(described.name, "FEATURE_NOT_FINITE", message)
     return values
 
 

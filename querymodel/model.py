@@ -8,6 +8,7 @@ Queries are computed together where the model lets them; whatever befalls a batc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +149,9 @@ class QueryModel:
                 self._encode_group([] if is_late(each[0]) else [each], found, is_late)
             return
         for (place, _), vectors in zip(group, output, strict=True):
-            found[place] = vectors if np.isfinite(vectors).all() else _not_finite()
+            # As a rule one pass tells: only of great numbers are the squares infinite, too.
+            finite = math.isfinite(np.vdot(vectors, vectors)) or np.isfinite(vectors).all()
+            found[place] = vectors if finite else _not_finite()
 
     def _output(self, rows: Sequence[Values]) -> Floats:
         """float32 [B, vectors, dimension]. Raises ModelFailed, ModelTooSlow."""
@@ -160,8 +163,10 @@ class QueryModel:
         if output.shape not in shapes or output.dtype.kind != "f":
             message = f"the query model gave {shape_text(output.shape)} for these features, not {shape_text(shapes[0])}"
             raise ModelFailed("MODEL_SHAPE_WRONG", message)
-        with np.errstate(over="ignore"):
-            return output.astype(np.float32, copy=False).reshape(shapes[0])
+        if output.dtype != np.float32:
+            with np.errstate(over="ignore"):
+                output = output.astype(np.float32)
+        return output.reshape(shapes[0])
 
 
 def shape_text(shape: Sequence[int | str | None]) -> str:

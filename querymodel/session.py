@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +52,7 @@ class Session:
 
     def run(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """The first output. Raises ModelTooSlow, ModelFailed MODEL_REFUSED."""
-        with self._watch.run() as run:
+        with _Run(self._watch) as run:
             try:
                 found: Sequence[Any] = self._session.run(self._output_names, dict(tensors), run.options)
             except Exception as error:
@@ -107,14 +106,22 @@ def _bound_memory() -> None:
 
 
 class _Run:
-    """One run under way."""
+    """One run, watched for as long as the `with` lasts."""
 
-    __slots__ = ("ends_at", "options", "stopped")
+    __slots__ = ("_watch", "ends_at", "options", "stopped")
 
-    def __init__(self, ends_at: float) -> None:
+    def __init__(self, watch: _Watch) -> None:
+        self._watch = watch
         self.options = onnxruntime.RunOptions()
-        self.ends_at = ends_at
+        self.ends_at = time.monotonic() + watch.seconds_max
         self.stopped = False
+
+    def __enter__(self) -> _Run:
+        self._watch.begin(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watch.end(self)
 
     def stop(self) -> None:
         self.stopped = True
@@ -125,25 +132,22 @@ class _Watch:
     """Stops runs whose time is up. Its thread sleeps while nothing runs, and is woken only out of that sleep."""
 
     def __init__(self, seconds_max: float) -> None:
-        self._seconds_max = seconds_max
+        self.seconds_max = seconds_max
         self._runs: set[_Run] = set()
         self._changed = threading.Condition()
         self._sleeps = self._closed = False
         self._thread = threading.Thread(target=self._watch, name="model-watch", daemon=True)
         self._thread.start()
 
-    @contextmanager
-    def run(self) -> Iterator[_Run]:
-        run = _Run(time.monotonic() + self._seconds_max)
+    def begin(self, run: _Run) -> None:
         with self._changed:
             self._runs.add(run)
             if self._sleeps:
                 self._changed.notify()
-        try:
-            yield run
-        finally:
-            with self._changed:
-                self._runs.discard(run)
+
+    def end(self, run: _Run) -> None:
+        with self._changed:
+            self._runs.discard(run)
 
     def close(self) -> None:
         with self._changed:
