@@ -168,11 +168,8 @@ class ReplicaClient:
         until = asyncio.get_running_loop().time() + timeout_seconds
         line = await self._take_line(min(CONNECT_SECONDS_MAX, timeout_seconds * CONNECT_SHARE_MAX))
         try:
-            async with asyncio.timeout_at(until):
-                with self._poller:
-                    raw = await line.ask(payload)
-        except TimeoutError as error:
-            raise DeadlineExceeded from error
+            with self._poller:
+                raw = await line.ask(payload, until)
         except ReplicaLost:
             # It has ended, as a rule, and the kernel tells of one connection after the other.
             self._close_idle()
@@ -262,13 +259,21 @@ class _Line(asyncio.Protocol):
         """Raises ReplicaLost, also when what comes is no greeting."""
         await self._greeting
 
-    async def ask(self, payload: bytes) -> bytes:
-        """The payload of the frame that comes back. Raises ReplicaLost, InternalError."""
+    async def ask(self, payload: bytes, until: float) -> bytes:
+        """The payload of the frame that comes back; `until` is of the loop's clock.
+
+        Raises ReplicaLost, DeadlineExceeded, InternalError.
+        """
         if self._transport is None:
             raise ReplicaLost
-        self._reply = self._loop.create_future()
+        reply: asyncio.Future[bytes] = self._loop.create_future()
+        self._reply = reply
         self._transport.write(FRAME_HEAD.pack(len(payload)) + payload)
-        return await self._reply
+        timer = self._loop.call_at(until, _give_up, reply)
+        try:
+            return await reply
+        finally:
+            timer.cancel()
 
     def close(self, error: GatewayError | None = None) -> None:
         """Who waits for a reply hears `error`; without one, that the replica is lost."""
@@ -306,6 +311,11 @@ class _Line(asyncio.Protocol):
         self._received, self._reply = bytearray(), None
         if not reply.done():
             reply.set_result(payload)
+
+
+def _give_up(reply: asyncio.Future[bytes]) -> None:
+    if not reply.done():
+        reply.set_exception(DeadlineExceeded())
 
 
 def _read(raw: bytes, asked: str) -> replica_pb2.Reply:
