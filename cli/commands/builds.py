@@ -10,6 +10,7 @@ from cli.api import Api, open_api
 from cli.api import Json as Body
 from cli.builds import WAITING_STATES, is_duplicate, log_line, require_success, step_line, watch_build
 from cli.errors import ERROR_PREFIX, EXIT_NOT_FOUND, CliError
+from cli.evidence import tell_evidence
 from cli.options import ReasonNeeded, ServiceName, Tenant
 from cli.output import Json, pairs, remark, show, table
 
@@ -142,6 +143,7 @@ def _tell_one(one: Body) -> None:
     table(("state", "step", "what it does"), rows, empty="No worker has begun it.")
     if one["retry_from"]:
         remark(f"a retry goes on from {one['retry_from']}")
+    tell_evidence(one["report"])
 
 
 def _tell_log(one: Body) -> None:

@@ -8,14 +8,25 @@ import typer
 
 from cli.api import open_api
 from cli.comparisons import await_comparison, tell_comparison
+from cli.evidence import tell_evidence
 from cli.options import Anyway, Reason, ServiceName, Tenant
 from cli.output import Json, bytes_text, count, moment, pairs, remark, show, table
 
 
-def versions(service: ServiceName, tenant: Tenant = "", as_json: Json = False) -> None:
-    """The versions of a service, newest first, with the live one marked."""
+def versions(
+    service: ServiceName,
+    number: Annotated[int, typer.Argument(metavar="[N]", help="This one, with its evidence.", min=0)] = 0,
+    tenant: Tenant = "",
+    as_json: Json = False,
+) -> None:
+    """The versions of a service, newest first, with the live one marked; or one of them."""
     api = open_api()
-    found = list(api.pages(f"{api.service_path(service, tenant)}/versions", "versions"))
+    path = f"{api.service_path(service, tenant)}/versions"
+    if number:
+        one = api.get(f"{path}/{number}")
+        show(one, as_json=as_json, human=lambda: _tell_one(one))
+        return
+    found = list(api.pages(path, "versions"))
     # Indexes that are files lie nowhere else.
     is_placed = any(one["places"] for one in found)
     rows = [
@@ -119,6 +130,31 @@ def rollback(
     show(done, as_json=as_json, human=lambda: _tell(done))
     if done["changed"]:
         remark(f"The service is on hold: no build goes live by itself until `recall service release {service}`.")
+
+
+def _tell_one(one: dict[str, Any]) -> None:
+    engine, bad = one["engine"], one["bad"] or {}
+    pairs(
+        [
+            ("version", f"{one['number']} (live)" if one["live"] else one["number"]),
+            ("state", _state(one)),
+            ("why", one["why"]),
+            ("bad", bad and f"since {moment(bad['at'])}: {bad['reason']}"),
+            ("items", count(one["items"])),
+            ("searchable", count(one["searchable_items"])),
+            ("size", bytes_text(one["bytes"])),
+            ("engine", f"{engine['name']}, because {engine['reason']}" if engine["reason"] else engine["name"]),
+            ("places", ", ".join(one["places"])),
+            ("search", ", ".join(f"{name} {value}" for name, value in one["search_params"].items())),
+            ("recall", one["recall"]),
+            ("p99 ms", one["p99_ms"]),
+            ("model", one["model_version"]),
+            ("build", one["build"]),
+            ("made", f"{moment(one['created_at'])} by {one['created_by']}"),
+            ("activated", moment(one["activated_at"])),
+        ]
+    )
+    tell_evidence(one["report"])
 
 
 def _state(version: dict[str, Any]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 from django.db.models.functions import Now
 
 from cli import comparisons
+from cli.errors import EXIT_NOT_FOUND
 from recallpb.internal.v1 import documents_pb2
 from tests.cli.conftest import Recall
 from tests.support.history import activated, made_version, unfinished_version
@@ -116,6 +118,75 @@ def test_a_list_of_versions_gives_the_places_of_those_that_have_one(local: Recal
     heading, _, placed, files = local("versions", "movies").out.splitlines()
     assert "place" in heading
     assert ("green" in placed, "green" in files) == (True, False)
+
+
+REPORT = {
+    "overridden": [
+        {"by": "alice", "why": "we know", "evidence": [{"name": "bad_share", "value": 0.02, "limit": 0.01}]},
+    ],
+    "evidence": [
+        {
+            "name": "recall",
+            "what": "Recall against exact search",
+            "value": 0.98765,
+            "bound": "at least",
+            "limit": 0.9,
+            "unit": "",
+            "verdict": "pass",
+            "note": "recall@100 on 200 queries",
+        },
+        {
+            "name": "p99_ratio",
+            "what": "p99 beside the live version's",
+            "value": None,
+            "bound": "at most",
+            "limit": 3,
+            "unit": "x",
+            "verdict": "pass",
+            "note": "",
+        },
+        {
+            "name": "items",
+            "what": "Items",
+            "value": 62_000,
+            "bound": "",
+            "limit": None,
+            "unit": "items",
+            "verdict": "pass",
+            "note": "",
+        },
+    ],
+    "tune": {
+        "effort": "ef",
+        "at": 100,
+        "search_params": {"ef": 200},
+        "queries_note": "The drop brought too few queries.",
+        "curve": [{"ef": 100, "recall": 0.91, "ms": 0.2}, {"ef": 200, "recall": 0.98765, "ms": 0.4}],
+    },
+}
+
+
+def test_one_version_is_told_with_its_evidence(local: Recall, films_service: Service) -> None:
+    activated(made_version(films_service, report=REPORT))
+    ran = local("versions", "movies", "1")
+    assert ran.code == 0
+    lines = [" ".join(line.split()) for line in ran.out.splitlines()]
+    assert "version 1 (live)" in lines
+    assert "bad_share 0.02 0.01 let pass alice: we know" in lines
+    assert "recall 0.9877 at least 0.9 pass recall@100 on 200 queries" in lines
+    assert "p99_ratio – at most 3 x not measured" in lines
+    assert "items 62,000 items none not judged" in lines
+    assert "200 0.9877 0.400 chosen" in lines
+    assert "100 0.9100 0.200" in lines
+    assert "The drop brought too few queries." in ran.err
+
+
+def test_one_version_is_one_value_for_programs_and_an_unknown_one_is_no_such_thing(
+    local: Recall, films_service: Service
+) -> None:
+    made_version(films_service, report=REPORT)
+    assert json.loads(local("versions", "movies", "1", "--json").out)["report"]["tune"]["at"] == 100
+    assert local("versions", "movies", "2").code == EXIT_NOT_FOUND
 
 
 def test_a_switch_names_the_gateways_that_lag_behind(local: Recall, films_service: Service, valkey: Valkey) -> None:

@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from alerts.models import Alert, Delivery
+from audit.models import AuditEvent
 from common.errors import FailedPrecondition
 from tests.factories import TESTER
 from tests.support.history import activated, heard_of, made_version, refreshed
@@ -68,6 +69,15 @@ def test_from_a_well_version_nobody_goes_to_one_whose_server_is_away_without_say
     assert (after.live_version, after.held_at) == (2, None)
     assert switch(two, anyway=True).to_version == 1
     assert refreshed(two).live_version == 1
+    told = AuditEvent.objects.latest("pk").after["anyway"]
+    assert "Version 1 has answered nobody" in told, "who looks later sees what was passed over"
+    assert told.endswith("version 2, which is live, is well.")
+
+
+@pytest.mark.parametrize("switch", [roll_back, lambda service, **values: activate(service, 1, **values)])
+def test_anyway_is_no_word_of_the_audit_trail_where_there_was_nothing_to_refuse(two, switch):
+    switch(two, anyway=True)
+    assert "anyway" not in AuditEvent.objects.latest("pk").after
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ def version_activate(
     if claim is not None and service.held_at is not None and _hold_of(service) != passed_hold:
         raise FailedPrecondition(f"The service is on hold: {sentence(service.held_reason)}", reason="SERVICE_HELD")
     version = version_get(service, number)
+    passed_over = ""
     expected = service.live_generation if expected_live_generation is None else expected_live_generation
     if claim is None and version.state == VersionState.READY:
         refuse_unchecked(version)
@@ -85,12 +86,11 @@ def version_activate(
             if expected != service.live_generation:
                 raise _live_moved(service)
             return _load_first(actor, "activate", service, version, reason)
-        if not anyway:
-            refuse_worse(target=version, live=live_version(service))
+        passed_over = refuse_worse(target=version, live=live_version(service), anyway=anyway)
     version = servable(version)
     unchanged = _hold_of(service) if claim is not None else {}
     where = {"live_generation": expected, **unchanged}
-    activation = _switch(actor, "activate", service, version, reason, where, claim=claim)
+    activation = _switch(actor, "activate", service, version, reason, where, claim=claim, passed_over=passed_over)
     if claim is None:
         _resume_waiting_build(version)
     return activation
@@ -131,12 +131,10 @@ def version_rollback(
         raise Conflict(message, reason="ROLLBACK_TARGET_MOVED")
     if needing_a_load([target]):
         return _load_first(actor, "rollback", service, target, reason, left=left)
-    if not anyway:
-        refuse_worse(target=target, live=left)
+    passed_over = refuse_worse(target=target, live=left, anyway=anyway)
+    where = {"live_generation": service.live_generation}
     try:
-        return _switch(
-            actor, "rollback", service, target, reason, {"live_generation": service.live_generation}, left=left
-        )
+        return _switch(actor, "rollback", service, target, reason, where, left=left, passed_over=passed_over)
     except Conflict:
         moved = _fresh(service)
         if from_version is None or moved.live_version == from_version:
@@ -249,8 +247,11 @@ def _switch(
     *,
     left: Version | None = None,
     claim: Claim | None = None,
+    passed_over: str = "",
 ) -> Activation:
-    """The one UPDATE of the live pointer; `left` is what a rollback marks as bad. Raises Conflict."""
+    """The one UPDATE of the live pointer; `left` is what a rollback marks as bad, `passed_over` a refusal that somebody
+    would not hear. Raises Conflict.
+    """
     if claim is not None:
         fenced_unless_cancelled(claim)
     reason = reason.strip()[:REASON_CHARACTERS_MAX]
@@ -272,7 +273,7 @@ def _switch(
         by_build=claim is not None,
         reason=reason,
     )
-    _audit(actor, activation, now)
+    _audit(actor, activation, now, passed_over)
     failpoint("activate.before_commit")
     transaction.on_commit(partial(failpoint, "activate.after_commit"))
     routes.publish_after_commit(service.pk)
@@ -369,7 +370,7 @@ def _unchanged(service: Service) -> Activation:
     return activation
 
 
-def _audit(actor: Actor, activation: Activation, service: Service) -> None:
+def _audit(actor: Actor, activation: Activation, service: Service, passed_over: str) -> None:
     record(
         actor=actor,
         verb=f"service.{activation.kind}",
@@ -378,5 +379,9 @@ def _audit(actor: Actor, activation: Activation, service: Service) -> None:
         target=f"version {activation.to_version}",
         reason=activation.reason,
         before={"live_version": activation.from_version, "live_generation": activation.live_generation - 1},
-        after={"live_version": activation.to_version, "live_generation": activation.live_generation},
+        after={
+            "live_version": activation.to_version,
+            "live_generation": activation.live_generation,
+            **({"anyway": passed_over} if passed_over else {}),
+        },
     )

@@ -31,8 +31,9 @@ def refuse_unchecked(version: Version) -> None:
     raise FailedPrecondition(f"{message} {remedy}", reason="VERSION_NOT_CHECKED")
 
 
-def refuse_worse(*, target: Version, live: Version | None) -> None:
-    """Raises FailedPrecondition (VERSION_NOT_WELL) when callers would hear worse from `target` than from what is live.
+def refuse_worse(*, target: Version, live: Version | None, anyway: bool) -> str:
+    """Raises FailedPrecondition (VERSION_NOT_WELL) when callers would hear worse from `target` than from what is live;
+    when it is wanted `anyway`, says instead what was passed over. Empty when there is nothing to refuse.
 
     Who rolls back at 3 am has looked at the answers of what is live, and not at the health of what was live before:
     from bad answers to none is what nobody means without saying so. Where what is live answers nobody itself there is
@@ -40,15 +41,17 @@ def refuse_worse(*, target: Version, live: Version | None) -> None:
     that is slow, or that a busy node has not looked at of late, is gone to as ever: bad data are worse.
     """
     if live is None:
-        return
+        return ""
     found = conditions_of([target, live])
     there, here = found[target.pk], found[live.pk]
     if not is_worse(there, here):
-        return
+        return ""
     answers = "is well" if here.standing == Standing.WELL else "still answers"
+    found_worse = f"Version {target.number} {there.text}, and version {live.number}, which is live, {answers}"
+    if anyway:
+        return f"{found_worse}."
     message = (
-        f"Version {target.number} {there.text}, and version {live.number}, which is live, {answers}: nothing was "
-        "changed. `recall alerts` says what is wrong with it. Wait until that is over, activate another version, or "
-        "say that you want it all the same: `anyway` (--anyway)."
+        f"{found_worse}: nothing was changed. `recall alerts` says what is wrong with it. Wait until that is over, "
+        "activate another version, or say that you want it all the same: `anyway` (--anyway)."
     )
     raise FailedPrecondition(message, reason="VERSION_NOT_WELL")
