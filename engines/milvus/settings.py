@@ -12,3 +12,11 @@ def wrong() -> str:
     except SettingWrong as error:
         return f"{error}."
     return ""
+
+
+def servers() -> list[tuple[str, str]]:
+    """As `engines.settings` asks."""
+    try:
+        return [(name, address.uri) for name, address in configured().items()]
+    except SettingWrong:
+        return []

@@ -9,18 +9,22 @@ import redis
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
+from engines import settings as engine_settings
 from tenants.models import Tenant
 from versions import routes
-from versions.models import Build, Node, Replica
+from versions.models import Build, Node, Replica, Version
 from versions.routable import noting_route
 from versions.selectors import NODE_FRESH_SECONDS
-from versions.states import BuildState, ReplicaState
-from versions.views import node_view, replica_view
+from versions.standing import Condition, conditions_of
+from versions.states import BuildState, ReplicaState, VersionState
+from versions.views import node_view, places, replica_view
 
 NODES_SHOWN_MAX = 200
 # Of all nodes together.
 REPLICAS_SHOWN_MAX = 500
 TENANTS_SHOWN_MAX = 200
+# Of all index servers together.
+VERSIONS_AT_SERVERS_MAX = 500
 
 
 def nodes_and_replicas() -> list[dict[str, Any]]:
@@ -49,6 +53,53 @@ def nodes_and_replicas() -> list[dict[str, Any]]:
 def nodes_left_out() -> int:
     """How many more there are."""
     return max(0, Node.objects.count() - NODES_SHOWN_MAX)
+
+
+def index_servers() -> list[dict[str, Any]]:
+    """The servers that engines keep indexes at, with the versions there; empty where all indexes are files.
+
+    A server that is configured no more, and at which versions still are, has no `place`.
+    """
+    at: dict[str, list[Version]] = {}
+    for version in _versions_at_servers():
+        for name in places(version):
+            at.setdefault(name, []).append(version)
+    known = {name: (engine, place) for engine, name, place in engine_settings.servers()}
+    for name, versions in at.items():
+        known.setdefault(name, (versions[0].engine, ""))
+    conditions = conditions_of({version for versions in at.values() for version in versions})
+    return [
+        {
+            "name": name,
+            "engine": engine,
+            "place": place,
+            "items": sum(version.searchable_items for version in at.get(name, [])),
+            "versions": [_at_server(version, conditions[version.pk]) for version in at.get(name, [])],
+        }
+        for name, (engine, place) in sorted(known.items())
+    ]
+
+
+def _versions_at_servers() -> list[Version]:
+    """By service, the newest first."""
+    kept = Version.objects.filter(state__in=(VersionState.READY, VersionState.RETIRING))
+    there = kept.filter(report__index__has_key="places").exclude(report__index__places=[])
+    ordered = there.order_by("service__tenant__name", "service__name", "-number")
+    return list(ordered.select_related("service__tenant")[:VERSIONS_AT_SERVERS_MAX])
+
+
+def _at_server(version: Version, condition: Condition) -> dict[str, Any]:
+    """`condition` is None of a version that is loaded nowhere because nobody asks it."""
+    service = version.service
+    live = service.live_version == version.number
+    return {
+        "tenant": service.tenant.name,
+        "service": service.name,
+        "number": version.number,
+        "live": live,
+        "items": version.searchable_items,
+        "condition": condition if live or condition.is_loaded else None,
+    }
 
 
 def builds_under_way() -> dict[str, int]:

@@ -43,11 +43,16 @@ class Condition:
     since: datetime | None = None
 
     @property
+    def is_loaded(self) -> bool:
+        """Whether it has a replica that a route would name."""
+        return self.standing == Standing.WELL or self.since is not None
+
+    @property
     def text(self) -> str:
-        """`well`, or what is wrong and for how long."""
+        """`is well`, or what is wrong and for how long."""
         if self.standing == Standing.WELL:
             return "is well"
-        if self.since is None:
+        if not self.is_loaded:
             return "answers nobody, because it is loaded on no node that is heard"
         seconds = max(0, round((timezone.now() - self.since).total_seconds()))
         return f"{SINCE_WHEN[Verdict(self.verdict)]} for {seconds:,} s"

@@ -14,6 +14,7 @@ from console.forms import TeamForm
 from tenants.actions import tenant_create
 from versions import operations
 from versions.health import platform_health
+from versions.standing import Standing
 
 EVENTS_SHOWN_MAX = 20
 
@@ -46,6 +47,8 @@ def _shown(request: HttpRequest, form: TeamForm) -> HttpResponse:
         "health": platform_health(),
         "nodes": operations.nodes_and_replicas(),
         "nodes_left_out": operations.nodes_left_out(),
+        "servers": operations.index_servers(),
+        "well": Standing.WELL,
         "builds": operations.builds_under_way(),
         "gateways": operations.gateways(),
         "events": events_of("", limit=EVENTS_SHOWN_MAX),
