@@ -9,7 +9,7 @@ from cli.output import remark, table
 
 Report = dict[str, Any]
 
-FIGURE_DECIMALS = 4
+FIGURE_DIGITS = 4
 
 
 def tell_evidence(report: Report) -> None:
@@ -17,7 +17,7 @@ def tell_evidence(report: Report) -> None:
     checks = [*_passed_over(report), *map(_check, report.get("evidence", []))]
     if checks:
         print()
-        table(("check", "found", "limit", "verdict", "measured"), checks, empty="")
+        table(("check", "", "found", "limit", "verdict", "note"), checks, empty="")
     tune = report.get("tune") or {}
     if tune.get("curve"):
         print()
@@ -25,19 +25,22 @@ def tell_evidence(report: Report) -> None:
 
 
 def _check(check: Report) -> tuple[Any, ...]:
-    unit = f" {check['unit']}" if check["unit"] else ""
-    found = None if check["value"] is None else f"{_figure(check['value'])}{unit}"
-    limit = "none" if check["limit"] is None else f"{check['bound']} {_figure(check['limit'])}{unit}"
+    """One guard may be judged by several figures, each with words of its own."""
+    limit = "none" if check["limit"] is None else f"{check['bound']} {_figure(check['limit'], check['unit'])}"
     judged = check["verdict"] if check["limit"] is not None else "not judged"
-    return (check["name"], found, limit, "not measured" if check["value"] is None else judged, check["note"])
+    verdict = "not measured" if check["value"] is None else judged
+    return (check["what"], check["name"], _figure(check["value"], check["unit"]), limit, verdict, check["note"])
 
 
 def _passed_over(report: Report) -> Iterator[tuple[Any, ...]]:
-    """What held the build, and was let pass by somebody."""
+    """What held the build, and was let pass by somebody; not every hold has figures."""
     for held in report.get("overridden", []):
         who = f"{held['by']}: {held['why']}" if held.get("why") else held["by"]
-        for each in held["evidence"]:
-            yield (each["name"], _figure(each["value"]), _figure(each["limit"]), "let pass", who)
+        figures = held.get("evidence") or []
+        for each in figures:
+            yield (each["what"], each["name"], _figure(each["value"]), _figure(each["limit"]), "let pass", who)
+        if not figures:
+            yield (held.get("message", ""), held.get("reason", ""), None, None, "let pass", who)
 
 
 def _tell_efforts(tune: Report) -> None:
@@ -52,8 +55,18 @@ def _tell_efforts(tune: Report) -> None:
         for point in tune["curve"]
     ]
     table((effort, f"recall@{tune['at']}", "ms a query", ""), rows, empty="")
-    if tune.get("queries_note"):
-        remark(tune["queries_note"])
+    remark(" ".join(_of_the_curve(tune)))
+
+
+def _of_the_curve(tune: Report) -> Iterator[str]:
+    """What the figures do not say."""
+    yield f"Measured with {_figure(tune['queries'])} {tune.get('asked') or 'queries'} against exact search."
+    if not tune.get("tuned"):
+        yield "The effort is not tuned."
+    elif not tune.get("reached"):
+        yield f"The target of {_figure(tune['recall_target'])} was not reached."
+    if note := tune.get("queries_note"):
+        yield note
 
 
 def _is_chosen(point: Report, tune: Report) -> bool:
@@ -61,8 +74,9 @@ def _is_chosen(point: Report, tune: Report) -> bool:
     return all(point.get(name) == value for name, value in tune["search_params"].items())
 
 
-def _figure(value: Any) -> str:
-    """Of any size, as exact as people compare it: 0.98, 5, 1,234,567."""
+def _figure(value: Any, unit: str = "") -> str:
+    """As exact as people compare it, and small ones, too: 0.98, 5, 1,234,567, 0.00004."""
     if not isinstance(value, int | float):
         return "–" if value is None else str(value)
-    return f"{value:,.{FIGURE_DECIMALS}f}".rstrip("0").rstrip(".")
+    digits = f"{value:,}" if isinstance(value, int) else f"{value:,.{FIGURE_DIGITS}g}"
+    return f"{digits} {unit}".rstrip()

@@ -81,7 +81,7 @@ def check_queries(queries: Float32, dimension: int, top_k: int) -> Float32:
         raise QueryInvalid(f"queries must have shape [q, {dimension}], not {list(plain.shape)}", field="queries")
     if not 1 <= top_k <= TOP_K_MAX:
         raise QueryInvalid(f"top_k: {top_k} is not within 1 and {TOP_K_MAX}", field="top_k")
-    # As a rule one pass tells: only of great numbers are the squares infinite, too.
+    # Finite squares are of finite numbers; where they overflow, each number is looked at.
     if not math.isfinite(np.vdot(plain, plain)) and not np.isfinite(plain).all():
         raise QueryInvalid("queries hold NaN or infinity", field="queries")
     return plain

@@ -134,7 +134,7 @@ def _integers(described: ModelInput, values: list[Any]) -> list[Any]:
 
 
 def _floats(described: ModelInput, values: list[Any]) -> list[Any]:
-    # As a rule the sum tells: of great numbers only is it infinite, too.
+    # A finite sum is of finite numbers; where it overflows, each number is looked at.
     if not math.isfinite(sum(values)) and not all(map(math.isfinite, values)):
         message = f"the feature {shown_name(described.name)} holds NaN or an infinite value"
         raise FeatureInvalid(described.name, "FEATURE_NOT_FINITE", message)

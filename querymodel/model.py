@@ -149,7 +149,7 @@ class QueryModel:
                 self._encode_group([] if is_late(each[0]) else [each], found, is_late)
             return
         for (place, _), vectors in zip(group, output, strict=True):
-            # As a rule one pass tells: only of great numbers are the squares infinite, too.
+            # Finite squares are of finite numbers; where they overflow, each number is looked at.
             finite = math.isfinite(np.vdot(vectors, vectors)) or np.isfinite(vectors).all()
             found[place] = vectors if finite else _not_finite()
 

@@ -21,6 +21,8 @@ from replicas.sampling import Sampler
 from replicas.settings import MIB, HostSettings
 from replicas.wire import ResponseWriter, error_message, items_message, read_query
 
+# What each call goes through are classes and not generators, which cost it more.
+
 # Of the message limit, what errors and framing may take.
 MESSAGE_SPARE_BYTES = MIB // 2
 # Who waited in line for less has hardly hung up meanwhile, and asking the kernel costs each call some microseconds.
@@ -77,7 +79,7 @@ class UnderWay:
 class _Place:
     """One of its lane's few places, for as long as the `with` lasts; whoever comes waits for one.
 
-    Entering raises DeadlinePassed, CallerGone. (These are classes and not generators: each call goes through them.)
+    Entering raises DeadlinePassed, CallerGone, and takes none then.
     """
 
     __slots__ = ("_arrival", "_places")
@@ -91,9 +93,13 @@ class _Place:
         seconds_left = self._arrival.deadline - came
         if seconds_left <= 0 or not self._places.take(self._arrival.lane, seconds_left):
             raise DeadlinePassed
-        has_waited = time.monotonic() - came > WAIT_SECONDS_UNHEARD
-        if has_waited and not self._arrival.is_awaited():
-            self.__exit__()
+        is_awaited = False
+        try:
+            is_awaited = time.monotonic() - came <= WAIT_SECONDS_UNHEARD or self._arrival.is_awaited()
+        finally:
+            if not is_awaited:
+                self._places.give_back(self._arrival.lane)
+        if not is_awaited:
             raise CallerGone
 
     def __exit__(self, *_: object) -> None:

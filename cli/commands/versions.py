@@ -15,14 +15,14 @@ from cli.output import Json, bytes_text, count, moment, pairs, remark, show, tab
 
 def versions(
     service: ServiceName,
-    number: Annotated[int, typer.Argument(metavar="[N]", help="This one, with its evidence.", min=0)] = 0,
+    number: Annotated[int | None, typer.Argument(metavar="[N]", help="This one, with its evidence.", min=1)] = None,
     tenant: Tenant = "",
     as_json: Json = False,
 ) -> None:
     """The versions of a service, newest first, with the live one marked; or one of them."""
     api = open_api()
     path = f"{api.service_path(service, tenant)}/versions"
-    if number:
+    if number is not None:
         one = api.get(f"{path}/{number}")
         show(one, as_json=as_json, human=lambda: _tell_one(one))
         return

@@ -16,15 +16,14 @@ from versions.models import Build, Node, Replica, Version
 from versions.routable import noting_route
 from versions.selectors import NODE_FRESH_SECONDS
 from versions.standing import Condition, conditions_of
-from versions.states import BuildState, ReplicaState, VersionState
-from versions.views import node_view, places, replica_view
+from versions.states import BuildState, ReplicaState
+from versions.views import node_view, replica_view
 
 NODES_SHOWN_MAX = 200
 # Of all nodes together.
 REPLICAS_SHOWN_MAX = 500
 TENANTS_SHOWN_MAX = 200
-# Of all index servers together.
-VERSIONS_AT_SERVERS_MAX = 500
+VERSIONS_AT_A_SERVER_MAX = 200
 
 
 def nodes_and_replicas() -> list[dict[str, Any]]:
@@ -58,38 +57,44 @@ def nodes_left_out() -> int:
 def index_servers() -> list[dict[str, Any]]:
     """The servers that engines keep indexes at, with the versions there; empty where all indexes are files.
 
-    A server that is configured no more, and at which versions still are, has no `place`.
+    A version is there until its files are gone, whatever its state; what running builds have begun is not told. A
+    server that is configured no more, and at which versions still are, has no `place`. `left_out`: more that are there.
     """
-    at: dict[str, list[Version]] = {}
-    for version in _versions_at_servers():
-        for name in places(version):
-            at.setdefault(name, []).append(version)
+    at = _versions_at_servers()
+    shown = {key for rows in at.values() for key, _ in rows[:VERSIONS_AT_A_SERVER_MAX]}
+    versions = Version.objects.select_related("service__tenant").in_bulk(shown)
+    conditions = conditions_of(versions.values())
     known = {name: (engine, place) for engine, name, place in engine_settings.servers()}
-    for name, versions in at.items():
-        known.setdefault(name, (versions[0].engine, ""))
-    conditions = conditions_of({version for versions in at.values() for version in versions})
+    for name, rows in at.items():
+        known.setdefault(name, (versions[rows[0][0]].engine, ""))
     return [
         {
             "name": name,
             "engine": engine,
             "place": place,
-            "items": sum(version.searchable_items for version in at.get(name, [])),
-            "versions": [_at_server(version, conditions[version.pk]) for version in at.get(name, [])],
+            "items": sum(items for _, items in at.get(name, [])),
+            "versions": [
+                _at_server(versions[key], conditions[key]) for key, _ in at.get(name, [])[:VERSIONS_AT_A_SERVER_MAX]
+            ],
+            "left_out": max(0, len(at.get(name, [])) - VERSIONS_AT_A_SERVER_MAX),
         }
         for name, (engine, place) in sorted(known.items())
     ]
 
 
-def _versions_at_servers() -> list[Version]:
-    """By service, the newest first."""
-    kept = Version.objects.filter(state__in=(VersionState.READY, VersionState.RETIRING))
-    there = kept.filter(report__index__has_key="places").exclude(report__index__places=[])
-    ordered = there.order_by("service__tenant__name", "service__name", "-number")
-    return list(ordered.select_related("service__tenant")[:VERSIONS_AT_SERVERS_MAX])
+def _versions_at_servers() -> dict[str, list[tuple[int, int]]]:
+    """By the server's name, key and items of each; by service, the newest first."""
+    kept = Version.objects.filter(files_deleted_at__isnull=True, report__index__has_key="places")
+    ordered = kept.exclude(report__index__places=[]).order_by("service__tenant__name", "service__name", "-number")
+    at: dict[str, list[tuple[int, int]]] = {}
+    for key, items, names in ordered.values_list("pk", "searchable_items", "report__index__places"):
+        for name in names:
+            at.setdefault(name, []).append((key, items))
+    return at
 
 
 def _at_server(version: Version, condition: Condition) -> dict[str, Any]:
-    """`condition` is None of a version that is loaded nowhere because nobody asks it."""
+    """`condition` is None of a version that nobody asks, because it is loaded nowhere."""
     service = version.service
     live = service.live_version == version.number
     return {
@@ -97,6 +102,7 @@ def _at_server(version: Version, condition: Condition) -> dict[str, Any]:
         "service": service.name,
         "number": version.number,
         "live": live,
+        "state": version.state,
         "items": version.searchable_items,
         "condition": condition if live or condition.is_loaded else None,
     }

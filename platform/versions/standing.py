@@ -41,18 +41,15 @@ class Condition:
     standing: Standing
     verdict: str = ""
     since: datetime | None = None
-
-    @property
-    def is_loaded(self) -> bool:
-        """Whether it has a replica that a route would name."""
-        return self.standing == Standing.WELL or self.since is not None
+    # Whether it has a replica that a route would name.
+    is_loaded: bool = True
 
     @property
     def text(self) -> str:
         """`is well`, or what is wrong and for how long."""
         if self.standing == Standing.WELL:
             return "is well"
-        if not self.is_loaded:
+        if not self.is_loaded or self.since is None:
             return "answers nobody, because it is loaded on no node that is heard"
         seconds = max(0, round((timezone.now() - self.since).total_seconds()))
         return f"{SINCE_WHEN[Verdict(self.verdict)]} for {seconds:,} s"
@@ -84,7 +81,7 @@ def is_worse(target: Condition, live: Condition | None) -> bool:
 
 def _condition(serving: list[Replica]) -> Condition:
     if not serving:
-        return Condition(Standing.MUTE)
+        return Condition(Standing.MUTE, is_loaded=False)
     if any(not replica.sick_reason for replica in serving):
         return Condition(Standing.WELL)
     answering = [replica for replica in serving if replica.sick_reason in STILL_ANSWERING]

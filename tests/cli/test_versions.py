@@ -122,11 +122,16 @@ def test_a_list_of_versions_gives_the_places_of_those_that_have_one(local: Recal
 
 REPORT = {
     "overridden": [
-        {"by": "alice", "why": "we know", "evidence": [{"name": "bad_share", "value": 0.02, "limit": 0.01}]},
+        {
+            "by": "alice",
+            "why": "we know",
+            "evidence": [{"name": "bad_share", "what": "Bad rows", "value": 0.00004, "limit": 0.00001}],
+        },
+        {"by": "bob", "why": "", "reason": "group.incomplete", "message": "The other one lags.", "evidence": []},
     ],
     "evidence": [
         {
-            "name": "recall",
+            "name": "min_recall",
             "what": "Recall against exact search",
             "value": 0.98765,
             "bound": "at least",
@@ -134,6 +139,16 @@ REPORT = {
             "unit": "",
             "verdict": "pass",
             "note": "recall@100 on 200 queries",
+        },
+        {
+            "name": "min_recall",
+            "what": "Sampled rows found",
+            "value": 1,
+            "bound": "at least",
+            "limit": 0.9,
+            "unit": "",
+            "verdict": "pass",
+            "note": "",
         },
         {
             "name": "p99_ratio",
@@ -160,6 +175,11 @@ REPORT = {
         "effort": "ef",
         "at": 100,
         "search_params": {"ef": 200},
+        "queries": 500,
+        "asked": "sampled queries",
+        "tuned": True,
+        "reached": False,
+        "recall_target": 0.99,
         "queries_note": "The drop brought too few queries.",
         "curve": [{"ef": 100, "recall": 0.91, "ms": 0.2}, {"ef": 200, "recall": 0.98765, "ms": 0.4}],
     },
@@ -172,13 +192,16 @@ def test_one_version_is_told_with_its_evidence(local: Recall, films_service: Ser
     assert ran.code == 0
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
     assert "version 1 (live)" in lines
-    assert "bad_share 0.02 0.01 let pass alice: we know" in lines
-    assert "recall 0.9877 at least 0.9 pass recall@100 on 200 queries" in lines
-    assert "p99_ratio – at most 3 x not measured" in lines
-    assert "items 62,000 items none not judged" in lines
+    assert "Bad rows bad_share 4e-05 1e-05 let pass alice: we know" in lines
+    assert "The other one lags. group.incomplete – – let pass bob" in lines
+    assert "Recall against exact search min_recall 0.9877 at least 0.9 pass recall@100 on 200 queries" in lines
+    assert "Sampled rows found min_recall 1 at least 0.9 pass" in lines
+    assert "p99 beside the live version's p99_ratio – at most 3 x not measured" in lines
+    assert "Items items 62,000 items none not judged" in lines
     assert "200 0.9877 0.400 chosen" in lines
     assert "100 0.9100 0.200" in lines
-    assert "The drop brought too few queries." in ran.err
+    assert "Measured with 500 sampled queries against exact search." in ran.err
+    assert "The target of 0.99 was not reached. The drop brought too few queries." in ran.err
 
 
 def test_one_version_is_one_value_for_programs_and_an_unknown_one_is_no_such_thing(

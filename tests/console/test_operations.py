@@ -17,7 +17,7 @@ from tests.console.test_home import text_of
 from tests.console.test_pages import signed_in
 from tests.support.history import activated, asked, heard_of, made_version
 from versions import operations
-from versions.models import Node, Replica
+from versions.models import Node, Replica, Version
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_an_administrator_sees_what_lies_at_which_index_server(
     away.update(sick_reason="AWAY", sick_since=Now() - timedelta(seconds=40))
     text = text_of(signed_in(dana).get("/operations/").content)
     assert "Index server blue milvus · http://10.0.0.5:19530 · 100 items" in text
-    assert "films/movies 1 loaded 100 are answered" in text
+    assert "films/movies 1 ready 100 are answered" in text
     assert "Index server green milvus · http://10.0.0.6:19530 · 100 items" in text
     assert (
         "films/movies 2 Live 100 away it has answered nobody, because the server that its engine asks is away" in text
@@ -69,6 +69,36 @@ def test_versions_at_a_server_that_is_configured_no_more_are_not_hidden(dana: Us
     text = text_of(signed_in(dana).get("/operations/").content)
     assert "Index server red milvus · not configured and yet versions are there" in text
     assert "Index server blue milvus · http://10.0.0.5:19530 · 0 items No version is there." in text
+
+
+@pytest.mark.usefixtures("no_servers_but_two")
+def test_the_worst_is_a_live_version_that_is_loaded_nowhere(dana: User, films_service: Service) -> None:
+    activated(made_version(films_service, engine="milvus", report={"index": {"places": ["blue"]}}))
+    Replica.objects.all().delete()
+    text = text_of(signed_in(dana).get("/operations/").content)
+    assert "films/movies 1 Live 100 not loaded it answers nobody, because it is loaded on no node" in text
+
+
+@pytest.mark.usefixtures("no_servers_but_two")
+def test_a_version_lies_there_until_its_files_are_gone(films_service: Service) -> None:
+    made_version(films_service, engine="milvus", report={"index": {"places": ["blue"]}})
+    Version.objects.update(state="RETIRED")
+    [there] = operations.index_servers()[0]["versions"]
+    assert (there["number"], there["state"]) == (1, "RETIRED")
+    Version.objects.update(files_deleted_at=Now())
+    assert operations.index_servers()[0]["versions"] == []
+
+
+@pytest.mark.usefixtures("no_servers_but_two")
+def test_more_versions_than_are_shown_are_counted(
+    dana: User, films_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        made_version(films_service, engine="milvus", report={"index": {"places": ["blue"]}})
+    monkeypatch.setattr(operations, "VERSIONS_AT_A_SERVER_MAX", 2)
+    [blue, _] = operations.index_servers()
+    assert ([each["number"] for each in blue["versions"]], blue["items"], blue["left_out"]) == ([3, 2], 300, 1)
+    assert "1 more version there" in text_of(signed_in(dana).get("/operations/").content)
 
 
 @pytest.mark.usefixtures("no_servers_but_two")

@@ -316,3 +316,13 @@ def looping_by_age() -> tuple[bytes, dict[str, Any]]:
     constants = {"yes": np.array(True), "column": np.array([-1, 1], np.int64), "shape": np.array([1, 16], np.int64)}
     payload = model(nodes, [tensor("age", FLOAT, ["B"])], [tensor("vectors", FLOAT, ["B", 16])], constants)
     return payload, {"vectors": 1, "inputs": [AGE]}
+
+
+def test_great_numbers_are_vectors_though_their_squares_are_no_numbers(opened: Open) -> None:
+    nodes = [node("Reshape", ["age", "column"], "narrow"), node("Expand", ["narrow", "shape"], "vectors")]
+    constants = {"column": np.array([-1, 1], np.int64), "shape": np.array([1, 16], np.int64)}
+    payload = model(nodes, [tensor("age", FLOAT, ["B"])], [tensor("vectors", FLOAT, ["B", 16])], constants)
+
+    [found] = opened(payload, {"vectors": 1, "inputs": [AGE]}).encode([{"age": Feature("floats", [1e30])}])
+
+    np.testing.assert_array_equal(found, np.full((1, 16), np.float32(1e30)))

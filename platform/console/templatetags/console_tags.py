@@ -159,7 +159,8 @@ def figure(number: float | str | None) -> str:
     """A figure of any size, as exact as people compare it: 0.98, 5, 1,234,567."""
     if number is None or isinstance(number, str):
         return number or NOTHING
-    return f"{number:,.{FIGURE_DECIMALS}f}".rstrip("0").rstrip(".")
+    shown = f"{number:,.{FIGURE_DECIMALS}f}".rstrip("0").rstrip(".")
+    return f"{number:.2g}" if number and not float(shown.replace(",", "")) else shown
 
 
 @register.filter

@@ -49,6 +49,7 @@ def _shown(request: HttpRequest, form: TeamForm) -> HttpResponse:
         "nodes_left_out": operations.nodes_left_out(),
         "servers": operations.index_servers(),
         "well": Standing.WELL,
+        "mute": Standing.MUTE,
         "builds": operations.builds_under_way(),
         "gateways": operations.gateways(),
         "events": events_of("", limit=EVENTS_SHOWN_MAX),
