@@ -19,6 +19,8 @@ LENGTH_MAX = 1e18
 # Squares that add up to less are of no component that is not finite and of no vector that is too long, whatever the
 # rounding of the sum in float32.
 SQUARES_SURELY_GOOD = 0.9 * LENGTH_MAX**2
+# OpenBLAS shares a product of more numbers than 10,000 among threads, which not every process here has forbidden it.
+VALUES_OF_ONE_THREAD_MAX = 8_192
 # What is left of weights or vectors that cancel out is rounding when it is less than this share of what went in:
 # stored vectors are float32, whose rounding is 6e-8.
 LEFT_MIN = 1e-6
@@ -53,7 +55,8 @@ class WeightsCancel(Exception):
 
 def as_searched(matrix: Float32, *, normalized: bool) -> Searched:
     """Vectors float32 [n, d] of any origin as they are searched: of length 1 when the schema says so."""
-    if not normalized and np.vdot(matrix, matrix) < SQUARES_SURELY_GOOD:
+    is_small = matrix.size <= VALUES_OF_ONE_THREAD_MAX
+    if not normalized and is_small and np.vdot(matrix, matrix) < SQUARES_SURELY_GOOD:
         return Searched(np.ascontiguousarray(matrix, dtype=np.float32), {})
     # One pass tells both: the length of a vector with NaN or an infinite value is not below anything.
     norms = _norms(matrix)

@@ -9,7 +9,7 @@ from cli.output import remark, table
 
 Report = dict[str, Any]
 
-FIGURE_DIGITS = 4
+FIGURE_DECIMALS = 4
 
 
 def tell_evidence(report: Report) -> None:
@@ -75,8 +75,10 @@ def _is_chosen(point: Report, tune: Report) -> bool:
 
 
 def _figure(value: Any, unit: str = "") -> str:
-    """As exact as people compare it, and small ones, too: 0.98, 5, 1,234,567, 0.00004."""
+    """As exact as people compare it: 0.98, 5, 12,345.6; smaller than that it is 4e-05 and not 0."""
     if not isinstance(value, int | float):
         return "–" if value is None else str(value)
-    digits = f"{value:,}" if isinstance(value, int) else f"{value:,.{FIGURE_DIGITS}g}"
-    return f"{digits} {unit}".rstrip()
+    shown = f"{value:,.{FIGURE_DECIMALS}f}".rstrip("0").rstrip(".")
+    if value and not float(shown.replace(",", "")):
+        shown = f"{value:.2g}"
+    return f"{shown} {unit}".rstrip()

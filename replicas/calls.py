@@ -21,8 +21,6 @@ from replicas.sampling import Sampler
 from replicas.settings import MIB, HostSettings
 from replicas.wire import ResponseWriter, error_message, items_message, read_query
 
-# What each call goes through are classes and not generators, which cost it more.
-
 # Of the message limit, what errors and framing may take.
 MESSAGE_SPARE_BYTES = MIB // 2
 # Who waited in line for less has hardly hung up meanwhile, and asking the kernel costs each call some microseconds.
@@ -53,7 +51,10 @@ class Arrival:
 
 
 class UnderWay:
-    """`with` it around each call until its reply was sent, so that the host knows when it may end."""
+    """`with` it around each call until its reply was sent, so that the host knows when it may end.
+
+    A class, and so is the place below: a generator costs each call more.
+    """
 
     def __init__(self) -> None:
         self._counting = threading.Lock()

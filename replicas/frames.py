@@ -183,6 +183,7 @@ def _reply(raw: bytes, calls: Calls, is_awaited: Callable[[], bool]) -> replica_
     kind = question.WhichOneof("question")
     reply = replica_pb2.Reply()
     if kind == "answer":
+        # An empty answer is one, too.
         reply.answer.SetInParent()
         # In place: a message that is given to another one is copied, by way of its bytes.
         calls.answer(question.answer, arrival, reply.answer)

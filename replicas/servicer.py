@@ -96,6 +96,7 @@ class ReplicaServicer:
 
     @property
     def under_way(self) -> UnderWay:
+        """`with` it around each call."""
         return self._calls.under_way
 
     def warm_up(self) -> None:

@@ -49,10 +49,13 @@ class Condition:
         """`is well`, or what is wrong and for how long."""
         if self.standing == Standing.WELL:
             return "is well"
-        if not self.is_loaded or self.since is None:
+        if not self.is_loaded:
             return "answers nobody, because it is loaded on no node that is heard"
+        what = SINCE_WHEN[Verdict(self.verdict)]
+        if self.since is None:
+            return what.removesuffix(",")
         seconds = max(0, round((timezone.now() - self.since).total_seconds()))
-        return f"{SINCE_WHEN[Verdict(self.verdict)]} for {seconds:,} s"
+        return f"{what} for {seconds:,} s"
 
 
 def conditions_of(versions: Iterable[Version]) -> dict[int, Condition]:

@@ -35,3 +35,10 @@ def test_each_row_is_judged_by_its_own_length(rows: list[np.ndarray], refused: d
 def test_a_length_just_below_the_limit_is_told_by_looking_at_it() -> None:
     """Otherwise the cases above would not go the long way."""
     assert SQUARES_SURELY_GOOD < (0.97e18) ** 2 < LENGTH_MAX**2
+
+
+def test_many_vectors_are_judged_alike() -> None:
+    many = np.tile(UNIT, (5_000, 1))
+    many[4_321] *= 1.01e18
+    refused = as_searched(many, normalized=False).refused
+    assert {row: refusal.reason for row, refusal in refused.items()} == {4_321: "VECTOR_TOO_LONG"}

@@ -163,7 +163,7 @@ REPORT = {
         {
             "name": "items",
             "what": "Items",
-            "value": 62_000,
+            "value": 62_345.6,
             "bound": "",
             "limit": None,
             "unit": "items",
@@ -197,7 +197,7 @@ def test_one_version_is_told_with_its_evidence(local: Recall, films_service: Ser
     assert "Recall against exact search min_recall 0.9877 at least 0.9 pass recall@100 on 200 queries" in lines
     assert "Sampled rows found min_recall 1 at least 0.9 pass" in lines
     assert "p99 beside the live version's p99_ratio – at most 3 x not measured" in lines
-    assert "Items items 62,000 items none not judged" in lines
+    assert "Items items 62,345.6 items none not judged" in lines
     assert "200 0.9877 0.400 chosen" in lines
     assert "100 0.9100 0.200" in lines
     assert "Measured with 500 sampled queries against exact search." in ran.err

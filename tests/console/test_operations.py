@@ -101,6 +101,12 @@ def test_more_versions_than_are_shown_are_counted(
     assert "1 more version there" in text_of(signed_in(dana).get("/operations/").content)
 
 
+def test_a_setting_that_cannot_be_read_any_more_is_told(dana: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECALL_MILVUS_INSTANCES", "blue")
+    text = text_of(signed_in(dana).get("/operations/").content)
+    assert "Which index servers there are is not known: RECALL_MILVUS_INSTANCES: entry 1" in text
+
+
 @pytest.mark.usefixtures("no_servers_but_two")
 def test_how_often_the_database_is_asked_does_not_grow_with_what_lies_at_servers(films_service: Service) -> None:
     def asked_times() -> int:

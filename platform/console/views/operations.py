@@ -11,6 +11,7 @@ from audit.selectors import events_of
 from common.errors import Conflict, InvalidArgument, NotFound
 from console.base import admin_for, page
 from console.forms import TeamForm
+from engines import settings as engine_settings
 from tenants.actions import tenant_create
 from versions import operations
 from versions.health import platform_health
@@ -48,6 +49,7 @@ def _shown(request: HttpRequest, form: TeamForm) -> HttpResponse:
         "nodes": operations.nodes_and_replicas(),
         "nodes_left_out": operations.nodes_left_out(),
         "servers": operations.index_servers(),
+        "servers_wrong": engine_settings.wrong(),
         "well": Standing.WELL,
         "mute": Standing.MUTE,
         "builds": operations.builds_under_way(),
