@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from cli.output import remark, table
+from common.texts import figure
 
 Report = dict[str, Any]
-
-FIGURE_DECIMALS = 4
 
 
 def tell_evidence(report: Report) -> None:
@@ -60,7 +59,7 @@ def _tell_efforts(tune: Report) -> None:
 
 def _of_the_curve(tune: Report) -> Iterator[str]:
     """What the figures do not say."""
-    yield f"Measured with {_figure(tune['queries'])} {tune.get('asked') or 'queries'} against exact search."
+    yield f"Measured with {_figure(tune.get('queries'))} {tune.get('asked') or 'queries'} against exact search."
     if not tune.get("tuned"):
         yield "The effort is not tuned."
     elif not tune.get("reached"):
@@ -75,10 +74,7 @@ def _is_chosen(point: Report, tune: Report) -> bool:
 
 
 def _figure(value: Any, unit: str = "") -> str:
-    """As exact as people compare it: 0.98, 5, 12,345.6; smaller than that it is 4e-05 and not 0."""
+    """What was not measured is a dash; what is told in words stays as it is."""
     if not isinstance(value, int | float):
         return "–" if value is None else str(value)
-    shown = f"{value:,.{FIGURE_DECIMALS}f}".rstrip("0").rstrip(".")
-    if value and not float(shown.replace(",", "")):
-        shown = f"{value:.2g}"
-    return f"{shown} {unit}".rstrip()
+    return f"{figure(value)} {unit}".rstrip()

@@ -15,13 +15,13 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 
+from common import texts
 from console.cli_lines import cli_line
 from versions.subjects import build_number_in
 
 register = template.Library()
 
 NOTHING = "–"
-FIGURE_DECIMALS = 4
 CELL_ENTRIES_MAX = 6
 
 # What a state means to who looks: all is well, something is under way, somebody should look, it is broken.
@@ -156,11 +156,10 @@ def decimals(number: float | str | None, places: int) -> str:
 
 @register.filter
 def figure(number: float | str | None) -> str:
-    """A figure of any size, as exact as people compare it: 0.98, 5, 1,234,567."""
+    """As `common.texts.figure`; what is told in words stays as it is."""
     if number is None or isinstance(number, str):
         return number or NOTHING
-    shown = f"{number:,.{FIGURE_DECIMALS}f}".rstrip("0").rstrip(".")
-    return f"{number:.2g}" if number and not float(shown.replace(",", "")) else shown
+    return texts.figure(number)
 
 
 @register.filter
