@@ -1,5 +1,5 @@
-"""What engines read from the environment: whether it can be, and which servers it names. Imports no library and no description, so that any process can
-ask before it does anything else.
+"""What engines read from the environment: whether it can be, and which servers it names. Imports no library and no
+description, so that any process can ask before it does anything else.
 
 An engine with settings of its own has a module `settings` with the functions `wrong` and `servers`.
 """
